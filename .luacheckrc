@@ -1,0 +1,6 @@
+std = "lua54"
+max_line_length = 100
+unused_args = false
+ignore = { "212/self" }
+exclude_files = { "build" }
+files["spec"].std = "lua54+busted"

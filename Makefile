@@ -1,0 +1,107 @@
+# Orrery. `make run` and `make test` are all that a newcomer needs: what is
+# missing is installed (Debian, as root) or named.
+
+LUA       ?= lua5.4
+CC        ?= cc
+PREFIX    ?= /usr/local
+CFLAGS    ?= -O2 -g
+LUA_INC   ?= $(firstword $(wildcard /usr/include/lua5.4 \
+               /usr/local/include/lua5.4 /usr/local/include))
+WARNINGS  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+             -Wwrite-strings -Wundef -Wvla -Werror
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden \
+             -I$(LUA_INC) $(CFLAGS)
+
+BUILD     ?= build
+SOURCES   := $(wildcard core/*.c)
+HEADERS   := $(wildcard core/*.h)
+OBJECTS   := $(SOURCES:core/%.c=$(BUILD)/obj/%.o)
+CORE      := $(BUILD)/orrery/core.so
+
+SANITIZE  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+             -fno-omit-frame-pointer
+ROADS     := no_clone_vm no_pidfd no_close_range \
+             no_clone_vm,no_pidfd,no_close_range
+
+RUN_PACKAGES  := gcc libc6-dev lua5.4 liblua5.4-dev lua-luv lua-check
+TEST_PACKAGES := $(RUN_PACKAGES) lua-busted strace time procps util-linux
+LINT_PACKAGES := lua-check clang clang-format clang-tidy
+
+.PHONY: all deps deps-run deps-lint build run test lint asan bench catalogue \
+        install clean roads
+
+all: build
+
+# Installs the packages of which something is missing, or says which.
+define install
+	@.ci/packages $(1)
+endef
+
+deps: deps-run deps-lint
+	$(call install,$(TEST_PACKAGES))
+
+deps-run:
+	$(call install,$(RUN_PACKAGES))
+
+deps-lint:
+	$(call install,$(LINT_PACKAGES))
+
+build: $(CORE)
+
+$(BUILD)/obj/%.o: core/%.c $(HEADERS) Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(CORE): $(OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) -shared $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+run: deps-run
+	@$(MAKE) --no-print-directory build
+	@bin/orrery scripts/tour.lua
+
+# Everything, then the spawn specs again on every other road into a child.
+test:
+	$(call install,$(TEST_PACKAGES))
+	@$(MAKE) --no-print-directory build
+	busted
+	@$(MAKE) --no-print-directory roads
+
+roads:
+	@for road in $(ROADS); do \
+	  echo "ORRERY_FORCE=$$road"; \
+	  ORRERY_FORCE=$$road busted --tags=spawn || exit 1; \
+	done
+
+lint: deps-lint
+	clang-format --dry-run -Werror core/*.c core/*.h
+	clang $(ALL_CFLAGS) -fsyntax-only $(SOURCES)
+	clang-tidy --quiet $(SOURCES) -- $(ALL_CFLAGS)
+	luacheck --quiet lua spec scripts bench bin/orrery
+
+# The suite on a core with AddressSanitizer and UBSan.
+asan:
+	$(call install,$(TEST_PACKAGES))
+	@$(MAKE) --no-print-directory build BUILD=build/asan CFLAGS='$(SANITIZE)'
+	ORRERY_BUILD=build/asan ORRERY_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+	  ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	  LSAN_OPTIONS=suppressions=spec/lsan.supp:print_suppressions=0 \
+	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted
+
+bench: deps
+	@$(MAKE) --no-print-directory build
+	$(LUA) bench/run.lua
+
+# Which rows of the conformance catalogue have a spec, and why others have none.
+catalogue:
+	@$(LUA) spec/catalogue.lua
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/share/lua/5.4 \
+	  $(DESTDIR)$(PREFIX)/lib/lua/5.4/orrery $(DESTDIR)$(PREFIX)/bin
+	cp -r lua/orrery $(DESTDIR)$(PREFIX)/share/lua/5.4/
+	install -m 755 $(CORE) $(DESTDIR)$(PREFIX)/lib/lua/5.4/orrery/core.so
+	install -m 755 bin/orrery $(DESTDIR)$(PREFIX)/bin/orrery
+
+clean:
+	rm -rf build

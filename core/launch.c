@@ -1,0 +1,329 @@
+/*
+** launch.c - the parent's side of a start: which road, which fds, what failed.
+**
+** The roads. Best: clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_FILES) on
+** a stack of our own; the fd table is shared and cut by the child, so neither
+** the heap nor the number of fds makes a start slower. Where memory is not
+** shared (valgrind, qemu-user, gVisor) or may not be, a plain clone, and errno
+** travels over a pipe that exec closes. Where there are no pidfds, a pid.
+*/
+#include "launch.h"
+#include "launch_child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef P_PIDFD
+#define P_PIDFD 3 /* glibc has it since 2.36 */
+#endif
+
+enum { STACK_SIZE = 128 * 1024, LOW_FDS = 64 };
+
+static const char default_path[] = "/usr/bin:/bin"; /* as Node and execvp */
+
+const char *orr_stage_name(enum orr_stage stage) {
+  static const char *const names[ORR_STAGE_COUNT] = {
+      "none",   "pipe",   "open",   "dup",   "fork",     "setsid",
+      "pgroup", "cgroup", "rlimit", "nice",  "affinity", "umask",
+      "groups", "gid",    "uid",    "chdir", "exec"};
+  return (unsigned)stage < ORR_STAGE_COUNT ? names[stage] : "unknown";
+}
+
+/* {{{ the launcher */
+
+static bool listed(const char *list, const char *word) {
+  size_t n = strlen(word);
+  for (const char *at = list; at != NULL; at = strchr(at, ',')) {
+    at += *at == ',';
+    if (strncmp(at, word, n) == 0 && (at[n] == ',' || at[n] == '\0'))
+      return true;
+  }
+  return false;
+}
+
+static int open_slots(struct orr_launcher *l) {
+  l->slots[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (l->slots[0] < 0)
+    return -errno;
+  for (int i = 1; i < ORR_SLOTS; i++) {
+    l->slots[i] = fcntl(l->slots[0], F_DUPFD_CLOEXEC, 3);
+    if (l->slots[i] < 0)
+      return -errno;
+  }
+  return 0;
+}
+
+static int map_stack(struct orr_launcher *l) {
+  long page = sysconf(_SC_PAGESIZE);
+  l->stack_size = STACK_SIZE + (size_t)page;
+  l->stack = mmap(NULL, l->stack_size, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (l->stack == MAP_FAILED) {
+    l->stack = NULL;
+    return -errno;
+  }
+  mprotect(l->stack, (size_t)page, PROT_NONE);
+  return 0;
+}
+
+int orr_launcher_open(struct orr_launcher *l, const char *force) {
+  memset(l, 0, sizeof *l);
+  for (int i = 0; i < ORR_SLOTS; i++)
+    l->slots[i] = -1;
+  l->forbidden.clone_vm = force != NULL && listed(force, "no_clone_vm");
+  l->forbidden.pidfd = force != NULL && listed(force, "no_pidfd");
+  l->forbidden.close_range = force != NULL && listed(force, "no_close_range");
+  int rc = open_slots(l);
+  if (rc == 0)
+    rc = map_stack(l);
+  if (rc < 0)
+    orr_launcher_close(l);
+  return rc;
+}
+
+void orr_launcher_close(struct orr_launcher *l) {
+  for (int i = 0; i < ORR_SLOTS; i++) {
+    if (l->slots[i] >= 0)
+      close(l->slots[i]);
+    l->slots[i] = -1;
+  }
+  if (l->stack != NULL)
+    munmap(l->stack, l->stack_size);
+  l->stack = NULL;
+}
+
+/* }}} */
+
+/* {{{ clone */
+
+/* Raw, for libc's calls leave its internal signals open, and one of those
+   handlers in a child that shares our memory would be a disaster. */
+static uint64_t block_signals(void) {
+  uint64_t all = ~(uint64_t)0, old = 0;
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof all);
+  return old;
+}
+
+static void restore_signals(uint64_t mask) {
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
+}
+
+/* clone on the launcher's stack; a pid, or -errno. */
+static pid_t clone_child(struct orr_launcher *l, int (*fn)(void *), void *arg,
+                         int flags, int *pidfd) {
+  char *top = (char *)l->stack + l->stack_size;
+  pid_t pid = clone(fn, top, flags | SIGCHLD, arg, pidfd);
+  return pid < 0 ? -errno : pid;
+}
+
+static void reap(pid_t pid) {
+  siginfo_t info;
+  while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
+    ;
+}
+
+/* }}} */
+
+/* {{{ the probe */
+
+struct probe {
+  volatile bool shared;
+  bool ask_close_range;
+};
+
+/* Touches no fd: the range begins where no table can reach. */
+static int probe_child(void *arg) {
+  struct probe *probe = arg;
+  probe->shared = true;
+  if (!probe->ask_close_range ||
+      syscall(SYS_close_range, ~0U, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+    syscall(SYS_exit_group, 1);
+  syscall(SYS_exit_group, 0);
+  return 0;
+}
+
+/* Answers that mean "not here": old kernels, and the seccomp profiles of old
+   container engines, which say EPERM to what they do not know. */
+static bool not_here(int error) {
+  return error == ENOSYS || error == EPERM || error == EINVAL;
+}
+
+static bool pidfd_works(int pidfd) {
+  if (pidfd < 0)
+    return false;
+  if (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno != ESRCH)
+    return false;
+  siginfo_t info;
+  int rc;
+  do
+    rc = waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOWAIT);
+  while (rc < 0 && errno == EINTR);
+  return rc == 0;
+}
+
+/* One child that ends at once tells all. */
+static int probe_with(struct orr_launcher *l, int flags) {
+  struct probe probe = {false, !l->forbidden.close_range};
+  siginfo_t info = {0};
+  int pidfd = -1, rc;
+  uint64_t mask = block_signals();
+  pid_t pid = clone_child(l, probe_child, &probe, flags, &pidfd);
+  restore_signals(mask);
+  if (pid < 0)
+    return pid;
+  l->roads.pidfd = (flags & CLONE_PIDFD) != 0 && pidfd_works(pidfd);
+  if (pidfd >= 0)
+    close(pidfd);
+  do
+    rc = waitid(P_PID, (id_t)pid, &info, WEXITED);
+  while (rc < 0 && errno == EINTR);
+  l->roads.clone_vm = (flags & CLONE_VM) != 0 && probe.shared;
+  l->roads.close_range = rc == 0 && info.si_status == 0;
+  return 0;
+}
+
+int orr_launcher_probe(struct orr_launcher *l) {
+  static const int tries[] = {CLONE_VM | CLONE_VFORK | CLONE_PIDFD,
+                              CLONE_VM | CLONE_VFORK, CLONE_PIDFD, 0};
+  int rc = 0;
+  for (size_t i = 0; !l->probed && i < sizeof tries / sizeof *tries; i++) {
+    if ((l->forbidden.clone_vm && (tries[i] & CLONE_VM)) ||
+        (l->forbidden.pidfd && (tries[i] & CLONE_PIDFD)))
+      continue;
+    rc = probe_with(l, tries[i]);
+    l->probed = rc == 0;
+    if (rc < 0 && !not_here(-rc))
+      return rc;
+  }
+  return rc;
+}
+
+/* }}} */
+
+/* {{{ a start */
+
+static int failed(struct orr_failure *f, enum orr_stage stage, int error,
+                  int index) {
+  f->stage = stage;
+  f->error = error;
+  f->index = index;
+  return -error;
+}
+
+static const char *path_of(const char **envp) {
+  for (; *envp != NULL; envp++)
+    if (strncmp(*envp, "PATH=", 5) == 0)
+      return *envp + 5;
+  return default_path;
+}
+
+/*
+** Copies sources with high numbers into the reserved low fds, so that the
+** child can drop all the rest of the table without copying it. Sources beyond
+** the slots stay where they are and raise the cut. Returns it, or -errno.
+*/
+static int stage_fds(struct orr_launcher *l, const struct orr_program *p,
+                     int *used, struct orr_failure *f) {
+  int cut = LOW_FDS;
+  for (int i = 0; i < p->nfds; i++) {
+    if (p->fds[i] >= LOW_FDS && p->fds[i] != l->slots[0] &&
+        *used + 1 < ORR_SLOTS) {
+      int slot = l->slots[++*used];
+      if (dup3(p->fds[i], slot, O_CLOEXEC) < 0)
+        return failed(f, ORR_STAGE_DUP, errno, i);
+      p->fds[i] = slot;
+    }
+    if (p->fds[i] >= cut)
+      cut = p->fds[i] + 1;
+  }
+  return cut;
+}
+
+/* The slots let go of what they held: it must not outlive its owner there. */
+static void unstage_fds(struct orr_launcher *l, int used) {
+  for (; used > 0; used--)
+    dup3(l->slots[0], l->slots[used], O_CLOEXEC);
+}
+
+/* Where memory is not shared: the child's report, or EOF when it has exec'd. */
+static void read_report(int fd, struct orr_failure *f) {
+  struct orr_failure report;
+  ssize_t n;
+  do
+    n = read(fd, &report, sizeof report);
+  while (n < 0 && errno == EINTR);
+  if (n == (ssize_t)sizeof report)
+    *f = report;
+  close(fd);
+}
+
+static int clone_flags(const struct orr_launcher *l, int cut) {
+  int flags = l->roads.pidfd ? CLONE_PIDFD : 0;
+  if (l->roads.clone_vm)
+    flags |= CLONE_VM | CLONE_VFORK;
+  if (cut > 0)
+    flags |= CLONE_FILES;
+  return flags;
+}
+
+/* Clones with a report pipe where it is needed; 0 when the child has exec'd. */
+static int start(struct orr_launcher *l, struct orr_start *s, pid_t *pid,
+                 int *pidfd) {
+  int report[2] = {-1, -1};
+  if (!l->roads.clone_vm && pipe2(report, O_CLOEXEC) < 0)
+    return failed(&s->failure, ORR_STAGE_PIPE, errno, 0);
+  s->report = report[1];
+  s->mask = block_signals();
+  *pid = clone_child(l, orr_child_main, s, clone_flags(l, s->cut), pidfd);
+  restore_signals(s->mask);
+  if (report[1] >= 0)
+    close(report[1]);
+  if (*pid < 0) {
+    if (report[0] >= 0)
+      close(report[0]);
+    return failed(&s->failure, ORR_STAGE_FORK, -*pid, 0);
+  }
+  if (report[0] >= 0)
+    read_report(report[0], &s->failure);
+  if (s->failure.stage == ORR_STAGE_NONE)
+    return 0;
+  if (*pidfd >= 0)
+    close(*pidfd);
+  *pidfd = -1;
+  reap(*pid);
+  return -s->failure.error;
+}
+
+int orr_launch(struct orr_launcher *l, const struct orr_program *p, pid_t *pid,
+               int *pidfd, struct orr_failure *failure) {
+  struct orr_start s = {.program = p, .path = path_of(p->envp)};
+  int used = 0, rc = orr_launcher_probe(l);
+  *pidfd = -1;
+  if (rc < 0)
+    return failed(failure, ORR_STAGE_FORK, -rc, 0);
+  s.close_range = l->roads.close_range;
+  s.nofile = l->nofile_raised ? &l->old_nofile : NULL;
+  for (int i = 0; i < p->nlimits; i++)
+    if (p->limits[i].resource == RLIMIT_NOFILE)
+      s.nofile = NULL;
+  if (p->die_with_parent)
+    s.parent = getpid();
+  if (l->roads.clone_vm && l->roads.close_range) {
+    rc = stage_fds(l, p, &used, &s.failure);
+    s.cut = rc;
+  }
+  if (rc >= 0)
+    rc = start(l, &s, pid, pidfd);
+  unstage_fds(l, used);
+  *failure = s.failure;
+  return rc;
+}
+
+/* }}} */

@@ -1,0 +1,115 @@
+/*
+** launch.h - starts a program: the engine half, without Lua and without libuv.
+**
+** A launcher owns what outlives one start: which roads this kernel allows, the
+** stack that children run on until exec, and a few reserved low fds. It is used
+** by one thread at a time.
+*/
+#ifndef ORR_LAUNCH_H
+#define ORR_LAUNCH_H
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+/* Where a start can fail. The names are part of the public contract. */
+enum orr_stage {
+  ORR_STAGE_NONE,
+  ORR_STAGE_PIPE,
+  ORR_STAGE_OPEN,
+  ORR_STAGE_DUP,
+  ORR_STAGE_FORK,
+  ORR_STAGE_SETSID,
+  ORR_STAGE_PGROUP,
+  ORR_STAGE_CGROUP,
+  ORR_STAGE_RLIMIT,
+  ORR_STAGE_NICE,
+  ORR_STAGE_AFFINITY,
+  ORR_STAGE_UMASK,
+  ORR_STAGE_GROUPS,
+  ORR_STAGE_GID,
+  ORR_STAGE_UID,
+  ORR_STAGE_CHDIR,
+  ORR_STAGE_EXEC,
+  ORR_STAGE_COUNT
+};
+
+const char *orr_stage_name(enum orr_stage stage);
+
+/* Which ways into a child work here; found out by one probe. */
+struct orr_roads {
+  bool clone_vm;    /* CLONE_VM really shares memory */
+  bool pidfd;       /* CLONE_PIDFD, waitid(P_PIDFD), pidfd_send_signal */
+  bool close_range; /* with CLOSE_RANGE_UNSHARE */
+};
+
+enum { ORR_SLOTS = 4 }; /* reserved low fds; the first stays /dev/null */
+
+struct orr_launcher {
+  struct orr_roads roads;
+  bool probed;
+  struct orr_roads forbidden; /* ORRERY_FORCE: roads not to be taken */
+  void *stack;                /* owned: one mapping, guard page at its foot */
+  size_t stack_size;
+  int slots[ORR_SLOTS];     /* owned, CLOEXEC, -1 when closed */
+  struct rlimit old_nofile; /* what children start with ... */
+  bool nofile_raised;       /* ... where this process raised its own */
+};
+
+struct orr_limit {
+  int resource;
+  struct rlimit value;
+};
+
+/*
+** What to start. Strings and arrays belong to the caller and are only read, but
+** for two: `fds` is scratch afterwards, and argv[-1] is a spare slot that the
+** caller leaves, for a script without "#!" becomes an argument of /bin/sh.
+*/
+struct orr_program {
+  const char *file;  /* a path, or a name to be found in the child's PATH */
+  const char **argv; /* NULL at the end */
+  const char **envp; /* NULL at the end */
+  const char *cwd;   /* NULL: ours */
+  int *fds;          /* child fd i is our fd fds[i]; -1: closed */
+  int nfds;
+  const struct orr_limit *limits;
+  int nlimits;
+  const gid_t *groups;
+  int ngroups;
+  const cpu_set_t *affinity; /* NULL: ours */
+  pid_t pgroup;              /* with has_pgroup; 0: a group of its own */
+  int nice;                  /* with has_nice; absolute */
+  mode_t umask;              /* with has_umask */
+  uid_t uid;                 /* with has_uid */
+  gid_t gid;                 /* with has_gid */
+  bool setsid, die_with_parent;
+  bool has_pgroup, has_nice, has_umask, has_uid, has_gid, has_groups;
+};
+
+struct orr_failure {
+  int error; /* errno */
+  enum orr_stage stage;
+  int index; /* dup: the child fd; rlimit: the place in `limits` */
+};
+
+/* All of it is found out lazily; opening fails with -errno when out of fds or
+   memory. `force` is ORRERY_FORCE's value or NULL. */
+int orr_launcher_open(struct orr_launcher *l, const char *force);
+void orr_launcher_close(struct orr_launcher *l);
+
+/* Finds out the roads, once. 0 or -errno (EAGAIN, ENOMEM: ask again later). */
+int orr_launcher_probe(struct orr_launcher *l);
+
+/*
+** Starts `p`. Returns 0 with the pid, and with a CLOEXEC pidfd (-1 where there
+** are none), both the caller's; the program is then past its exec. Otherwise
+** -errno with `failure` filled and nothing left behind. Blocks until the exec
+** is done, as vfork does.
+*/
+int orr_launch(struct orr_launcher *l, const struct orr_program *p, pid_t *pid,
+               int *pidfd, struct orr_failure *failure);
+
+#endif

@@ -1,0 +1,275 @@
+/*
+** launch_child.c - what runs between clone and exec.
+**
+** The child shares the parent's memory (CLONE_VM) while the parent's thread
+** sleeps, so here are system calls only: no malloc, no stdio, no locks, and no
+** libc wrapper that signals threads or caches (setuid, setgroups, nice).
+*/
+#include "launch_child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Frames of a child that execs are never unwound, which would leave the
+   sanitizer's marks on the stack that the next child runs on. */
+#define CHILD __attribute__((no_sanitize("address", "undefined")))
+
+enum { LAST_SIGNAL = 64 };
+
+/* Reports over memory and, where that is not shared, over the pipe; ends. */
+CHILD static _Noreturn void fail(struct orr_start *s, enum orr_stage stage,
+                                 int index) {
+  s->failure.error = errno;
+  s->failure.stage = stage;
+  s->failure.index = index;
+  if (s->report >= 0) {
+    ssize_t n;
+    do
+      n = write(s->report, &s->failure, sizeof s->failure);
+    while (n < 0 && errno == EINTR);
+  }
+  for (;;)
+    syscall(SYS_exit_group, 127);
+}
+
+/* Handlers go first: they are the parent's code, and would run in the parent's
+   memory as soon as the mask opens. An all-zero kernel sigaction is SIG_DFL on
+   every architecture. SIGKILL and SIGSTOP answer EINVAL, which is fine. */
+CHILD static void default_signals(const struct orr_start *s) {
+  static const unsigned long dfl[8];
+  for (int sig = 1; sig <= LAST_SIGNAL; sig++)
+    syscall(SYS_rt_sigaction, sig, dfl, NULL, sizeof s->mask);
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &s->mask, NULL, sizeof s->mask);
+}
+
+CHILD static void set_session(struct orr_start *s) {
+  const struct orr_program *p = s->program;
+  if (p->setsid && syscall(SYS_setsid) < 0)
+    fail(s, ORR_STAGE_SETSID, 0);
+  if (p->has_pgroup && syscall(SYS_setpgid, 0, p->pgroup) < 0)
+    fail(s, ORR_STAGE_PGROUP, 0);
+}
+
+CHILD static void set_resources(struct orr_start *s) {
+  const struct orr_program *p = s->program;
+  for (int i = 0; i < p->nlimits; i++)
+    if (syscall(SYS_prlimit64, 0, p->limits[i].resource, &p->limits[i].value,
+                NULL) < 0)
+      fail(s, ORR_STAGE_RLIMIT, i);
+  if (p->has_nice && syscall(SYS_setpriority, PRIO_PROCESS, 0, p->nice) < 0)
+    fail(s, ORR_STAGE_NICE, 0);
+  if (p->affinity != NULL &&
+      syscall(SYS_sched_setaffinity, 0, sizeof *p->affinity, p->affinity) < 0)
+    fail(s, ORR_STAGE_AFFINITY, 0);
+  if (p->has_umask)
+    syscall(SYS_umask, p->umask);
+}
+
+/* Groups before gid before uid: each needs a right that the next gives up.
+   Without a `groups` of its own a child with another uid or gid loses ours, as
+   in Node; where we may not drop them, they are not worth much either. */
+CHILD static void set_identity(struct orr_start *s) {
+  const struct orr_program *p = s->program;
+  if (p->has_groups) {
+    if (syscall(SYS_setgroups, p->ngroups, p->groups) < 0)
+      fail(s, ORR_STAGE_GROUPS, 0);
+  } else if (p->has_gid || p->has_uid) {
+    syscall(SYS_setgroups, 0, NULL);
+  }
+  if (p->has_gid && syscall(SYS_setgid, p->gid) < 0)
+    fail(s, ORR_STAGE_GID, 0);
+  if (p->has_uid && syscall(SYS_setuid, p->uid) < 0)
+    fail(s, ORR_STAGE_UID, 0);
+}
+
+/* After setuid, which clears the death signal. A parent that died in between
+   sends none any more: then the child ends itself. */
+CHILD static void tie_to_parent(struct orr_start *s) {
+  if (!s->program->die_with_parent)
+    return;
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+    fail(s, ORR_STAGE_FORK, 0);
+  if (syscall(SYS_getppid) != s->parent)
+    for (;;)
+      syscall(SYS_exit_group, 127);
+}
+
+struct dirent64 {
+  uint64_t ino;
+  int64_t off;
+  unsigned short reclen;
+  unsigned char type;
+  char name[];
+};
+
+/* A decimal file name, or -1 ("." and ".."). */
+CHILD static int fd_number(const char *name) {
+  int n = 0;
+  if (*name == '\0')
+    return -1;
+  for (; *name != '\0'; name++) {
+    if (*name < '0' || *name > '9')
+      return -1;
+    n = n * 10 + (*name - '0');
+  }
+  return n;
+}
+
+/* Without /proc: every number up to the limit, which is all there can be. */
+CHILD static void close_by_number(int first, int keep) {
+  struct rlimit limit = {1024, 1024};
+  syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
+  for (rlim_t fd = first; fd < limit.rlim_cur && fd <= 1048576; fd++)
+    if ((int)fd != keep)
+      syscall(SYS_close, (int)fd);
+}
+
+/* The road without close_range: whatever /proc/self/fd lists. Closing while
+   reading may skip entries, so it reads until a pass closes nothing. */
+CHILD static void close_by_listing(int first, int keep) {
+  _Alignas(struct dirent64) char buffer[2048];
+  int dir = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/fd",
+                         O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+  if (dir < 0) {
+    close_by_number(first, keep);
+    return;
+  }
+  for (bool closed = true; closed;) {
+    long n;
+    closed = false;
+    syscall(SYS_lseek, dir, 0L, SEEK_SET);
+    while ((n = syscall(SYS_getdents64, dir, buffer, sizeof buffer)) > 0) {
+      for (long at = 0; at < n;) {
+        struct dirent64 *entry = (struct dirent64 *)(void *)(buffer + at);
+        int fd = fd_number(entry->name);
+        at += entry->reclen;
+        if (fd >= first && fd != dir && fd != keep) {
+          syscall(SYS_close, fd);
+          closed = true;
+        }
+      }
+    }
+  }
+  syscall(SYS_close, dir);
+}
+
+/* Closes every fd from `first` on but the error pipe, which exec closes. */
+CHILD static void close_from(const struct orr_start *s, int first) {
+  unsigned keep = (unsigned)s->report;
+  if (!s->close_range) {
+    close_by_listing(first, s->report);
+  } else if (s->report < first) {
+    syscall(SYS_close_range, (unsigned)first, ~0U, 0);
+  } else {
+    if (s->report > first)
+      syscall(SYS_close_range, (unsigned)first, keep - 1, 0);
+    syscall(SYS_close_range, keep + 1, ~0U, 0);
+  }
+}
+
+/* Lifts fd above the numbers that the map is about to overwrite. */
+CHILD static int lift(struct orr_start *s, int fd, int index) {
+  int high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, s->program->nfds);
+  if (high < 0)
+    fail(s, ORR_STAGE_DUP, index);
+  return high;
+}
+
+/*
+** Puts every source on its number and closes the rest. With `cut` the table is
+** still the parent's own: the first step makes it ours and keeps only the low
+** part, so the cost does not grow with the number of fds that the parent has.
+*/
+CHILD static void map_fds(struct orr_start *s) {
+  int n = s->program->nfds, *fds = s->program->fds;
+  if (s->cut > 0 &&
+      syscall(SYS_close_range, (unsigned)s->cut, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+    fail(s, ORR_STAGE_DUP, 0);
+  if (s->report >= 0 && s->report < n)
+    s->report = lift(s, s->report, 0);
+  for (int i = 0; i < n; i++)
+    if (fds[i] >= 0 && fds[i] < n && fds[i] != i)
+      fds[i] = lift(s, fds[i], i);
+  for (int i = 0; i < n; i++) {
+    int fd = fds[i];
+    if (fd < 0)
+      syscall(SYS_close, i);
+    else if (fd == i ? syscall(SYS_fcntl, i, F_SETFD, 0) < 0
+                     : syscall(SYS_dup3, fd, i, 0) < 0)
+      fail(s, ORR_STAGE_DUP, i);
+  }
+  close_from(s, n);
+}
+
+/* execve, and what POSIX asks of execvp where the kernel knows no format. */
+CHILD static void try_exec(const struct orr_program *p, const char *path) {
+  syscall(SYS_execve, path, p->argv, p->envp);
+  if (errno == ENOEXEC) {
+    const char *argv0 = p->argv[0];
+    p->argv[-1] = "/bin/sh";
+    p->argv[0] = path;
+    syscall(SYS_execve, "/bin/sh", p->argv - 1, p->envp);
+    p->argv[0] = argv0;
+  }
+}
+
+/* Errors after which the next directory of PATH is tried. */
+CHILD static bool look_further(int error) {
+  return error == ENOENT || error == ENOTDIR || error == EACCES ||
+         error == ESTALE || error == ENODEV || error == ETIMEDOUT;
+}
+
+/* execvp by hand: PATH is the child's, and an empty element is ".". EACCES is
+   remembered: it tells more than the ENOENT of a later directory. */
+CHILD static void exec_in_path(struct orr_start *s) {
+  const struct orr_program *p = s->program;
+  char path[PATH_MAX];
+  size_t name = strlen(p->file);
+  bool denied = false;
+  errno = ENOENT;
+  for (const char *at = s->path, *end; at != NULL; at = end ? end + 1 : NULL) {
+    end = strchr(at, ':');
+    size_t dir = end ? (size_t)(end - at) : strlen(at);
+    if (dir + name + 2 > sizeof path) {
+      errno = ENAMETOOLONG;
+      continue;
+    }
+    memcpy(path, at, dir);
+    if (dir > 0)
+      path[dir++] = '/';
+    memcpy(path + dir, p->file, name + 1);
+    try_exec(p, path);
+    denied = denied || errno == EACCES;
+    if (!look_further(errno))
+      return;
+  }
+  if (denied)
+    errno = EACCES;
+}
+
+CHILD int orr_child_main(void *arg) {
+  struct orr_start *s = arg;
+  default_signals(s);
+  set_session(s);
+  set_resources(s);
+  set_identity(s);
+  if (s->program->cwd != NULL && syscall(SYS_chdir, s->program->cwd) < 0)
+    fail(s, ORR_STAGE_CHDIR, 0);
+  tie_to_parent(s);
+  map_fds(s);
+  if (s->nofile != NULL)
+    syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, s->nofile, NULL);
+  if (strchr(s->program->file, '/') != NULL)
+    try_exec(s->program, s->program->file);
+  else
+    exec_in_path(s);
+  fail(s, ORR_STAGE_EXEC, 0);
+}

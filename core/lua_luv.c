@@ -1,0 +1,59 @@
+/*
+** lua_luv.c - makes the loaded luv hand its callbacks to our loop.
+**
+** luv answers an error in a callback with exit(-1). Its C interface can
+** replace that handler, but Lua loads modules privately and there may be two
+** luvs on a machine, so the one in use is found by the address of uv.run.
+*/
+#include "binding.h"
+
+#include <dlfcn.h>
+
+typedef int (*luv_pcall)(lua_State *L, int nargs, int nresults, int flags);
+typedef void (*luv_set_callback)(lua_State *L, luv_pcall pcall);
+
+static const char dispatch_key;
+
+/* luv's contract: takes function and arguments off the stack, leaves the
+   results and returns their number, or a negative status. */
+static int dispatch(lua_State *L, int nargs, int nresults, int flags) {
+  int base = lua_gettop(L) - nargs - 1;
+  (void)flags;
+  luaL_checkstack(L, 2, "a luv callback");
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &dispatch_key);
+  lua_insert(L, base + 1);
+  int status = lua_pcall(L, nargs + 1, nresults, 0);
+  if (status == LUA_OK)
+    return lua_gettop(L) - base;
+  lua_settop(L, base);
+  return -status;
+}
+
+/* hook_luv(uv.run, fn) -> whether it worked. From then on luv calls
+   fn(callback, ...) for each event; fn must not raise. */
+static int l_hook_luv(lua_State *L) {
+  Dl_info info;
+  lua_CFunction run = lua_tocfunction(L, 1);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  luaL_argcheck(L, run != NULL, 1, "uv.run expected");
+  luv_set_callback set = NULL;
+  if (dladdr((void *)(size_t)run, &info) != 0) {
+    void *luv = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    if (luv != NULL) {
+      set = (luv_set_callback)(size_t)dlsym(luv, "luv_set_callback");
+      dlclose(luv);
+    }
+  }
+  if (set != NULL) {
+    lua_pushvalue(L, 2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &dispatch_key);
+    set(L, dispatch);
+  }
+  lua_pushboolean(L, set != NULL);
+  return 1;
+}
+
+void orr_open_luv(lua_State *L) {
+  static const luaL_Reg functions[] = {{"hook_luv", l_hook_luv}, {NULL, NULL}};
+  luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,168 @@
+/*
+** lua_process.c - the userdata orrery.process: this process, as far as luv and
+** Lua do not know it.
+*/
+#include "binding.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+/* process() -> the one object of this state. */
+static int l_process(lua_State *L) {
+  if (lua_getfield(L, LUA_REGISTRYINDEX, ORR_PROCESS ".self") == LUA_TUSERDATA)
+    return 1;
+  lua_newuserdatauv(L, 0, 0);
+  luaL_setmetatable(L, ORR_PROCESS);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, LUA_REGISTRYINDEX, ORR_PROCESS ".self");
+  return 1;
+}
+
+static void check_self(lua_State *L) {
+  luaL_checkudata(L, 1, ORR_PROCESS);
+}
+
+static int l_pid(lua_State *L) {
+  check_self(L);
+  lua_pushinteger(L, getpid());
+  return 1;
+}
+
+static int l_ppid(lua_State *L) {
+  check_self(L);
+  lua_pushinteger(L, getppid());
+  return 1;
+}
+
+/* self:hrtime() -> monotonic time in integer ns (clock_gettime(2)). */
+static int l_hrtime(lua_State *L) {
+  struct timespec t;
+  check_self(L);
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  lua_pushinteger(L, (lua_Integer)t.tv_sec * 1000000000 + t.tv_nsec);
+  return 1;
+}
+
+static int result(lua_State *L, int rc) {
+  if (rc < 0)
+    return orr_fail(L, errno);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+/* self:kill(pid, signal) -> true; nil, errno. kill(2), groups included. */
+static int l_kill(lua_State *L) {
+  check_self(L);
+  lua_Integer pid = luaL_checkinteger(L, 2), sig = luaL_checkinteger(L, 3);
+  if (pid != (pid_t)pid || sig != (int)sig)
+    return orr_fail(L, pid != (pid_t)pid ? ESRCH : EINVAL);
+  return result(L, kill((pid_t)pid, (int)sig));
+}
+
+/* Everything that C has buffered goes out; what cannot, is lost. */
+static int l_flush(lua_State *L) {
+  check_self(L);
+  fflush(stdout);
+  return 0;
+}
+
+/* self:exit(code) - flushes C's streams and ends without finalizers: threads
+   of luv's pool may be inside a call, and handles half closed. */
+static int l_exit(lua_State *L) {
+  check_self(L);
+  int code = (int)luaL_optinteger(L, 2, 0);
+  fflush(NULL);
+  _exit(code);
+  return 0;
+}
+
+static int l_abort(lua_State *L) {
+  check_self(L);
+  fflush(NULL);
+  signal(SIGABRT, SIG_DFL);
+  abort();
+  return 0;
+}
+
+/* write(2) until all is out. EAGAIN is waited for: somebody who shares the
+   file may have made it non-blocking, and its flags are not ours to change. */
+static int write_all(int fd, const char *data, size_t length) {
+  while (length > 0) {
+    ssize_t n = write(fd, data, length);
+    if (n >= 0) {
+      data += n;
+      length -= (size_t)n;
+    } else if (errno == EAGAIN) {
+      struct pollfd p = {.fd = fd, .events = POLLOUT};
+      if (poll(&p, 1, -1) < 0 && errno != EINTR)
+        return -1;
+    } else if (errno != EINTR) {
+      return -1;
+    }
+  }
+  return 0;
+}
+
+/* self:write(fd, data) -> true; nil, errno. Synchronous, after what C has
+   buffered for stdout, so that print and this keep their order. */
+static int l_write(lua_State *L) {
+  size_t length;
+  check_self(L);
+  int fd = (int)luaL_checkinteger(L, 2);
+  const char *data = luaL_checklstring(L, 3, &length);
+  fflush(stdout);
+  return result(L, write_all(fd, data, length));
+}
+
+/* self:raise_nofile() - the soft limit of fds becomes the hard one; children
+   start with the old one. */
+static int l_raise_nofile(lua_State *L) {
+  struct rlimit old, raised;
+  check_self(L);
+  if (getrlimit(RLIMIT_NOFILE, &old) < 0)
+    return 0;
+  raised = old;
+  raised.rlim_cur = raised.rlim_max;
+  if (old.rlim_cur != old.rlim_max && setrlimit(RLIMIT_NOFILE, &raised) == 0)
+    orr_remember_nofile(L, &old);
+  return 0;
+}
+
+/* self:ignore_sigpipe() - unless somebody handles it: a write to a peer that
+   has gone is EPIPE then. Children get the default back. */
+static int l_ignore_sigpipe(lua_State *L) {
+  struct sigaction action;
+  check_self(L);
+  if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+    signal(SIGPIPE, SIG_IGN);
+  return 0;
+}
+
+static int l_tostring(lua_State *L) {
+  lua_pushfstring(L, "%s %d", ORR_PROCESS, (int)getpid());
+  return 1;
+}
+
+void orr_open_process(lua_State *L) {
+  static const luaL_Reg methods[] = {{"pid", l_pid},
+                                     {"ppid", l_ppid},
+                                     {"hrtime", l_hrtime},
+                                     {"kill", l_kill},
+                                     {"flush", l_flush},
+                                     {"exit", l_exit},
+                                     {"abort", l_abort},
+                                     {"write", l_write},
+                                     {"raise_nofile", l_raise_nofile},
+                                     {"ignore_sigpipe", l_ignore_sigpipe},
+                                     {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__tostring", l_tostring}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"process", l_process}, {NULL, NULL}};
+  orr_class(L, ORR_PROCESS, methods, meta);
+  luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,101 @@
+--- `orrery`: runs a script as the main task.
+---
+--- Options end at the script, whose arguments are its own: a rule that argument
+--- parsers do not know, and little else is left to parse.
+
+local core = require "orrery.core"
+
+local cli = {}
+
+local USAGE = [[
+usage: orrery [options] SCRIPT [ARG...]
+       orrery [options] -e CODE [ARG...]
+       orrery [options] - [ARG...]          the script comes from stdin
+
+  -e CODE      run CODE
+  --version    print the version
+  --help       print this
+
+Exit status: process.exit_code; 1 uncaught error; 7 an uncaught_exception
+listener failed; 9 bad option; 13 the main task waits for what cannot come.
+]]
+
+local BAD_OPTION, STUCK = 9, 13
+
+local self = core.process()
+
+local function die(code, format, ...)
+  io.stderr:write("orrery: ", (format:format(...)), "\n")
+  self:exit(code)
+end
+
+local function print_and_leave(text)
+  io.stdout:write(text)
+  self:exit(0)
+end
+
+local flags = {
+  ["--help"] = function() print_and_leave(USAGE) end,
+  ["-h"] = function() print_and_leave(USAGE) end,
+  ["--version"] = function()
+    print_and_leave("orrery " .. require "orrery".version .. "\n")
+  end,
+}
+flags["-v"] = flags["--version"]
+
+--- What to run: {code=} or {script=} or {stdin=true}, and the arguments.
+local function parse(args)
+  local i = 1
+  while args[i] do
+    local word = args[i]
+    if flags[word] then
+      flags[word]()
+    elseif word == "-e" then
+      if not args[i + 1] then die(BAD_OPTION, "-e needs CODE") end
+      return { code = args[i + 1], args = { table.unpack(args, i + 2) } }
+    elseif word == "-" then
+      return { stdin = true, args = { table.unpack(args, i + 1) } }
+    elseif word == "--" then
+      i = i + 1
+      if not args[i] then break end
+      return { script = args[i], args = { table.unpack(args, i + 1) } }
+    elseif word:sub(1, 1) == "-" then
+      die(BAD_OPTION, "unknown option '%s'; see orrery --help", word)
+    else
+      return { script = word, args = { table.unpack(args, i + 1) } }
+    end
+    i = i + 1
+  end
+  io.stderr:write(USAGE)
+  self:exit(BAD_OPTION)
+end
+
+local function load_chunk(what)
+  if what.code then return load(what.code, "=(command line)") end
+  if what.stdin then return load(io.read("a"):gsub("^#[^\n]*", ""), "=stdin") end
+  return loadfile(what.script)
+end
+
+--- @param args string[] the command line
+function cli.main(args)
+  local what = parse(args)
+  local chunk, problem = load_chunk(what)
+  if not chunk then die(1, "%s", problem) end
+  what.args[0] = what.script
+  arg = what.args -- luacheck: globals arg
+  self:raise_nofile()
+  self:ignore_sigpipe()
+  local process = require "orrery.process"
+  os.exit = function(code) -- luacheck: globals os.exit
+    if type(code) == "boolean" then code = code and 0 or 1 end
+    process.exit(code)
+  end
+  local _, stuck = require "orrery.main".run(chunk, table.unpack(what.args))
+  if stuck then
+    io.stderr:write("orrery: ", stuck, "\n")
+    process.exit_code = STUCK
+  end
+  process.exit()
+end
+
+return cli

@@ -1,0 +1,36 @@
+--- Orrery: processes, orchestrated. Every part is loaded when it is first
+--- asked for, and `require "orrery"` changes nothing in its host.
+
+local orrery = { version = "0.1.0" }
+
+--- Name here → module, and the field of it where that has another name.
+local parts = {
+  process = { "orrery.process" },
+  child_process = { "orrery.child_process" },
+  events = { "orrery.events" },
+  task = { "orrery.task" },
+  stream = { "orrery.stream" },
+  core = { "orrery.core" },
+  inspect = { "orrery.inspect" },
+  main = { "orrery.main", "main" },
+  scope = { "orrery.scope", "scope" },
+}
+for _, name in ipairs { "spawn", "run", "sh" } do
+  parts[name] = { "orrery.child_process", name }
+end
+for _, name in ipairs {
+  "go", "sleep", "deadline", "all", "race", "after", "every",
+} do
+  parts[name] = { "orrery.task", name }
+end
+
+return setmetatable(orrery, {
+  __index = function(self, name)
+    local part = parts[name]
+    if not part then return nil end
+    local value = require(part[1])
+    if part[2] then value = value[part[2]] end
+    self[name] = value
+    return value
+  end,
+})

@@ -1,0 +1,565 @@
+--- Byte streams over luv handles: child pipes, sockets, terminals. Nothing is
+--- read until somebody asks, and writes try the system call first.
+---
+--- A stream owns its fd: as an `orrery.fd` (closed when collected) until the
+--- first use, as a luv handle from then on.
+
+local uv = require "luv"
+local errors = require "orrery.errors"
+local events = require "orrery.events"
+local loop = require "orrery.loop"
+local options = require "orrery.options"
+local task = require "orrery.task"
+
+local stream = {}
+
+local HIGH_WATER = 65536 -- bytes: stop reading ahead; write says false
+local MAX_LINE = 64 * 1024 * 1024 -- bytes of a line without its end
+
+--- @class Stream : Emitter
+local Stream = { __name = "orrery.Stream" }
+Stream.__index = Stream
+events.extend(Stream)
+stream.Stream = Stream
+
+function Stream.__tostring(self)
+  local state = self.closed and "closed" or self.ended and "ended" or "open"
+  return ("stream (%s): %s"):format(self.kind, state)
+end
+
+-- Opening and closing ---------------------------------------------------------
+
+--- How each kind of fd becomes a luv handle: handle, or nil, code, what to close.
+local openers = {
+  pipe = function(fd)
+    local handle = uv.new_pipe(false)
+    local ok, _, code = handle:open(fd)
+    return ok and handle, code, handle
+  end,
+  tcp = function(fd)
+    local handle = uv.new_tcp()
+    local ok, _, code = handle:open(fd)
+    return ok and handle, code, handle
+  end,
+  tty = function(fd, readable)
+    local handle, _, code = uv.new_tty(fd, readable)
+    return handle, code
+  end,
+  file = function(fd) return require "orrery.file".handle(fd) end,
+}
+
+--- The luv handle, opened on first use; nil, err.
+local function handle_of(self)
+  if self.handle then return self.handle end
+  if self.closed then
+    return nil, errors.new("ERR_STREAM_DESTROYED", "the stream is closed")
+  end
+  local fd = self.fd:fileno()
+  local handle, code, failed = openers[self.kind](fd, self.readable)
+  if not handle then
+    if failed then loop.close(failed) end
+    return nil, errors.luv(code or "EBADF", "open")
+  end
+  self.fd:take()
+  self.fd, self.handle = nil, handle
+  if not self.referenced then handle:unref() end
+  return handle
+end
+
+--- Whether bytes wait to be read here.
+local function buffered(self)
+  return self.size > 0
+end
+
+local function wake_reader(self)
+  local wake = self.reader
+  if wake then wake(true) end
+end
+
+local function closed(self)
+  self.handle_closed = true
+  self:emit("close")
+end
+
+--- Ends both directions at once. Writes that are still queued fail.
+--- @param err Error? emitted as `error` first
+function Stream:destroy(err)
+  if self.closed then return end
+  self.closed, self.ended = true, true
+  self.chunks, self.size = {}, 0
+  if err then loop.soon(self.emit, self, "error", err) end
+  if self.handle then
+    loop.close(self.handle, function() closed(self) end)
+  else
+    if self.fd then self.fd:close() end
+    loop.soon(closed, self)
+  end
+  if self.on_finish then
+    loop.soon(self.on_finish, err or errors.new("ECANCELED", "stream destroyed"))
+    self.on_finish = nil
+  end
+  wake_reader(self)
+end
+
+--- Closes without an error.
+function Stream:close() self:destroy() end
+
+Stream.__close = Stream.destroy
+
+--- Closes once both directions are over and nothing is left to be read.
+local function close_if_over(self)
+  if self.ended and not self.writable and not buffered(self) then
+    self:destroy()
+  end
+end
+
+--- Keeps the loop alive while it reads or writes (the default).
+--- @return Stream self
+function Stream:ref()
+  self.referenced = true
+  if self.handle then self.handle:ref() end
+  return self
+end
+
+--- @return Stream self
+function Stream:unref()
+  self.referenced = false
+  if self.handle then self.handle:unref() end
+  return self
+end
+
+--- The fd, or nil once it is closed.
+--- @return integer?
+function Stream:fileno()
+  if self.closed then return nil end
+  if self.handle then return (self.handle:fileno()) end
+  return self.fd:fileno()
+end
+
+--- A stream that owns `fd`.
+--- @param fd userdata orrery.fd
+--- @param kind "pipe"|"tcp"|"tty"|"file"
+--- @param mode "r"|"w"|"rw"
+--- @return Stream
+function stream.new(fd, kind, mode)
+  return setmetatable({
+    fd = fd,
+    kind = kind,
+    readable = mode ~= "w",
+    writable = mode ~= "r",
+    referenced = true,
+    chunks = {},
+    size = 0, -- bytes in chunks
+    queued = 0, -- bytes that luv holds
+    bytes_read = 0,
+    bytes_written = 0,
+  }, Stream)
+end
+
+--- A stream that is over already, for what could not start.
+--- @return Stream
+function stream.ended(mode)
+  local self = stream.new(nil, "pipe", mode)
+  self.closed, self.ended, self.end_emitted = true, true, false
+  self.write_error = errors.new("EPIPE", "write: the process did not start")
+  return self
+end
+
+-- Reading ---------------------------------------------------------------------
+
+local function stop_reading(self)
+  if not self.reading then return end
+  self.reading = false
+  if not self.closed then self.handle:read_stop() end
+end
+
+local function finish_reading(self)
+  if self.end_emitted or buffered(self) then return end
+  self.end_emitted = true
+  self:emit("end")
+  close_if_over(self)
+end
+
+local function on_end(self, err)
+  stop_reading(self)
+  self.ended = true
+  if err then
+    self.read_error = errors.luv(err, "read")
+    if self:listener_count("error") > 0 then
+      self:emit("error", self.read_error)
+    end
+  end
+  wake_reader(self)
+  loop.soon(finish_reading, self)
+end
+
+local function on_read(self, err, chunk)
+  if self.closed then return end
+  if err or not chunk then return on_end(self, err) end
+  self.bytes_read = self.bytes_read + #chunk
+  if self.flowing and not buffered(self) then
+    return self:emit("data", chunk)
+  end
+  self.chunks[#self.chunks + 1] = chunk
+  self.size = self.size + #chunk
+  if self.reader then
+    wake_reader(self)
+  elseif self.size >= HIGH_WATER then
+    stop_reading(self)
+  end
+end
+
+local function start_reading(self)
+  if self.reading or self.ended or self.closed then return end
+  local handle, err = handle_of(self)
+  if not handle then return self:destroy(err) end
+  self.reading = true
+  if not self.on_read then
+    self.on_read = loop.guard(function(code, chunk)
+      on_read(self, code, chunk)
+    end)
+  end
+  handle:read_start(self.on_read)
+end
+
+--- Hands out what is buffered, then lets the data flow.
+local function flow(self)
+  if not self.flowing then return end
+  while self.flowing and buffered(self) do
+    local chunk = table.remove(self.chunks, 1)
+    self.size = self.size - #chunk
+    self:emit("data", chunk)
+  end
+  if not self.flowing then return end
+  start_reading(self)
+  if self.ended then finish_reading(self) end
+end
+
+--- Lets `data` flow. The first `data` listener does so too.
+--- @return Stream self
+function Stream:resume()
+  self.asked = true
+  if not self.readable or self.flowing then return self end
+  self.flowing, self.paused = true, false
+  loop.soon(flow, self)
+  return self
+end
+
+--- Stops `data`. Bytes stay in the pipe, and the writer feels it.
+--- @return Stream self
+function Stream:pause()
+  self.flowing, self.paused = false, true
+  if self.handle then stop_reading(self) end
+  return self
+end
+
+--- Called by the emitter.
+function Stream:listeners_changed_(event, count)
+  if event == "data" and count > 0 and not self.paused then
+    self:resume()
+  elseif event == "data" and count == 0 and self.flowing then
+    self.flowing = false
+    stop_reading(self)
+  elseif event == "end" and count > 0 then
+    self.asked = true
+  end
+end
+
+--- All that is buffered, as one string.
+local function joined(self)
+  local chunks = self.chunks
+  if #chunks > 1 then self.chunks = { table.concat(chunks) } end
+  return self.chunks[1] or ""
+end
+
+--- Takes `n` buffered bytes, which must be there.
+local function take(self, n)
+  local data = joined(self)
+  if n < #data then
+    self.chunks, self.size = { data:sub(n + 1) }, #data - n
+    return data:sub(1, n)
+  end
+  self.chunks, self.size = {}, 0
+  if self.ended then loop.soon(finish_reading, self) end
+  return data
+end
+
+--- Waits for more bytes or the end. True; nil, err.
+local function await_bytes(self, deadline, what)
+  if self.reader then
+    error(what .. ": another task is reading this stream", 4)
+  end
+  start_reading(self)
+  if self.ended then return true end
+  local left = deadline and math.max(0, math.ceil(deadline - uv.hrtime() / 1e6))
+  local ok, err = task.wait(function(wake)
+    self.reader = wake
+    return function() self.reader = nil end
+  end, left, what)
+  self.reader = nil
+  return ok, err
+end
+
+--- Reads until `enough(self)`, and no further ahead. True; false where the end
+--- came first; nil, err.
+local function fill(self, enough, deadline, what)
+  self.asked = true
+  while not enough(self) do
+    if self.ended then return false, self.read_error end
+    local ok, err = await_bytes(self, deadline, what)
+    if not ok then
+      if not self.flowing then stop_reading(self) end
+      return nil, err
+    end
+  end
+  if not self.flowing then stop_reading(self) end
+  return true
+end
+
+local function deadline_of(t, what)
+  if t == nil then return end
+  options.argument(what, "the time", t, options.checks.ms, 3)
+  return uv.hrtime() / 1e6 + t
+end
+
+local function check_size(what, n, level)
+  if math.type(n) ~= "integer" or n < 0 then
+    options.raise(level + 1, "%s: the number of bytes must be an integer, 0 or "
+      .. "more, got %s", what, options.show(n))
+  end
+end
+
+--- Reads what is there, waiting for the first byte. [w]
+--- @param n integer? at most so many bytes
+--- @param t integer? ms
+--- @return string? data nil at the end; nil, err (ETIMEDOUT, ECONNRESET …)
+--- @return Error? err
+function Stream:read(n, t)
+  if n ~= nil then check_size("read", n, 2) end
+  local ok, err = fill(self, buffered, deadline_of(t, "read"), "read")
+  if not ok then return nil, err end
+  return take(self, math.min(n or self.size, self.size))
+end
+
+--- Reads exactly `n` bytes. [w]
+--- @param n integer
+--- @param t integer? ms
+--- @return string? data nil, err (ETIMEDOUT; ERR_STREAM_PREMATURE_CLOSE when the
+---   stream ends first: `read` still gives what there is)
+--- @return Error? err
+function Stream:read_exactly(n, t)
+  check_size("read_exactly", n, 2)
+  local function enough() return self.size >= n end
+  local ok, err = fill(self, enough, deadline_of(t, "read_exactly"),
+    "read_exactly")
+  if ok then return n == 0 and "" or take(self, n) end
+  return nil, err or errors.new("ERR_STREAM_PREMATURE_CLOSE",
+    ("the stream ended after %d of %d bytes"):format(self.size, n))
+end
+
+--- Reads until the end. [w]
+--- @param t integer? ms
+--- @return string? data "" if there is nothing; nil, err (ETIMEDOUT)
+--- @return Error? err
+function Stream:read_all(t)
+  local function never() return false end
+  local _, err = fill(self, never, deadline_of(t, "read_all"), "read_all")
+  if err then return nil, err end
+  return take(self, self.size)
+end
+
+--- The next line without its newline, from what is buffered; nil.
+local function take_line(self, from)
+  local data = joined(self)
+  local at = data:find("\n", from, true)
+  if not at then return nil, #data + 1 end
+  return take(self, at):sub(1, -2)
+end
+
+--- Iterates over the lines, without their newlines. A last line needs none. [w]
+--- @return fun(): string?
+function Stream:lines()
+  return function()
+    local from, line = 1, nil
+    local function has_line()
+      line, from = take_line(self, from)
+      if not line and self.size > MAX_LINE then
+        error(("lines: a line is longer than %d bytes"):format(MAX_LINE), 0)
+      end
+      return line
+    end
+    local ok, err = fill(self, has_line, nil, "lines")
+    if ok then return line end
+    if err then error(err, 0) end
+    return buffered(self) and take(self, self.size) or nil
+  end
+end
+
+-- Writing -----------------------------------------------------------------------
+
+--- A write that cannot be: it changes nothing.
+local function refuse(self, err, cb)
+  if cb then loop.soon(cb, err) end
+  if self:listener_count("error") > 0 then
+    loop.soon(self.emit, self, "error", err)
+  end
+  return false
+end
+
+--- The handle to write to; nil, err.
+local function writable_handle(self)
+  if self.write_error then return nil, self.write_error end
+  if not self.writable or self.finishing then
+    return nil, errors.new("ERR_STREAM_WRITE_AFTER_END", self.finishing
+      and "write after finish" or "the stream is not writable")
+  end
+  return handle_of(self)
+end
+
+--- The peer has gone. That is no `error` event unless somebody listens: the
+--- callback has it, and so has the next write.
+local function write_failed(self, err, cb)
+  self.write_error = err
+  if not self.readable then loop.soon(self.destroy, self) end
+  return refuse(self, err, cb)
+end
+
+local function finished(self, err)
+  if self.closed then return end
+  local cb = self.on_finish
+  self.writable, self.on_finish = false, nil
+  if cb then cb(err) end
+  if not err then self:emit("finish") end
+  if not self.readable then self.ended = true end
+  close_if_over(self)
+end
+
+--- All is with the kernel: ends the writing side. A pipe has no half to shut
+--- down; its end is its close.
+local function shut_down(self)
+  if self.closed then return end
+  local handle = self.readable and handle_of(self)
+  if handle then
+    handle:shutdown(loop.guard(function(err)
+      finished(self, err and errors.luv(err, "shutdown"))
+    end))
+  else
+    finished(self, self.write_error)
+  end
+end
+
+local function drained(self)
+  if self.queued > 0 or self.closed then return end
+  if self.finishing then return shut_down(self) end
+  if self.need_drain then
+    self.need_drain = false
+    self:emit("drain")
+  end
+end
+
+local function written(self, size, cb, code)
+  local err = code and errors.luv(code, "write")
+  self.queued = self.queued - size
+  if err and not self.closed then
+    write_failed(self, err, cb)
+  elseif cb then
+    cb(err)
+  end
+  drained(self)
+end
+
+local function queue(self, handle, data, cb)
+  self.queued = self.queued + #data
+  handle:write(data, loop.guard(function(err)
+    written(self, #data, cb, err)
+  end))
+  if self.queued < HIGH_WATER then return true end
+  self.need_drain = true
+  return false
+end
+
+local function check_write(what, data, cb)
+  if type(data) ~= "string" then
+    options.raise(3, "%s: the data must be a string, got %s %s", what,
+      type(data), options.show(data))
+  end
+  if cb ~= nil then
+    options.argument(what, "the callback", cb, options.checks.callback, 3)
+  end
+end
+
+--- Writes. The data is taken in any case; false says that much is queued and
+--- that a patient writer waits for `drain`, or that it failed.
+--- @param data string
+--- @param cb fun(err: Error?)? once it is with the kernel, or never will be
+--- @return boolean
+function Stream:write(data, cb)
+  check_write("write", data, cb)
+  local handle, err = writable_handle(self)
+  if not handle then return refuse(self, err, cb) end
+  local sent = 0
+  if self.queued == 0 and data ~= "" then
+    local n, _, code = handle:try_write(data)
+    if not n and code ~= "EAGAIN" then
+      return write_failed(self, errors.luv(code, "write"), cb)
+    end
+    sent = n or 0
+  end
+  self.bytes_written = self.bytes_written + #data
+  if sent == #data and self.queued == 0 then
+    if cb then loop.soon(cb) end
+    return true
+  end
+  return queue(self, handle, sent > 0 and data:sub(sent + 1) or data, cb)
+end
+
+--- Copies what this stream reads to `dest` as fast as that takes it, and ends
+--- `dest` with the end.
+--- @param dest Stream
+--- @return Stream dest
+function Stream:pipe(dest)
+  self:on("data", function(chunk)
+    if not dest:write(chunk) and not dest.closed then self:pause() end
+  end)
+  dest:on("drain", function() self:resume() end)
+  dest:once("close", function() self:resume() end)
+  self:once("end", function() dest:finish() end)
+  return dest
+end
+
+--- Writes and waits until the kernel has it. [w]
+--- @param data string
+--- @param t integer? ms; what is queued stays queued
+--- @return true? ok nil, err
+--- @return Error? err
+function Stream:write_wait(data, t)
+  check_write("write_wait", data)
+  local failure
+  local done, err = task.wait(function(wake)
+    self:write(data, function(e)
+      failure = e
+      wake(true)
+    end)
+  end, t, "write_wait")
+  if not done then return nil, err end
+  if failure then return nil, failure end
+  return true
+end
+
+--- No more writes: the reader gets what is queued and then the end. `finish` is
+--- emitted when all is with the kernel.
+--- @param data string? written first
+--- @param cb fun(err: Error?)?
+function Stream:finish(data, cb)
+  if type(data) == "function" then data, cb = nil, data end
+  check_write("finish", data or "", cb)
+  if self.finishing or self.closed then
+    if cb then loop.soon(cb, self.write_error) end
+    return
+  end
+  if data and data ~= "" then self:write(data) end
+  self.finishing, self.on_finish = true, cb
+  if self.queued == 0 then loop.soon(shut_down, self) end
+end
+
+return stream
