@@ -8,7 +8,7 @@ local errors = require "orrery.errors"
 local events = require "orrery.events"
 local loop = require "orrery.loop"
 local options = require "orrery.options"
-local task = require "orrery.task"
+local scheduler = require "orrery.scheduler"
 
 local STOP_GRACE = 5000 -- ms from SIGTERM to SIGKILL in stop
 local CLOSE_GRACE = 2000 -- the same where a `<close>` variable ends
@@ -217,7 +217,7 @@ end
 
 local function wait_exit(self, t, what)
   if not running(self) then return true end
-  return task.wait(function(wake)
+  return scheduler.wait(function(wake)
     self.waiters_ = self.waiters_ or {}
     self.waiters_[wake] = wake
     return function() self.waiters_[wake] = nil end
@@ -354,7 +354,7 @@ end
 --- can wait: SIGKILL at once. Never raises.
 function Child:__close()
   if not running(self) then return end
-  if task.forbidden("close") then
+  if scheduler.forbidden("close") then
     signal_family(self, SIGKILL)
   else
     pcall(stop, self, SIGTERM, CLOSE_GRACE)

@@ -85,17 +85,18 @@ function cli.main(args)
   arg = what.args -- luacheck: globals arg
   self:raise_nofile()
   self:ignore_sigpipe()
-  local process = require "orrery.process"
   os.exit = function(code) -- luacheck: globals os.exit
     if type(code) == "boolean" then code = code and 0 or 1 end
-    process.exit(code)
+    require "orrery.process".exit(code)
   end
   local _, stuck = require "orrery.main".run(chunk, table.unpack(what.args))
   if stuck then
     io.stderr:write("orrery: ", stuck, "\n")
-    process.exit_code = STUCK
+    os.exit(STUCK)
   end
-  process.exit()
+  local process = package.loaded["orrery.process"]
+  if process then process.exit() end
+  require "orrery.loop".exit(0)
 end
 
 return cli

@@ -11,18 +11,10 @@ local Emitter = {}
 Emitter.__index = Emitter
 events.Emitter = Emitter
 
-local emitting = 0 -- how many emits are running, one inside the other
-
---- Restores the count, also when a listener raises.
+--- Restores the count of running emits, also when a listener raises.
 local leave = setmetatable({}, {
-  __close = function() emitting = emitting - 1 end,
+  __close = function() loop.emitting = loop.emitting - 1 end,
 })
-
---- Whether the caller runs inside a listener.
---- @return boolean
-function events.in_listener()
-  return emitting > 0
-end
 
 --- A listener's entry, which is its own disposer.
 local Entry = {
@@ -152,7 +144,7 @@ function Emitter:emit(event, ...)
     if event == "error" then loop.fail((...)) end
     return false
   end
-  emitting = emitting + 1
+  loop.emitting = loop.emitting + 1
   local _ <close> = leave
   for i = 1, #list do
     local entry = list[i]
@@ -172,12 +164,12 @@ end
 --- @param t integer? ms
 --- @return any ... its arguments; nil, err (ETIMEDOUT)
 function Emitter:wait_for(event, t)
-  local task = require "orrery.task"
+  local scheduler = require "orrery.scheduler"
   if type(event) ~= "string" then
     options.raise(2, "wait_for: the event must be a string, got %s %s",
       type(event), options.show(event))
   end
-  return task.wait(function(wake)
+  return scheduler.wait(function(wake)
     return add(self, event, wake, true)
   end, t, "wait_for")
 end
@@ -189,7 +181,7 @@ end
 --- Nothing ends it but the loop's `break`, or the task's end.
 --- @param event string
 function Emitter:each(event)
-  local task = require "orrery.task"
+  local scheduler = require "orrery.scheduler"
   local queue, first, last, wake = {}, 1, 0, nil
   check("each", event, print, 2)
   local disposer = add(self, event, function(...)
@@ -199,7 +191,7 @@ function Emitter:each(event)
   end)
   local function next_event()
     if first > last then
-      task.wait(function(fn)
+      scheduler.wait(function(fn)
         wake = fn
         return function() wake = nil end
       end, nil, "each")

@@ -13,13 +13,12 @@ local parts = {
   core = { "orrery.core" },
   inspect = { "orrery.inspect" },
   main = { "orrery.main", "main" },
-  scope = { "orrery.scope", "scope" },
 }
 for _, name in ipairs { "spawn", "run", "sh" } do
   parts[name] = { "orrery.child_process", name }
 end
 for _, name in ipairs {
-  "go", "sleep", "deadline", "all", "race", "after", "every",
+  "go", "sleep", "scope", "deadline", "all", "race", "after", "every",
 } do
   parts[name] = { "orrery.task", name }
 end

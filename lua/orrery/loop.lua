@@ -8,7 +8,8 @@
 local uv = require "luv"
 local core = require "orrery.core"
 
-local loop = {}
+--- @field emitting integer how many emits are running, one inside the other
+local loop = { emitting = 0 }
 
 local process = core.process()
 local traceback = debug.traceback

@@ -2,8 +2,7 @@
 
 local uv = require "luv"
 local loop = require "orrery.loop"
-local process = require "orrery.process"
-local task = require "orrery.task"
+local scheduler = require "orrery.scheduler"
 
 local main = {}
 
@@ -21,11 +20,14 @@ local function waiting_line(t)
   return "?"
 end
 
+--- `before_exit`, for which somebody can only listen by the process module.
+local emit_before_exit = loop.guard(function()
+  local process = package.loaded["orrery.process"]
+  if process then process.emit("before_exit", process.exit_code or 0) end
+end)
+
 --- Runs the loop until nothing is left; `before_exit` may give it more.
 local function run_loop()
-  local emit_before_exit = loop.guard(function()
-    process.emit("before_exit", process.exit_code or 0)
-  end)
   repeat
     uv.run()
     emit_before_exit()
@@ -37,7 +39,7 @@ end
 --- @return string? stuck what it still waits for
 function main.run(fn, ...)
   loop.own()
-  local t = task.go(fn, ...)
+  local t = scheduler.go(fn, ...)
   run_loop()
   if t.status == "running" then
     return t, ("the main task waits at %s for what can no longer come")

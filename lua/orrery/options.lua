@@ -74,6 +74,7 @@ function checks.any() end
 
 --- A check for integers from `low` to `high`.
 local function integer(low, high, text)
+  text = text or ("an integer from %d to %d"):format(low, high)
   return function(value)
     if math.type(value) ~= "integer" or value < low or value > high then
       return text

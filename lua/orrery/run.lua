@@ -4,7 +4,7 @@ local core = require "orrery.core"
 local clock = require "orrery.clock"
 local options = require "orrery.options"
 local spawn = require "orrery.spawn"
-local task = require "orrery.task"
+local scheduler = require "orrery.scheduler"
 
 local run = {}
 
@@ -40,7 +40,7 @@ end
 local function end_child(job, reason)
   if job.stopping or not job.child.process_ then return end
   job[reason] = true
-  job.stopping = task.go(function()
+  job.stopping = scheduler.go(function()
     local result = job.child:stop({ signal = job.signal, grace = STOP_GRACE })
     job.forced = result and result.forced
   end)
@@ -62,7 +62,7 @@ end
 local function await_or_stop(job)
   local ok, code, signal = pcall(await, job)
   if ok then return code, signal end
-  task.shield(pcall, job.child.stop, job.child,
+  scheduler.shield(pcall, job.child.stop, job.child,
     { signal = job.signal, grace = STOP_GRACE })
   job.child:abandon_()
   error(code, 0)
@@ -176,7 +176,7 @@ end
 function run.run(file, args, opts)
   file, args, opts = spawn.arguments("run", file, args, opts, 2)
   opts = options.check("run", opts, schema, 2)
-  local why = task.forbidden("run")
+  local why = scheduler.forbidden("run")
   if why then error(why, 2) end
   local result, err = run_child("run", file, args, opts)
   return result, err
@@ -189,7 +189,7 @@ end
 function run.sh(command, opts)
   options.argument("sh", "the command", command, options.checks.string, 2)
   opts = options.check("sh", opts, schema, 2)
-  local why = task.forbidden("sh")
+  local why = scheduler.forbidden("sh")
   if why then error(why, 2) end
   opts = options.copy(opts)
   if opts.shell == nil then opts.shell = true end

@@ -1,6 +1,7 @@
 --- Scopes: a block that no task and no child outlives.
 
 local options = require "orrery.options"
+local scheduler = require "orrery.scheduler"
 local task = require "orrery.task"
 
 local scope = {}
@@ -8,7 +9,6 @@ local scope = {}
 --- @class Scope
 local Scope = { __name = "orrery.Scope" }
 Scope.__index = Scope
-scope.Scope = Scope
 
 function Scope.__tostring(self)
   return ("scope: %s"):format(self.closed and "closed" or "open")
@@ -35,7 +35,7 @@ end
 function Scope:go(fn, ...)
   check_open(self, "scope:go")
   options.argument("scope:go", "fn", fn, options.checks.callback, 2)
-  local t = task.new(fn, ...)
+  local t = scheduler.new(fn, ...)
   t.observed = true
   t.on_end = function(ended) task_ended(self, ended) end
   self.tasks[t] = true
@@ -104,7 +104,7 @@ local function leave(self)
     stopping[#stopping + 1] = task.go(child.stop, child, { grace = 2000 })
   end
   task.stop_all(keys(self.tasks), "the scope ended")
-  for _, t in ipairs(stopping) do task.shield(t.join, t) end
+  for _, t in ipairs(stopping) do scheduler.shield(t.join, t) end
 end
 
 --- Runs fn(scope) and returns its results once nothing of the scope is left:
@@ -112,18 +112,15 @@ end
 --- fails cancels the rest and is raised here. [w]
 --- @param fn fun(s: Scope): ...
 --- @return any ...
-function scope.scope(fn)
-  options.argument("scope", "fn", fn, options.checks.callback, 2)
-  local why = task.forbidden("scope")
-  if why then error(why, 2) end
+function scope.run(fn)
   local self = setmetatable({ tasks = {}, children = {} }, Scope)
-  self.body = task.new(fn, self)
+  self.body = scheduler.new(fn, self)
   self.body.observed = true
   local ok, err = pcall(task.attend, self.body, nil, "scope")
   leave(self)
   if not ok then error(err, 0) end
-  if self.failure then task.outcome(self.failure) end
-  return task.outcome(self.body)
+  if self.failure then scheduler.outcome(self.failure) end
+  return scheduler.outcome(self.body)
 end
 
 return scope

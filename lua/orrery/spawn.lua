@@ -6,7 +6,7 @@ local core = require "orrery.core"
 local errors = require "orrery.errors"
 local options = require "orrery.options"
 local stdio = require "orrery.stdio"
-local task = require "orrery.task"
+local scheduler = require "orrery.scheduler"
 local loop = require "orrery.loop"
 local Child = require "orrery.child"
 
@@ -321,8 +321,8 @@ local function tie(child, owner)
     owner:adopt(child)
     undo = function() owner:release(child) end
   else
-    undo = task.on_end(owner, function()
-      task.go(child.stop, child, { grace = 2000 })
+    undo = scheduler.on_end(owner, function()
+      scheduler.go(child.stop, child, { grace = 2000 })
     end)
   end
   child.released_ = function()

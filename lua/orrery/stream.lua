@@ -5,13 +5,18 @@
 --- first use, as a luv handle from then on.
 
 local uv = require "luv"
+local core = require "orrery.core"
 local errors = require "orrery.errors"
 local events = require "orrery.events"
 local loop = require "orrery.loop"
 local options = require "orrery.options"
-local task = require "orrery.task"
+local scheduler = require "orrery.scheduler"
 
 local stream = {}
+
+-- A write to a peer that has gone is EPIPE, and no end. luv leaves SIGPIPE at its
+-- default; it is ours from the first use of streams on, unless it is handled.
+core.process():ignore_sigpipe()
 
 local HIGH_WATER = 65536 -- bytes: stop reading ahead; write says false
 local MAX_LINE = 64 * 1024 * 1024 -- bytes of a line without its end
@@ -292,7 +297,7 @@ local function await_bytes(self, deadline, what)
   start_reading(self)
   if self.ended then return true end
   local left = deadline and math.max(0, math.ceil(deadline - uv.hrtime() / 1e6))
-  local ok, err = task.wait(function(wake)
+  local ok, err = scheduler.wait(function(wake)
     self.reader = wake
     return function() self.reader = nil end
   end, left, what)
@@ -535,7 +540,7 @@ end
 function Stream:write_wait(data, t)
   check_write("write_wait", data)
   local failure
-  local done, err = task.wait(function(wake)
+  local done, err = scheduler.wait(function(wake)
     self:write(data, function(e)
       failure = e
       wake(true)

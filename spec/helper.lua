@@ -1,0 +1,215 @@
+--- Loaded once by busted. Requires luv and the core first, and wraps every test:
+--- one that leaves an fd, a child, a zombie or a handle behind fails.
+
+local uv = require "luv"
+local busted = require "busted"
+
+warn("@on") -- errors in finalizers are printed
+
+local helper = {}
+
+local core = require "orrery.core"
+local clock = require "orrery.clock"
+local loop = require "orrery.loop"
+local task = require "orrery.task"
+local spawn = require "orrery.spawn".spawn
+
+-- The sanitizer's library is for our own processes, not for sh and cat.
+local preload = os.getenv("LD_PRELOAD")
+if preload then uv.os_unsetenv("LD_PRELOAD") end
+
+helper.interpreter = "lua5.4"
+helper.is_root = uv.getuid() == 0
+helper.orrery = "bin/orrery"
+helper.forced = os.getenv("ORRERY_FORCE")
+
+local BUILD = os.getenv("ORRERY_BUILD") or "build"
+local here = uv.cwd()
+
+--- The environment that lets a plain lua5.4 find this tree's modules.
+function helper.env(more)
+  local env = {
+    LUA_PATH = ("%s/lua/?.lua;%s/lua/?/init.lua;;"):format(here, here),
+    LUA_CPATH = ("%s/%s/?.so;;"):format(here, BUILD),
+    LD_PRELOAD = preload,
+  }
+  for name, value in pairs(more or {}) do env[name] = value end
+  return env
+end
+
+--- Runs the CLI to its end. [w]
+function helper.cli(args, opts)
+  opts = opts or {}
+  opts.env_extend = helper.env(opts.env_extend)
+  return assert(require "orrery.run".run(here .. "/bin/orrery", args, opts))
+end
+
+--- Runs a Lua program with plain lua5.4 to its end. [w]
+function helper.lua(code, opts)
+  opts = opts or {}
+  opts.env_extend = helper.env(opts.env_extend)
+  return assert(require "orrery.run".run(helper.interpreter, { "-e", code }, opts))
+end
+
+--- Runs fn as a task on the loop, at most `ms`, and raises what it raises.
+function helper.run(fn, ms)
+  local t = task.go(fn)
+  local ok, err = t:join(ms or 20000)
+  if t.status == "running" then
+    local trace = t.thread and debug.traceback(t.thread) or ""
+    t:cancel("the test's time is over")
+    error("still waiting after the test's time\n" .. trace, 2)
+  end
+  return ok, err
+end
+
+--- Calls check() between turns of the loop until it is true, at most `ms`.
+function helper.eventually(check, ms)
+  local last = clock.now() + (ms or 5000)
+  while not check() do
+    if clock.now() > last then error("did not come true", 2) end
+    task.sleep(1)
+  end
+end
+
+--- Records what an emitter emits: a list of names, with `n` arguments each.
+function helper.record(emitter, names)
+  local log = {}
+  for _, name in ipairs(names) do
+    emitter:on(name, function(...) log[#log + 1] = { name, ... } end)
+  end
+  return log
+end
+
+function helper.names(log)
+  local names = {}
+  for i, entry in ipairs(log) do names[i] = entry[1] end
+  return table.concat(names, " ")
+end
+
+--- A path for a file of the test's own; removed with `os.remove`.
+function helper.tmpname()
+  return os.tmpname()
+end
+
+-- Leaks -------------------------------------------------------------------------
+
+--- The open fds of this process with what they are, but for the listing's own.
+function helper.fds()
+  local fds = {}
+  local scan = uv.fs_scandir("/proc/self/fd")
+  while scan do
+    local name = uv.fs_scandir_next(scan)
+    if not name then break end
+    fds[tonumber(name)] = uv.fs_readlink("/proc/self/fd/" .. name)
+  end
+  return fds
+end
+
+--- The parent and the state letter of a process; nil when there is none.
+local function stat_of(pid)
+  local file = io.open("/proc/" .. pid .. "/stat")
+  if not file then return nil end
+  local state, parent = (file:read("a") or ""):match("%) (%a) (%d+)")
+  file:close()
+  return tonumber(parent), state
+end
+
+--- The children of this process: pid → state letter.
+function helper.children()
+  local list, own = {}, uv.os_getpid()
+  local scan = uv.fs_scandir("/proc")
+  while true do
+    local name = uv.fs_scandir_next(scan)
+    if not name then return list end
+    local pid = tonumber(name)
+    local parent, state = stat_of(pid or "self")
+    if pid and parent == own then list[pid] = state end
+  end
+end
+
+local function handles()
+  local list = {}
+  uv.walk(function(handle)
+    if not handle:is_closing() then list[tostring(handle)] = true end
+  end)
+  return list
+end
+
+--- Lets closing handles close and drops what only the collector holds.
+local function settle()
+  for _ = 1, 3 do
+    loop.turn(function() return true end)
+    uv.run("nowait")
+    collectgarbage()
+  end
+  uv.run("nowait")
+end
+
+local function added(before, after)
+  local list = {}
+  for key, what in pairs(after) do
+    if before[key] == nil then
+      list[#list + 1] = what == true and key or ("%s (%s)"):format(key, what)
+    end
+  end
+  return list
+end
+
+--- What is there now: to be compared with later.
+function helper.snapshot()
+  settle()
+  return { fd = helper.fds(), handle = handles() }
+end
+
+local function kill_stray(pid)
+  core.process():kill(pid, 9)
+  while core.reap() do end
+end
+
+--- What has been left behind since `before`, as a text; nil if nothing.
+function helper.leaks(before)
+  settle()
+  local found = {}
+  local function report(what, list)
+    if #list > 0 then
+      found[#found + 1] = ("%s: %s"):format(what, table.concat(list, ", "))
+    end
+  end
+  report("fd", added(before.fd, helper.fds()))
+  report("handle", added(before.handle, handles()))
+  for pid, state in pairs(helper.children()) do
+    report(state == "Z" and "zombie" or "child", { tostring(pid) })
+    kill_stray(pid)
+  end
+  if uv.loop_alive() then report("loop", { "something keeps it alive" }) end
+  return #found > 0 and table.concat(found, "; ") or nil
+end
+
+-- What lives as long as the process exists before the first test: the reaper's
+-- fds, the timer, the prepare handle.
+spawn("true", {}, { stdio = "ignore" }):wait()
+task.sleep(1)
+loop.close(uv.new_pipe(false)) -- libuv keeps an fd in reserve from then on
+
+--- A test's function with the check behind it. What the test itself raises
+--- comes first.
+local function watched(run)
+  return function(...)
+    local before = helper.snapshot()
+    local results = table.pack(pcall(run, ...))
+    local leaks = helper.leaks(before)
+    if not results[1] then error(results[2], 0) end
+    if leaks then error("the test left something behind: " .. leaks, 0) end
+    return table.unpack(results, 2, results.n)
+  end
+end
+helper.watched = watched
+
+busted.subscribe({ "test", "start" }, function(element)
+  element.run = watched(element.run)
+  return nil, true
+end)
+
+package.loaded["spec.helper"] = helper
+return helper
