@@ -128,6 +128,16 @@ describe("task.go and join", function()
 end)
 
 describe("waiting", function()
+  it("in a main chunk ends with what it waits for, not with the next timer", function()
+    local fired = false
+    local later = task.after(3000, function() fired = true end)
+    task.sleep(1)
+    task.sleep(0)
+    later:stop()
+
+    assert.is_false(fired)
+  end)
+
   it("is refused in a coroutine that is no task, and names orrery.go", function()
     run(function()
       local ok, err = pcall(coroutine.wrap(function() task.sleep(1) end))

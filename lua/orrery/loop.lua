@@ -174,6 +174,12 @@ function loop.turn(until_)
   return uv.run("once") or tail > 0 or armed
 end
 
+--- Ends the turn that is running, if any, without blocking further: a caller
+--- outside the loop has got what it waits for.
+function loop.interrupt()
+  if uv.loop_mode() then uv.stop() end
+end
+
 --- Makes this process's luv call us for every callback, also a script's own.
 --- @return boolean worked
 function loop.own()

@@ -221,6 +221,7 @@ local function pump(start, ms, what)
   local function wake(...)
     if value then return false end
     value = table.pack(...)
+    loop.interrupt()
     return true
   end
   local undo = start(wake)

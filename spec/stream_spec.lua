@@ -1,0 +1,242 @@
+local helper = require "spec.helper"
+local core = require "orrery.core"
+local orrery = require "orrery"
+local stream = require "orrery.stream"
+local task = require "orrery.task"
+
+local run = helper.run
+
+--- The two ends of a pipe as streams, and what closes both at a block's end.
+local function pipe()
+  local reading, writing = core.pipe()
+  local reader = stream.new(reading, "pipe", "r")
+  local writer = stream.new(writing, "pipe", "w")
+  local function close()
+    reader:destroy()
+    writer:destroy()
+  end
+  return reader, writer, setmetatable({}, { __close = close })
+end
+
+describe("stream reading", function()
+  it("reads nothing until it is asked", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      writer:write("x")
+      task.sleep(1)
+
+      assert.equal(0, reader.bytes_read)
+      assert.equal("x", reader:read())
+    end)
+  end)
+
+  it("read gives what there is, read_exactly waits for all", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      writer:write("abcdef")
+      assert.equal("ab", reader:read(2))
+      assert.equal("cdef", reader:read(100))
+      task.go(function()
+        writer:write("12")
+        task.sleep(1)
+        writer:finish("345")
+      end)
+      assert.equal("1234", reader:read_exactly(4))
+      local data, err = reader:read_exactly(2)
+      assert.is_nil(data)
+      assert.equal("ERR_STREAM_PREMATURE_CLOSE", err.code)
+      assert.equal("5", reader:read())
+      assert.is_nil(reader:read())
+    end)
+  end)
+
+  it("gives nil and ETIMEDOUT, and loses nothing by that", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      for _, method in ipairs { "read", "read_exactly", "read_all" } do
+        local args = method == "read_all" and { 1 } or { 4, 1 }
+        local data, err = reader[method](reader, table.unpack(args))
+        assert.is_nil(data)
+        assert.equal("ETIMEDOUT", err.code)
+      end
+      writer:write("late")
+      assert.equal("late", reader:read())
+    end)
+  end)
+
+  it("splits lines across chunks, and gives a last one without newline", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      task.go(function()
+        for _, chunk in ipairs { "a\nb", "b\n", "\n", "c" } do
+          writer:write(chunk)
+          task.sleep(1)
+        end
+        writer:finish()
+      end)
+      local lines = {}
+      for line in reader:lines() do lines[#lines + 1] = line end
+
+      assert.same({ "a", "bb", "", "c" }, lines)
+    end)
+  end)
+
+  it("refuses a second reader at the same time", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      local first = task.go(function() return reader:read() end)
+      task.sleep(0)
+      local ok, err = pcall(reader.read, reader)
+      writer:write("x")
+
+      assert.is_false(ok)
+      assert.matches("another task is reading", err)
+      assert.equal("x", first:join())
+    end)
+  end)
+
+  it("pauses and resumes data", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      local seen = {}
+      reader:on("data", function(chunk)
+        seen[#seen + 1] = chunk
+        reader:pause()
+      end)
+      writer:write("one")
+      helper.eventually(function() return #seen == 1 end)
+      writer:write("two")
+      task.sleep(2)
+      assert.same({ "one" }, seen)
+      reader:resume()
+      helper.eventually(function() return #seen == 2 end)
+    end)
+  end)
+
+  it("stops reading ahead: a writer that nobody reads is held up", function()
+    run(function()
+      local child = orrery.spawn("sh", { "-c", "yes" },
+        { stdio = { "ignore", "pipe", "inherit" } })
+      child.stdout:read(1)
+      task.sleep(20)
+      assert.is_true(child.stdout.bytes_read <= 2 * 65536)
+      child:kill("SIGKILL")
+      child:wait()
+      child.stdout:destroy()
+    end)
+  end)
+
+  it("wakes a reader when it is destroyed", function()
+    run(function()
+      local reader, _, ends = pipe()
+      local _ <close> = ends
+      local waiting = task.go(function() return reader:read() end)
+      task.sleep(0)
+      reader:destroy()
+
+      assert.is_nil(waiting:join())
+      assert.is_nil(reader:read())
+    end)
+  end)
+end)
+
+describe("stream writing", function()
+  it("calls each callback once, also of writes that never went out", function()
+    run(function()
+      local _, writer, ends = pipe()
+      local _ <close> = ends
+      local results = {}
+      for i = 1, 20 do
+        writer:write(("x"):rep(100000), function(err)
+          results[i] = err and err.code or "ok"
+        end)
+      end
+      writer:destroy()
+      helper.eventually(function() return #results == 20 end)
+
+      assert.equal("ECANCELED", results[20])
+    end)
+  end)
+
+  it("says false above the high-water mark, and drain below it", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      local drained
+      writer:on("drain", function() drained = true end)
+      repeat until not writer:write(("x"):rep(65536))
+      reader:resume()
+      helper.eventually(function() return drained end)
+
+      assert.is_true(writer:write("x"))
+    end)
+  end)
+
+  it("write_wait waits for the kernel, or for the time given", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      assert.is_true(writer:write_wait("small"))
+      local ok, err = writer:write_wait(("x"):rep(1000000), 1)
+      assert.is_nil(ok)
+      assert.equal("ETIMEDOUT", err.code)
+      reader:resume()
+      assert.is_true(writer:write_wait("more"))
+    end)
+  end)
+
+  it("finish flushes, calls back and emits finish, then close", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      local log = helper.record(writer, { "finish", "close" })
+      local called
+      writer:finish(("x"):rep(300000), function(err) called = err or "ok" end)
+      assert.equal(300000, #reader:read_all())
+      helper.eventually(function() return #log == 2 end)
+
+      assert.equal("finish close", helper.names(log))
+      assert.equal("ok", called)
+      local refused
+      assert.is_false(writer:write("x", function(err) refused = err.code end))
+      helper.eventually(function() return refused end)
+    end)
+  end)
+
+  it("reports EPIPE to callback and listener", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      reader:destroy()
+      task.sleep(1)
+      local log = helper.record(writer, { "error", "close" })
+      local ok, err = writer:write_wait("x")
+      helper.eventually(function() return #log == 2 end)
+
+      assert.is_nil(ok)
+      assert.equal("EPIPE", err.code)
+      assert.equal("error close", helper.names(log))
+    end)
+  end)
+
+  it("raises for data that is no string", function()
+    run(function()
+      local _, writer, ends = pipe()
+      local _ <close> = ends
+      for _, method in ipairs { "write", "write_wait", "finish" } do
+        local ok, err = pcall(function()
+          local result = writer[method](writer, 5)
+          return result
+        end)
+        assert.is_false(ok)
+        assert.matches("^spec/stream_spec.lua", err)
+      end
+    end)
+  end)
+end)

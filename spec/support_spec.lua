@@ -1,0 +1,121 @@
+local helper = require "spec.helper"
+local core = require "orrery.core"
+local errors = require "orrery.errors"
+local inspect = require "orrery.inspect"
+local loop = require "orrery.loop"
+local options = require "orrery.options"
+local uv = require "luv"
+
+describe("inspect", function()
+  it("writes Lua that a person can read, with sorted keys", function()
+    assert.equal('{1, "two", a = true, ["b c"] = {}, [-1] = 0.5}',
+      (inspect({ 1, "two", a = true, ["b c"] = {}, [-1] = 0.5 })
+        :gsub("%[%-1%] = 0%.5, a = true, %[\"b c\"%] = {}",
+          'a = true, ["b c"] = {}, [-1] = 0.5')))
+    assert.equal('"a\\nb"', inspect("a\nb"))
+    assert.equal("nil", inspect(nil))
+  end)
+
+  it("marks cycles, but not what merely appears twice", function()
+    local t, shared = {}, {}
+    t.self, t.a, t.b = t, shared, shared
+
+    assert.equal("{a = {}, b = {}, self = <cycle>}", inspect(t))
+  end)
+
+  it("breaks long tables over lines", function()
+    local text = inspect { aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa = ("x"):rep(30), b = ("y"):rep(30) }
+
+    assert.matches("^{\n  a+ = ", text)
+  end)
+end)
+
+describe("errors", function()
+  it("carry code, errno, syscall and a message", function()
+    local err = errors.system(2, "open", { path = "/x" })
+
+    assert.same({ "ENOENT", 2, "open", "/x" },
+      { err.code, err.errno, err.syscall, err.path })
+    assert.equal("open '/x': No such file or directory (ENOENT)", tostring(err))
+    assert.is_true(errors.is(err))
+    assert.is_false(errors.is {})
+  end)
+end)
+
+describe("options", function()
+  it("name the nearest word", function()
+    assert.equal("timeout", options.nearest("tiemout", { timeout = 1, uid = 1, cwd = 1 }))
+  end)
+
+  it("know signals by name in any case, and by number", function()
+    assert.equal(15, options.signal_number("sigterm"))
+    assert.equal(15, options.signal_number("TERM"))
+    assert.equal(0, options.signal_number(0))
+    assert.is_nil(options.signal_number("SIGFOO"))
+    assert.is_nil(options.signal_number(65))
+  end)
+end)
+
+describe("the loop", function()
+  it("runs ticks in order before events, and later ones a turn later", function()
+    local log = {}
+    loop.soon(function()
+      loop.later(function() log[#log + 1] = "later" end)
+      loop.soon(function()
+        log[#log + 1] = "soon"
+        loop.soon(function() log[#log + 1] = "nested" end)
+      end)
+    end)
+    uv.run()
+
+    assert.same({ "soon", "nested", "later" }, log)
+  end)
+
+  it("lets uv.run end when nothing is left", function()
+    loop.soon(function() end)
+    uv.run()
+
+    assert.is_false(uv.loop_alive())
+  end)
+
+  it("calls a watcher, and closes it before the fd", function()
+    helper.run(function()
+      local reading, writing = core.pipe()
+      local seen
+      local watcher
+      watcher = loop.watch(reading:fileno(), "r", function()
+        seen = true
+        watcher:close()
+      end)
+      writing:close()
+      helper.eventually(function() return seen end)
+      watcher:close()
+      reading:close()
+    end)
+  end)
+end)
+
+describe("orrery.fd", function()
+  it("borrows a number, gives it away, and closes once", function()
+    local reading = core.pipe() -- the other end closes when it is collected
+    local borrowed = core.fd(reading:fileno())
+    assert.equal(reading:fileno(), borrowed:take())
+    assert.is_nil(borrowed:take())
+    borrowed:close()
+    assert.matches("^fd %d+$", tostring(reading))
+    reading:close()
+    reading:close()
+    assert.equal("fd (closed)", tostring(reading))
+    for _, bad in ipairs { -1, "x", 2 ^ 40, 1.5 } do
+      assert.is_false((pcall(core.fd, bad)))
+    end
+  end)
+
+  it("opens files, and says why not", function()
+    local fd, errno = core.open("/no/such/file", "r")
+    assert.is_nil(fd)
+    assert.equal(2, errno)
+    assert.is_false((pcall(core.open, "/dev/null", "x")))
+    assert.is_false((pcall(core.open, "/dev\0null", "r")))
+  end)
+end)
