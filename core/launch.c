@@ -12,11 +12,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -46,6 +45,17 @@ static bool listed(const char *list, const char *word) {
       return true;
   }
   return false;
+}
+
+int orr_fill_std_fds(void) {
+  int fd;
+  do
+    fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= 2);
+  if (fd < 0)
+    return -errno;
+  close(fd);
+  return 0;
 }
 
 static int open_slots(struct orr_launcher *l) {
@@ -80,7 +90,9 @@ int orr_launcher_open(struct orr_launcher *l, const char *force) {
   l->forbidden.clone_vm = force != NULL && listed(force, "no_clone_vm");
   l->forbidden.pidfd = force != NULL && listed(force, "no_pidfd");
   l->forbidden.close_range = force != NULL && listed(force, "no_close_range");
-  int rc = open_slots(l);
+  int rc = orr_fill_std_fds();
+  if (rc == 0)
+    rc = open_slots(l);
   if (rc == 0)
     rc = map_stack(l);
   if (rc < 0)
@@ -184,8 +196,10 @@ static int probe_with(struct orr_launcher *l, int flags) {
   do
     rc = waitid(P_PID, (id_t)pid, &info, WEXITED);
   while (rc < 0 && errno == EINTR);
+  if (rc < 0)
+    return -EAGAIN; /* somebody else took it, and its answer */
   l->roads.clone_vm = (flags & CLONE_VM) != 0 && probe.shared;
-  l->roads.close_range = rc == 0 && info.si_status == 0;
+  l->roads.close_range = info.si_status == 0;
   return 0;
 }
 
@@ -273,6 +287,10 @@ static int clone_flags(const struct orr_launcher *l, int cut) {
   return flags;
 }
 
+static bool changes_ids(const struct orr_program *p) {
+  return p->has_uid || p->has_gid || p->has_groups;
+}
+
 /* Clones with a report pipe where it is needed; 0 when the child has exec'd. */
 static int start(struct orr_launcher *l, struct orr_start *s, pid_t *pid,
                  int *pidfd) {
@@ -280,9 +298,13 @@ static int start(struct orr_launcher *l, struct orr_start *s, pid_t *pid,
   if (!l->roads.clone_vm && pipe2(report, O_CLOEXEC) < 0)
     return failed(&s->failure, ORR_STAGE_PIPE, errno, 0);
   s->report = report[1];
-  s->mask = block_signals();
+  int dumpable = prctl(PR_GET_DUMPABLE);
+  uint64_t mask = block_signals();
   *pid = clone_child(l, orr_child_main, s, clone_flags(l, s->cut), pidfd);
-  restore_signals(s->mask);
+  restore_signals(mask);
+  /* A child that changes its ids takes the mark off the memory it shares. */
+  if (l->roads.clone_vm && dumpable == 1 && changes_ids(s->program))
+    prctl(PR_SET_DUMPABLE, 1);
   if (report[1] >= 0)
     close(report[1]);
   if (*pid < 0) {
@@ -301,18 +323,39 @@ static int start(struct orr_launcher *l, struct orr_start *s, pid_t *pid,
   return -s->failure.error;
 }
 
+/* Before the engine opens fds of its own, which could take the number of a
+   source that is closed. */
+static int check_fds(const struct orr_program *p, struct orr_failure *f) {
+  for (int i = 0; i < p->nfds; i++)
+    if (p->fds[i] >= 0 && fcntl(p->fds[i], F_GETFD) < 0)
+      return failed(f, ORR_STAGE_DUP, errno, i);
+  return 0;
+}
+
+/* The limit of fds that the child ends with: its own, else the one that this
+   process had before it raised it. */
+static void choose_nofile(const struct orr_launcher *l, struct orr_start *s) {
+  const struct orr_program *p = s->program;
+  s->nofile = l->nofile_raised ? &l->old_nofile : NULL;
+  for (int i = 0; i < p->nlimits; i++)
+    if (p->limits[i].resource == RLIMIT_NOFILE) {
+      s->nofile = &p->limits[i].value;
+      s->nofile_index = i;
+    }
+}
+
 int orr_launch(struct orr_launcher *l, const struct orr_program *p, pid_t *pid,
                int *pidfd, struct orr_failure *failure) {
   struct orr_start s = {.program = p, .path = path_of(p->envp)};
-  int used = 0, rc = orr_launcher_probe(l);
+  int used = 0, rc = check_fds(p, failure);
   *pidfd = -1;
+  if (rc < 0)
+    return rc;
+  rc = orr_launcher_probe(l);
   if (rc < 0)
     return failed(failure, ORR_STAGE_FORK, -rc, 0);
   s.close_range = l->roads.close_range;
-  s.nofile = l->nofile_raised ? &l->old_nofile : NULL;
-  for (int i = 0; i < p->nlimits; i++)
-    if (p->limits[i].resource == RLIMIT_NOFILE)
-      s.nofile = NULL;
+  choose_nofile(l, &s);
   if (p->die_with_parent)
     s.parent = getpid();
   if (l->roads.clone_vm && l->roads.close_range) {

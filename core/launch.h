@@ -95,6 +95,10 @@ struct orr_failure {
   int index; /* dup: the child fd; rlimit: the place in `limits` */
 };
 
+/* Opens /dev/null where fds 0 to 2 are closed: what a process opens next would
+   take their place, and its children would have it as stdio. 0 or -errno. */
+int orr_fill_std_fds(void);
+
 /* All of it is found out lazily; opening fails with -errno when out of fds or
    memory. `force` is ORRERY_FORCE's value or NULL. */
 int orr_launcher_open(struct orr_launcher *l, const char *force);

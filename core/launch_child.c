@@ -10,12 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/close_range.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Frames of a child that execs are never unwound, which would leave the
@@ -40,30 +38,54 @@ CHILD static _Noreturn void fail(struct orr_start *s, enum orr_stage stage,
     syscall(SYS_exit_group, 127);
 }
 
-/* Handlers go first: they are the parent's code, and would run in the parent's
-   memory as soon as the mask opens. An all-zero kernel sigaction is SIG_DFL on
-   every architecture. SIGKILL and SIGSTOP answer EINVAL, which is fine. */
-CHILD static void default_signals(const struct orr_start *s) {
+/* Default dispositions and an empty mask, as libuv gives. Handlers go first:
+   they are the parent's code, and would run in the parent's memory as soon as
+   the mask opens. An all-zero kernel sigaction is SIG_DFL on every
+   architecture. SIGKILL and SIGSTOP answer EINVAL, which is fine. */
+CHILD static void default_signals(void) {
   static const unsigned long dfl[8];
   for (int sig = 1; sig <= LAST_SIGNAL; sig++)
-    syscall(SYS_rt_sigaction, sig, dfl, NULL, sizeof s->mask);
-  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &s->mask, NULL, sizeof s->mask);
+    syscall(SYS_rt_sigaction, sig, dfl, NULL, sizeof(uint64_t));
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, dfl, NULL, sizeof(uint64_t));
 }
 
 CHILD static void set_session(struct orr_start *s) {
   const struct orr_program *p = s->program;
   if (p->setsid && syscall(SYS_setsid) < 0)
     fail(s, ORR_STAGE_SETSID, 0);
-  if (p->has_pgroup && syscall(SYS_setpgid, 0, p->pgroup) < 0)
+  /* A new session is a new group already, whose leader may not move. */
+  if (p->has_pgroup && !(p->setsid && p->pgroup == 0) &&
+      syscall(SYS_setpgid, 0, p->pgroup) < 0)
     fail(s, ORR_STAGE_PGROUP, 0);
+}
+
+/* The limit of fds is set last (limit_fds), but raising the hard one takes a
+   right that a change of uid gives up. */
+CHILD static void raise_hard_nofile(struct orr_start *s, int index) {
+  const struct rlimit *value = &s->program->limits[index].value;
+  struct rlimit now;
+  if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &now) < 0 ||
+      value->rlim_max <= now.rlim_max)
+    return;
+  now.rlim_max = value->rlim_max;
+  if (syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &now, NULL) < 0)
+    fail(s, ORR_STAGE_RLIMIT, index);
+}
+
+CHILD static void set_limits(struct orr_start *s) {
+  const struct orr_program *p = s->program;
+  for (int i = 0; i < p->nlimits; i++) {
+    if (p->limits[i].resource == RLIMIT_NOFILE)
+      raise_hard_nofile(s, i);
+    else if (syscall(SYS_prlimit64, 0, p->limits[i].resource,
+                     &p->limits[i].value, NULL) < 0)
+      fail(s, ORR_STAGE_RLIMIT, i);
+  }
 }
 
 CHILD static void set_resources(struct orr_start *s) {
   const struct orr_program *p = s->program;
-  for (int i = 0; i < p->nlimits; i++)
-    if (syscall(SYS_prlimit64, 0, p->limits[i].resource, &p->limits[i].value,
-                NULL) < 0)
-      fail(s, ORR_STAGE_RLIMIT, i);
+  set_limits(s);
   if (p->has_nice && syscall(SYS_setpriority, PRIO_PROCESS, 0, p->nice) < 0)
     fail(s, ORR_STAGE_NICE, 0);
   if (p->affinity != NULL &&
@@ -97,7 +119,8 @@ CHILD static void tie_to_parent(struct orr_start *s) {
     return;
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
     fail(s, ORR_STAGE_FORK, 0);
-  if (syscall(SYS_getppid) != s->parent)
+  long parent = syscall(SYS_getppid); /* 0: it is in another pid namespace */
+  if (parent != s->parent && parent != 0)
     for (;;)
       syscall(SYS_exit_group, 127);
 }
@@ -239,7 +262,7 @@ CHILD static void exec_in_path(struct orr_start *s) {
     end = strchr(at, ':');
     size_t dir = end ? (size_t)(end - at) : strlen(at);
     if (dir + name + 2 > sizeof path) {
-      errno = ENAMETOOLONG;
+      errno = ENOENT;
       continue;
     }
     memcpy(path, at, dir);
@@ -255,9 +278,17 @@ CHILD static void exec_in_path(struct orr_start *s) {
     errno = EACCES;
 }
 
+/* Last of all fd work: a limit below what that needs must not get in its way.
+ */
+CHILD static void limit_fds(struct orr_start *s) {
+  if (s->nofile != NULL &&
+      syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, s->nofile, NULL) < 0)
+    fail(s, ORR_STAGE_RLIMIT, s->nofile_index);
+}
+
 CHILD int orr_child_main(void *arg) {
   struct orr_start *s = arg;
-  default_signals(s);
+  default_signals();
   set_session(s);
   set_resources(s);
   set_identity(s);
@@ -265,8 +296,7 @@ CHILD int orr_child_main(void *arg) {
     fail(s, ORR_STAGE_CHDIR, 0);
   tie_to_parent(s);
   map_fds(s);
-  if (s->nofile != NULL)
-    syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, s->nofile, NULL);
+  limit_fds(s);
   if (strchr(s->program->file, '/') != NULL)
     try_exec(s->program, s->program->file);
   else

@@ -5,6 +5,21 @@
 #include "launch.h"
 
 #include <stdint.h>
+#include <sys/syscall.h>
+
+_Static_assert(sizeof(long) == 8, "32-bit system calls have other numbers");
+
+/* Kernel headers and libcs older than the calls: the numbers are the same on
+   all architectures. */
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef CLOSE_RANGE_UNSHARE
+#define CLOSE_RANGE_UNSHARE (1U << 1)
+#endif
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x00001000
+#endif
 
 /* What the child needs beyond the program: made by the parent, on its stack. */
 struct orr_start {
@@ -13,9 +28,9 @@ struct orr_start {
   int cut;          /* share the fd table, keep fds below this; 0: no */
   bool close_range; /* may be used */
   int report;       /* write end of the error pipe, or -1 */
-  uint64_t mask;    /* the signal mask to start with */
   pid_t parent;     /* for die_with_parent */
-  const struct rlimit *nofile; /* restored just before exec, or NULL */
+  const struct rlimit *nofile; /* the limit of fds to end with, or NULL */
+  int nofile_index;            /* its place in the program's limits */
   struct orr_failure failure;  /* filled by the child where memory is shared */
 };
 

@@ -16,14 +16,13 @@
 
 void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
                const luaL_Reg *meta) {
-  if (luaL_newmetatable(L, name)) {
-    luaL_setfuncs(L, meta, 0);
-    lua_newtable(L);
-    luaL_setfuncs(L, methods, 0);
-    lua_setfield(L, -2, "__index");
-    lua_pushboolean(L, false);
-    lua_setfield(L, -2, "__metatable");
-  }
+  luaL_newmetatable(L, name); /* filled again: a first try may have failed */
+  luaL_setfuncs(L, meta, 0);
+  lua_newtable(L);
+  luaL_setfuncs(L, methods, 0);
+  lua_setfield(L, -2, "__index");
+  lua_pushboolean(L, false);
+  lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
 }
 
@@ -97,28 +96,32 @@ static void push_limits(lua_State *L) {
 
 /* strerror(errno) -> text. */
 static int l_strerror(lua_State *L) {
-  char text[128];
-  int error = (int)luaL_checkinteger(L, 1);
-  lua_pushstring(L, strerror_r(error, text, sizeof text));
+  lua_Integer error = luaL_checkinteger(L, 1);
+  luaL_argcheck(L, error == (int)error, 1, "out of range");
+  lua_pushstring(L, strerror((int)error));
   return 1;
 }
 
 enum { MAX_GROUPS = 65536 }; /* NGROUPS_MAX of Linux */
 
-/* All groups of a user as a list; getgrouplist says how many there are. */
-static void push_groups(lua_State *L, const char *name, gid_t gid) {
+/* All groups of a user as a list on the stack; false when they are too many.
+   getgrouplist says how many there are. */
+static bool push_groups(lua_State *L, const char *name, gid_t gid) {
   int n = 64;
   gid_t *groups = lua_newuserdatauv(L, (size_t)n * sizeof *groups, 0);
-  if (getgrouplist(name, gid, groups, &n) < 0 && n <= MAX_GROUPS) {
+  if (getgrouplist(name, gid, groups, &n) < 0) {
+    if (n > MAX_GROUPS)
+      return false;
     groups = lua_newuserdatauv(L, (size_t)n * sizeof *groups, 0);
     if (getgrouplist(name, gid, groups, &n) < 0)
-      n = 0;
+      return false;
   }
-  lua_createtable(L, n > 0 ? n : 0, 0);
+  lua_createtable(L, n, 0);
   for (int i = 0; i < n; i++) {
     lua_pushinteger(L, groups[i]);
     lua_rawseti(L, -2, i + 1);
   }
+  return true;
 }
 
 /* lookup_user(name) -> uid, gid, groups; nil, errno (ENOENT: no such user). */
@@ -134,7 +137,8 @@ static int l_lookup_user(lua_State *L) {
   } while (rc == ERANGE && size <= (1U << 20));
   if (found == NULL)
     return orr_fail(L, rc != 0 ? rc : ENOENT);
-  push_groups(L, name, entry.pw_gid);
+  if (!push_groups(L, name, entry.pw_gid))
+    return orr_fail(L, ERANGE);
   lua_pushinteger(L, entry.pw_uid);
   lua_pushinteger(L, entry.pw_gid);
   lua_rotate(L, -3, 2); /* uid, gid, groups */

@@ -134,9 +134,10 @@ static int l_open(lua_State *L) {
 
 /* dup(n) -> an fd of its own for the same open file; nil, errno. */
 static int l_dup(lua_State *L) {
-  int n = (int)luaL_checkinteger(L, 1);
+  lua_Integer n = luaL_checkinteger(L, 1);
+  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
   orr_fd_push(L);
-  int fd = fcntl(n, F_DUPFD_CLOEXEC, 3);
+  int fd = fcntl((int)n, F_DUPFD_CLOEXEC, 3);
   if (fd < 0)
     return orr_fail(L, errno);
   orr_fd_set(L, -1, fd, true);
@@ -147,7 +148,7 @@ void orr_open_fd(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"fileno", l_fileno}, {"take", l_take}, {"close", l_close}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", l_gc},
-                                  {"__close", l_close},
+                                  {"__close", l_gc},
                                   {"__tostring", l_tostring},
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {

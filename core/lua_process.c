@@ -3,11 +3,13 @@
 ** Lua do not know it.
 */
 #include "binding.h"
+#include "launch.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -65,10 +67,35 @@ static int l_kill(lua_State *L) {
   return result(L, kill((pid_t)pid, (int)sig));
 }
 
-/* Everything that C has buffered goes out; what cannot, is lost. */
+static int poll_writable(int fd) {
+  struct pollfd p = {.fd = fd, .events = POLLOUT};
+  return poll(&p, 1, -1) < 0 && errno != EINTR ? -1 : 0;
+}
+
+/* libc throws its buffer away when a non-blocking file is full, so that is
+   waited for first. A pipe that is writable takes PIPE_BUF bytes, which is
+   libc's buffer for one. */
+static void flush_stdout(void) {
+  if (__fpending(stdout) > 0) {
+    poll_writable(fileno(stdout));
+    fflush(stdout);
+  }
+}
+
+/* All of C's streams, unless somebody holds one: a thread that reads stdin. */
+static void flush_all(void) {
+  flush_stdout();
+  fflush(stderr);
+  if (ftrylockfile(stdin) == 0) {
+    funlockfile(stdin);
+    fflush(NULL);
+  }
+}
+
+/* self:flush() - what C has buffered for stdout goes out. */
 static int l_flush(lua_State *L) {
   check_self(L);
-  fflush(stdout);
+  flush_stdout();
   return 0;
 }
 
@@ -77,14 +104,14 @@ static int l_flush(lua_State *L) {
 static int l_exit(lua_State *L) {
   check_self(L);
   int code = (int)luaL_optinteger(L, 2, 0);
-  fflush(NULL);
+  flush_all();
   _exit(code);
   return 0;
 }
 
 static int l_abort(lua_State *L) {
   check_self(L);
-  fflush(NULL);
+  flush_all();
   signal(SIGABRT, SIG_DFL);
   abort();
   return 0;
@@ -99,8 +126,7 @@ static int write_all(int fd, const char *data, size_t length) {
       data += n;
       length -= (size_t)n;
     } else if (errno == EAGAIN) {
-      struct pollfd p = {.fd = fd, .events = POLLOUT};
-      if (poll(&p, 1, -1) < 0 && errno != EINTR)
+      if (poll_writable(fd) < 0)
         return -1;
     } else if (errno != EINTR) {
       return -1;
@@ -114,10 +140,11 @@ static int write_all(int fd, const char *data, size_t length) {
 static int l_write(lua_State *L) {
   size_t length;
   check_self(L);
-  int fd = (int)luaL_checkinteger(L, 2);
+  lua_Integer fd = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, fd >= 0 && fd <= 0x7fffffff, 2, "not an fd number");
   const char *data = luaL_checklstring(L, 3, &length);
-  fflush(stdout);
-  return result(L, write_all(fd, data, length));
+  flush_stdout();
+  return result(L, write_all((int)fd, data, length));
 }
 
 /* self:raise_nofile() - the soft limit of fds becomes the hard one; children
@@ -129,8 +156,10 @@ static int l_raise_nofile(lua_State *L) {
     return 0;
   raised = old;
   raised.rlim_cur = raised.rlim_max;
-  if (old.rlim_cur != old.rlim_max && setrlimit(RLIMIT_NOFILE, &raised) == 0)
+  if (old.rlim_cur != old.rlim_max) {
     orr_remember_nofile(L, &old);
+    setrlimit(RLIMIT_NOFILE, &raised);
+  }
   return 0;
 }
 
@@ -141,6 +170,13 @@ static int l_ignore_sigpipe(lua_State *L) {
   check_self(L);
   if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
     signal(SIGPIPE, SIG_IGN);
+  return 0;
+}
+
+/* self:open_std() - /dev/null where fds 0 to 2 are closed. */
+static int l_open_std(lua_State *L) {
+  check_self(L);
+  orr_fill_std_fds();
   return 0;
 }
 
@@ -160,6 +196,7 @@ void orr_open_process(lua_State *L) {
                                      {"write", l_write},
                                      {"raise_nofile", l_raise_nofile},
                                      {"ignore_sigpipe", l_ignore_sigpipe},
+                                     {"open_std", l_open_std},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", l_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"process", l_process}, {NULL, NULL}};

@@ -26,6 +26,7 @@ struct engine {
   struct orr_launcher launcher;
   struct orr_reaper reaper;
   bool open;
+  bool finalized; /* the Lua state is closing */
 };
 
 /* A running child and what only Lua needs of it. */
@@ -41,23 +42,28 @@ static int engine_gc(lua_State *L) {
     orr_launcher_close(&e->launcher);
   }
   e->open = false;
+  e->finalized = true;
   return 0;
 }
 
-/* Pushes the engine, whose user value anchors the running children by their
-   address. It may still be closed. */
-static struct engine *push_engine(lua_State *L) {
-  if (lua_getfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state") == LUA_TUSERDATA)
-    return lua_touserdata(L, -1);
+/* Makes the engine of this state, closed still. Its user value anchors the
+   running children by their address. */
+static void make_engine(lua_State *L) {
+  int type = lua_getfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
   lua_pop(L, 1);
+  if (type == LUA_TUSERDATA)
+    return;
   struct engine *e = lua_newuserdatauv(L, sizeof *e, 1);
   memset(e, 0, sizeof *e);
   luaL_setmetatable(L, ORR_ENGINE);
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);
-  lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
-  return e;
+}
+
+static struct engine *push_engine(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
+  return luaL_checkudata(L, -1, ORR_ENGINE);
 }
 
 /* Opens it where that is still to be done. 0 or -errno. */
@@ -65,6 +71,8 @@ static int open_engine(struct engine *e) {
   struct orr_launcher fresh;
   if (e->open)
     return 0;
+  if (e->finalized)
+    return -ECANCELED;
   int rc = orr_launcher_open(&fresh, getenv("ORRERY_FORCE"));
   if (rc < 0)
     return rc;
@@ -291,7 +299,6 @@ static void read_spec(lua_State *L, struct spec *s) {
     bad_field(L, "argv", "empty");
   lua_pushvalue(L, 3);
   read_fds(L, "fds", s);
-  s->program.envp = (const char **)environ;
   if (!lua_isnoneornil(L, 4)) {
     lua_pushvalue(L, 4);
     s->program.envp = read_strings(L, "env", 0);
@@ -314,8 +321,9 @@ static int fail_start(lua_State *L, const struct orr_failure *f) {
 }
 
 /* Starts and watches. What cannot be watched may not live. */
-static int start(struct engine *e, const struct spec *s, struct spawned *sp,
+static int start(struct engine *e, struct spec *s, struct spawned *sp,
                  struct orr_failure *f) {
+  static const char *empty[] = {NULL};
   struct orr_child *child = &sp->child;
   struct rusage ours;
   int rc = open_engine(e);
@@ -325,6 +333,9 @@ static int start(struct engine *e, const struct spec *s, struct spawned *sp,
   }
   getrusage(RUSAGE_SELF, &ours);
   sp->floor = ours.ru_maxrss;
+  /* Not earlier: a finalizer may have moved it. */
+  if (s->program.envp == NULL)
+    s->program.envp = environ != NULL ? (const char **)environ : empty;
   rc = orr_launch(&e->launcher, &s->program, &child->pid, &child->pidfd, f);
   if (rc < 0)
     return rc;
@@ -445,7 +456,9 @@ static int l_pid(lua_State *L) {
 /* child:kill(signal) -> true; nil, errno. ESRCH once it is reaped. */
 static int l_kill(lua_State *L) {
   struct spawned *sp = check_spawned(L);
-  int rc = orr_child_signal(&sp->child, (int)luaL_checkinteger(L, 2));
+  lua_Integer signal = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, signal >= 0 && signal <= 64, 2, "not a signal");
+  int rc = orr_child_signal(&sp->child, (int)signal);
   if (rc < 0)
     return orr_fail(L, -rc);
   lua_pushboolean(L, true);
@@ -546,5 +559,6 @@ void orr_open_spawn(lua_State *L) {
       {"null_fd", l_null_fd},     {NULL, NULL}};
   orr_class(L, ORR_SPAWN, methods, meta);
   orr_class(L, ORR_ENGINE, none, engine_meta);
+  make_engine(L);
   luaL_setfuncs(L, functions, 0);
 }

@@ -20,8 +20,13 @@ int orr_reaper_open(struct orr_reaper *r) {
   r->epoll = epoll_create1(EPOLL_CLOEXEC);
   if (r->epoll < 0)
     return -errno;
-  if (sigaction(SIGCHLD, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
-    signal(SIGCHLD, SIG_DFL);
+  if (sigaction(SIGCHLD, NULL, &action) == 0 &&
+      (action.sa_handler == SIG_IGN || (action.sa_flags & SA_NOCLDWAIT))) {
+    if (action.sa_handler == SIG_IGN)
+      action.sa_handler = SIG_DFL;
+    action.sa_flags &= ~SA_NOCLDWAIT;
+    sigaction(SIGCHLD, &action, NULL);
+  }
   return 0;
 }
 
@@ -52,7 +57,9 @@ static void unlink_child(struct orr_reaper *r, struct orr_child *child) {
 }
 
 int orr_reaper_watch(struct orr_reaper *r, struct orr_child *child) {
-  struct epoll_event event = {.events = EPOLLIN, .data.ptr = child};
+  /* Edge-triggered: a dead child whose tracer has not let go of it is ready
+     and cannot be reaped, and would keep us spinning. */
+  struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = child};
   if (child->pidfd < 0)
     link_child(r, child);
   else if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, child->pidfd, &event) < 0)

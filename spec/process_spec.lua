@@ -253,6 +253,20 @@ describe("process.exit", function()
     end)
   end)
 
+  it("ends while a thread of the pool reads stdin", function()
+    run(function()
+      local child = orrery.spawn(helper.orrery, { "-e", [[
+        local uv = require "luv"
+        local work = uv.new_work(function() io.read("a") end, function() end)
+        work:queue()
+        require "orrery".after(20, function() os.exit(3) end)]] },
+        { env_extend = helper.env(), stdio = { "pipe", "inherit", "inherit" } })
+
+      assert.equal(3, child:wait(10000))
+      child.stdin:destroy()
+    end)
+  end)
+
   it("tells the monitor first", function()
     run(function()
       local result = script [[

@@ -429,6 +429,48 @@ describe("spawn #spawn", function()
     end)
   end)
 
+  it("limits fds below what its own work takes", function()
+    run(function()
+      local text = output_of("/bin/echo", { "few" },
+        { rlimit = { nofile = 4 }, stdio = { "ignore", "pipe", "stdout" } })
+
+      assert.equal("few\n", text)
+    end)
+  end)
+
+  it("does not hand the engine's own fds to children in place of closed ones", function()
+    run(function()
+      local _, err = spawn("true", {}, { stdio = { "ignore", "ignore", 700 } }):wait()
+      assert.equal("fd 700", err.path)
+      local result = orrery.sh(helper.interpreter .. [[ -e '
+        local core = require "orrery.core"
+        core.spawn("sh", {"sh", "-c", "readlink /proc/$$/fd/0 >&2"}, {0, 1, 2})
+        repeat until core.reap()' <&- >&-]],
+        { env_extend = helper.env() })
+      assert.equal("/dev/null\n", result.stderr)
+    end)
+  end)
+
+  it("keeps us dumpable when a child changes its ids #root", function()
+    if not helper.is_root then return pending("needs root") end
+    run(function()
+      local result = helper.lua([[
+        local orrery, uv = require "orrery", require "luv"
+        local before = uv.fs_stat("/proc/self/environ").uid
+        orrery.run("true", {}, {uid=65533, gid=65533})
+        print(before == uv.fs_stat("/proc/self/environ").uid)]])
+
+      assert.equal("true\n", result.stdout)
+    end)
+  end)
+
+  it("starts a session leader that asks for its own group too", function()
+    run(function()
+      assert.equal(0, spawn("true", {}, { detached = true, pgroup = true,
+        stdio = "ignore" }):wait())
+    end)
+  end)
+
   it("refuses a limit that we may not raise, and names it", function()
     run(function()
       local who = helper.is_root and { uid = 65534, gid = 65534 } or {}

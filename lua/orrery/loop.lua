@@ -2,8 +2,8 @@
 --- `guard`, and when the outermost one returns, the queue of ticks is drained
 --- (tasks are resumed from it as well). Order laws and error paths live here.
 ---
---- It owns the tick queue and one prepare handle, which runs ticks that were
---- queued outside any callback. It never runs the loop by itself.
+--- It owns the tick queue and one idle handle, which runs ticks that were queued
+--- outside any callback, and keeps the loop from blocking meanwhile. It never runs the loop by itself.
 
 local uv = require "luv"
 local core = require "orrery.core"
@@ -17,13 +17,13 @@ local traceback = debug.traceback
 -- The queue, as columns: a tick is a function and three arguments.
 local fns, as, bs, cs = {}, {}, {}, {}
 local head, tail = 1, 0
-local next_turn = {} -- run by the prepare handle, one turn later
+local next_turn = {} -- run by the idle handle, one turn later
 local turn_ends = {} -- functions to run whenever the queue has run dry
 
 local inside = false -- a guarded callback is running
 local ending = false -- the Lua state is closing: handles are dead objects
 local hooked = false -- luv itself calls `enter`
-local starter -- the prepare handle
+local starter -- the idle handle
 local armed = false
 
 --- Called with every error that nobody caught: err, traceback, origin
@@ -123,7 +123,7 @@ end
 local function arm()
   if armed then return end
   armed = true
-  starter = starter or uv.new_prepare()
+  starter = starter or uv.new_idle()
   starter:start(function() enter(begin_turn) end)
 end
 

@@ -1,0 +1,81 @@
+-- A tour: checks each of this project's own source files with a real tool, a few
+-- at a time, beside one command that fails and one that hangs and is stopped.
+-- Prints a table: how each ended, its wall time, CPU time and peak memory.
+
+local orrery = require "orrery"
+local uv = require "luv"
+
+local process = orrery.process
+local root = process.script_dir .. "/.."
+local LIMIT = tonumber(process.env.TOUR_LIMIT) or 3 -- tools at the same time
+local PATIENCE = tonumber(process.env.TOUR_PATIENCE) or 1500 -- ms for the one that hangs
+
+--- The files of a folder that end in `suffix`, sorted.
+local function files(folder, suffix)
+  local list = {}
+  local scan = assert(uv.fs_scandir(root .. "/" .. folder))
+  for name in uv.fs_scandir_next, scan do
+    if name:sub(-#suffix) == suffix then list[#list + 1] = folder .. "/" .. name end
+  end
+  table.sort(list)
+  return list
+end
+
+--- One job a file: {name, command…}.
+local function jobs()
+  local list = {}
+  for _, file in ipairs(files("core", ".c")) do
+    list[#list + 1] = { name = "cc " .. file, "cc", "-std=c11", "-D_GNU_SOURCE",
+      "-I/usr/include/lua5.4", "-fsyntax-only", file }
+  end
+  for _, file in ipairs(files("lua/orrery", ".lua")) do
+    list[#list + 1] = { name = "luacheck " .. file, "luacheck", "--quiet", file }
+  end
+  list[#list + 1] = { name = "a command that fails", "cat", "/does/not/exist" }
+  list[#list + 1] = { name = "a command that hangs", "sleep", "1000", patience = PATIENCE }
+  return list
+end
+
+local function megabytes(usage)
+  return ("%s%.1f MB"):format(usage.max_rss_exact and "" or "<", usage.max_rss / 1e6)
+end
+
+local function row(job, result)
+  local ended = result.signal or ("exit " .. result.code)
+  if result.timed_out then ended = ended .. ", timed out" end
+  return ("%-34s %-19s %8.0f ms %8.0f ms %10s"):format(job.name, ended,
+    result.duration, (result.usage.user + result.usage.system) / 1000,
+    megabytes(result.usage))
+end
+
+--- One line that is overwritten, where somebody watches.
+local function progress(done, total, name)
+  if not process.stdout:is_tty() then return end
+  process.stdout:write(("\r\27[K[%d/%d] %s"):format(done, total, name or ""))
+  if not name then process.stdout:write("\r\27[K") end
+end
+
+local list, rows, started, done = jobs(), {}, 0, 0
+
+--- Takes the next job until there is none.
+local function worker()
+  while started < #list do
+    started = started + 1
+    local place, job = started, list[started]
+    progress(done, #list, job.name)
+    local result, err = orrery.run(job, { cwd = root, timeout = job.patience })
+    done = done + 1
+    rows[place] = result and row(job, result) or ("%-34s %s"):format(job.name, err)
+  end
+end
+
+local before = process.hrtime_ns()
+local workers = {}
+for i = 1, LIMIT do workers[i] = worker end
+orrery.all(workers)
+progress(done, #list)
+
+print(("%-34s %-19s %11s %11s %10s"):format("what", "ended", "wall", "CPU", "memory"))
+for _, line in ipairs(rows) do print(line) end
+print(("%d tools, %d at a time, in %.1f s"):format(#list, LIMIT,
+  (process.hrtime_ns() - before) / 1e9))
