@@ -50,11 +50,13 @@ build: $(CORE)
 
 $(BUILD)/obj/%.o: core/%.c $(HEADERS) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	@echo "  CC   $<"
+	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(CORE): $(OBJECTS)
 	@mkdir -p $(@D)
-	$(CC) -shared $(CFLAGS) $(LDFLAGS) -o $@ $^
+	@echo "  LINK $@"
+	@$(CC) -shared $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 run: deps-run
 	@$(MAKE) --no-print-directory build
@@ -80,12 +82,11 @@ lint: deps-lint
 	luacheck --quiet lua spec scripts bench bin/orrery
 
 # The suite on a core with AddressSanitizer and UBSan.
-asan:
+asan: build
 	$(call install,$(TEST_PACKAGES))
 	@$(MAKE) --no-print-directory build BUILD=build/asan CFLAGS='$(SANITIZE)'
-	ORRERY_BUILD=build/asan ORRERY_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+	ORRERY_BUILD=build/asan \
 	  ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	  LSAN_OPTIONS=suppressions=spec/lsan.supp:print_suppressions=0 \
 	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted
 
 bench: deps
@@ -101,7 +102,8 @@ install: build
 	  $(DESTDIR)$(PREFIX)/lib/lua/5.4/orrery $(DESTDIR)$(PREFIX)/bin
 	cp -r lua/orrery $(DESTDIR)$(PREFIX)/share/lua/5.4/
 	install -m 755 $(CORE) $(DESTDIR)$(PREFIX)/lib/lua/5.4/orrery/core.so
-	install -m 755 bin/orrery $(DESTDIR)$(PREFIX)/bin/orrery
+	sed "1s|.*|#!$$(command -v $(LUA))|" bin/orrery > $(BUILD)/orrery.sh
+	install -m 755 $(BUILD)/orrery.sh $(DESTDIR)$(PREFIX)/bin/orrery
 
 clean:
 	rm -rf build

@@ -250,6 +250,11 @@ CHILD static bool look_further(int error) {
          error == ESTALE || error == ENODEV || error == ETIMEDOUT;
 }
 
+/* A file that may not be run, and not a directory that may not be entered. */
+CHILD static bool is_there(const char *path) {
+  return syscall(SYS_faccessat, AT_FDCWD, path, F_OK) == 0;
+}
+
 /* execvp by hand: PATH is the child's, and an empty element is ".". EACCES is
    remembered: it tells more than the ENOENT of a later directory. */
 CHILD static void exec_in_path(struct orr_start *s) {
@@ -270,12 +275,11 @@ CHILD static void exec_in_path(struct orr_start *s) {
       path[dir++] = '/';
     memcpy(path + dir, p->file, name + 1);
     try_exec(p, path);
-    denied = denied || errno == EACCES;
     if (!look_further(errno))
       return;
+    denied = denied || (errno == EACCES && is_there(path));
   }
-  if (denied)
-    errno = EACCES;
+  errno = denied ? EACCES : ENOENT;
 }
 
 /* Last of all fd work: a limit below what that needs must not get in its way.

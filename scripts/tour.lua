@@ -36,16 +36,35 @@ local function jobs()
   return list
 end
 
+--- "<" where only a bound is known, see max_rss_exact.
 local function megabytes(usage)
   return ("%s%.1f MB"):format(usage.max_rss_exact and "" or "<", usage.max_rss / 1e6)
 end
 
 local function row(job, result)
+  if not result.usage then return { job.name, "could not start: " .. result.message } end
   local ended = result.signal or ("exit " .. result.code)
   if result.timed_out then ended = ended .. ", timed out" end
-  return ("%-34s %-19s %8.0f ms %8.0f ms %10s"):format(job.name, ended,
-    result.duration, (result.usage.user + result.usage.system) / 1000,
-    megabytes(result.usage))
+  return { job.name, ended, ("%.0f ms"):format(result.duration),
+    ("%.0f ms"):format((result.usage.user + result.usage.system) / 1000),
+    megabytes(result.usage) }
+end
+
+--- Columns as wide as their widest entry; the first two to the left.
+local function print_table(rows)
+  local widths = {}
+  for _, cells in ipairs(rows) do
+    for i, cell in ipairs(cells) do
+      widths[i] = math.max(widths[i] or 0, #cell)
+    end
+  end
+  for _, cells in ipairs(rows) do
+    local line = {}
+    for i, cell in ipairs(cells) do
+      line[i] = ("%" .. (i <= 2 and "-" or "") .. widths[i] .. "s"):format(cell)
+    end
+    print((table.concat(line, "  "):gsub("%s+$", "")))
+  end
 end
 
 --- One line that is overwritten, where somebody watches.
@@ -55,7 +74,8 @@ local function progress(done, total, name)
   if not name then process.stdout:write("\r\27[K") end
 end
 
-local list, rows, started, done = jobs(), {}, 0, 0
+local list, started, done = jobs(), 0, 0
+local rows = { { "what", "ended", "wall", "CPU", "memory" } }
 
 --- Takes the next job until there is none.
 local function worker()
@@ -65,7 +85,7 @@ local function worker()
     progress(done, #list, job.name)
     local result, err = orrery.run(job, { cwd = root, timeout = job.patience })
     done = done + 1
-    rows[place] = result and row(job, result) or ("%-34s %s"):format(job.name, err)
+    rows[place + 1] = row(job, result or err)
   end
 end
 
@@ -75,7 +95,6 @@ for i = 1, LIMIT do workers[i] = worker end
 orrery.all(workers)
 progress(done, #list)
 
-print(("%-34s %-19s %11s %11s %10s"):format("what", "ended", "wall", "CPU", "memory"))
-for _, line in ipairs(rows) do print(line) end
+print_table(rows)
 print(("%d tools, %d at a time, in %.1f s"):format(#list, LIMIT,
   (process.hrtime_ns() - before) / 1e9))

@@ -28,7 +28,7 @@ local function alive(pid)
 end
 
 describe("child:kill #spawn", function()
-  it("E56: signals, sets killed, and reports the signal at exit", function()
+  it("E56: signals, sets killed but not for 0 (quirk 5), and reports the signal", function()
     run(function()
       local child = sleeper()
       local log = helper.record(child, { "exit" })
@@ -167,7 +167,7 @@ describe("the option timeout #spawn", function()
 end)
 
 describe("the option scope #spawn", function()
-  it("E59: stops the child when the task is cancelled, now, later or before", function()
+  it("E59: stops the child when the task is cancelled, after spawn (quirk 7)", function()
     run(function()
       local owner = task.go(task.sleep, 100000)
       local child = sleeper { scope = owner }

@@ -20,11 +20,11 @@ if preload then uv.os_unsetenv("LD_PRELOAD") end
 
 helper.interpreter = "lua5.4"
 helper.is_root = uv.getuid() == 0
-helper.orrery = "bin/orrery"
 helper.forced = os.getenv("ORRERY_FORCE")
 
 local BUILD = os.getenv("ORRERY_BUILD") or "build"
 local here = uv.cwd()
+helper.orrery = here .. "/bin/orrery"
 
 --- The environment that lets a plain lua5.4 find this tree's modules.
 function helper.env(more)
@@ -41,7 +41,7 @@ end
 function helper.cli(args, opts)
   opts = opts or {}
   opts.env_extend = helper.env(opts.env_extend)
-  return assert(require "orrery.run".run(here .. "/bin/orrery", args, opts))
+  return assert(require "orrery.run".run(helper.orrery, args, opts))
 end
 
 --- Runs a Lua program with plain lua5.4 to its end. [w]

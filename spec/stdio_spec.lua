@@ -38,7 +38,7 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B19: raises for what is no fd, stream or word, with nothing opened", function()
+  it("B19: raises for no fd, stream or word, and inherit above 2 (quirk 6)", function()
     local before = helper.fds()
     for _, bad in ipairs {
       "foo", 5.5, true, { "foo" }, { -1 }, { 5.5 }, { {} }, { print },

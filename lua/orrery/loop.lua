@@ -3,7 +3,8 @@
 --- (tasks are resumed from it as well). Order laws and error paths live here.
 ---
 --- It owns the tick queue and one idle handle, which runs ticks that were queued
---- outside any callback, and keeps the loop from blocking meanwhile. It never runs the loop by itself.
+--- outside any callback and keeps the loop from blocking meanwhile. It never runs
+--- the loop by itself.
 
 local uv = require "luv"
 local core = require "orrery.core"

@@ -1,0 +1,223 @@
+--- Orrery against its peers, in one run: `make bench`, or
+---
+---     lua5.4 bench/run.lua [ROW...]     from the project's root, once built
+---
+--- Rows: spawn heap alive rate read startup. Each is measured round robin; the
+--- last table holds the medians against the goals. NODE and BUN name those two
+--- where they are not on PATH. A missed goal is no failure: machines are noisy.
+
+local harness = dofile(arg[0]:match("^.*/") .. "harness.lua")
+
+local HEAP = 2048 -- MiB
+local ALIVE = 5000
+local BYTES = 2 << 30
+local TRUE, NOTHING = "/bin/true", "build/bench/nothing"
+
+local lua = harness.find(arg[-1])
+local node = harness.find(os.getenv("NODE") or "node")
+local bun = harness.find(os.getenv("BUN") or "bun")
+
+-- Contenders ------------------------------------------------------------------
+
+local starters = {
+  ["C"] = "build/bench/spawn",
+  ["luv"] = lua .. " bench/peers/spawn_luv.lua",
+  ["Node"] = node and node .. " bench/peers/spawn_node.js",
+  ["Bun"] = bun and bun .. " bench/peers/spawn_bun.js",
+  ["Bun, child_process"] = bun and bun .. " bench/peers/spawn_node.js",
+  ["ours"] = "bin/orrery bench/peers/spawn_orrery.lua event",
+  ["ours, task style"] = "bin/orrery bench/peers/spawn_orrery.lua task",
+}
+
+--- One that starts `program`, `count` times. What `with` leaves out is none.
+local function starts(name, count, program, with, title)
+  local starter = starters[name]
+  if not starter then return { name = name, missing = "not found" } end
+  return {
+    name = title or name,
+    command = ("%s %d %d %d %s %s"):format(starter, count, with.heap or 0,
+      with.alive or 0, NOTHING, program),
+  }
+end
+
+local function reads(name, reader)
+  return {
+    name = name,
+    command = ("%s %d %s -c %d /dev/zero"):format(reader, BYTES,
+      harness.find("head"), BYTES),
+  }
+end
+
+-- Rows ------------------------------------------------------------------------
+
+local PLAIN = {}
+
+local function few_fds()
+  local fds = harness.fds()
+  if fds < ALIVE + 100 then return ("only %d fds are allowed"):format(fds) end
+end
+
+local function little_memory()
+  local mib = harness.available_memory()
+  if mib and mib < HEAP + 1024 then
+    return ("only %d MiB are free"):format(mib)
+  end
+end
+
+local rows = {
+  {
+    id = "spawn",
+    title = "spawn",
+    text = "parent CPU of a start and exit of /bin/true, us",
+    rounds = 7,
+    figure = "cpu_us_per_op",
+    contenders = {
+      starts("C", 600, TRUE, PLAIN),
+      starts("luv", 600, TRUE, PLAIN),
+      starts("Node", 600, TRUE, PLAIN),
+      starts("ours", 600, TRUE, PLAIN),
+      starts("ours, task style", 600, TRUE, PLAIN),
+    },
+    goals = {
+      { of = "ours", over = "C", most = 1.5 },
+      { of = "ours, task style", over = "C", most = 1.5 },
+    },
+  },
+  {
+    id = "heap",
+    title = "spawn, 2 GiB heap",
+    text = "the same with 2 GiB of touched memory in the parent, us",
+    obstacle = little_memory,
+    rounds = 5,
+    figure = "cpu_us_per_op",
+    contenders = {
+      starts("C", 500, TRUE, { heap = HEAP }),
+      starts("luv", 15, TRUE, { heap = HEAP }),
+      starts("Node", 15, TRUE, { heap = HEAP }),
+      starts("ours", 500, TRUE, { heap = HEAP }),
+      starts("ours", 500, TRUE, PLAIN, "ours, without"),
+    },
+    goals = { { of = "ours", over = "ours, without", most = 1.2 } },
+  },
+  {
+    id = "alive",
+    title = "spawn, 5000 children",
+    text = "the same with 5000 children alive, us",
+    obstacle = few_fds,
+    rounds = 5,
+    figure = "cpu_us_per_op",
+    contenders = {
+      starts("C", 500, TRUE, { alive = ALIVE }),
+      starts("luv", 40, TRUE, { alive = ALIVE }),
+      starts("Node", 40, TRUE, { alive = ALIVE }),
+      starts("ours", 500, TRUE, { alive = ALIVE }),
+      starts("ours", 500, TRUE, PLAIN, "ours, without"),
+    },
+    goals = { { of = "ours", over = "ours, without", most = 1.2 } },
+  },
+  {
+    id = "rate",
+    title = "starts a second",
+    text = "of a program without libc, one at a time, wall clock",
+    rounds = 7,
+    figure = "per_second",
+    contenders = {
+      starts("C", 2000, NOTHING, PLAIN),
+      starts("luv", 1500, NOTHING, PLAIN),
+      starts("Node", 1000, NOTHING, PLAIN),
+      starts("Bun", 2000, NOTHING, PLAIN),
+      starts("Bun, child_process", 2000, NOTHING, PLAIN),
+      starts("ours", 2000, NOTHING, PLAIN),
+      starts("ours, task style", 2000, NOTHING, PLAIN),
+    },
+    goals = {
+      { of = "ours", over = "Bun", least = 1.2 },
+      { of = "ours", over = "Bun, child_process", least = 1.2 },
+    },
+  },
+  {
+    id = "read",
+    title = "read 2 GiB",
+    text = "parent CPU of reading a child's output, ms for each GiB",
+    rounds = 7,
+    figure = "cpu_ms_per_gib",
+    contenders = {
+      reads("C", "build/bench/read"),
+      reads("luv", lua .. " bench/peers/read_luv.lua"),
+      reads("ours", "bin/orrery bench/peers/read_orrery.lua"),
+    },
+    goals = { { of = "ours", over = "luv", most = 1 } },
+  },
+  {
+    id = "startup",
+    title = "orrery -e ''",
+    text = "CPU, user and system, then wall clock, of a start and exit, us",
+    rounds = 7,
+    figure = "child_cpu_us_per_op",
+    second_figure = "wall_us_per_op",
+    reference = "lua5.4 -e ''",
+    contenders = {
+      starts("C", 100, lua .. " -e ''", PLAIN, "lua5.4 -e ''"),
+      starts("C", 100, "bin/orrery -e ''", PLAIN, "orrery -e ''"),
+    },
+    goals = { { of = "orrery -e ''", over = "lua5.4 -e ''", most = 3 } },
+  },
+}
+
+-- The run ---------------------------------------------------------------------
+
+local function build()
+  if not io.open("build/orrery/core.so") then
+    io.stderr:write("bench: run me from the project's root after make build\n")
+    os.exit(2)
+  end
+  local cc = os.getenv("CC") or "cc"
+  local compile = cc .. " -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra "
+  harness.build("mkdir -p build/bench")
+  for _, name in ipairs { "spawn", "read" } do
+    harness.build(("%s -o build/bench/%s bench/peers/%s.c"):format(compile,
+      name, name))
+  end
+  harness.build(compile .. "-ffreestanding -fno-stack-protector -static "
+    .. "-nostdlib -o build/bench/nothing bench/peers/nothing.c")
+end
+
+--- The rows asked for, or all.
+local function chosen()
+  local wanted, known, out = {}, {}, {}
+  for _, row in ipairs(rows) do known[row.id] = true end
+  for _, id in ipairs(arg) do
+    wanted[id] = true
+    if not known[id] then
+      io.stderr:write("bench: no row ", id, "\n")
+      os.exit(2)
+    end
+  end
+  for _, row in ipairs(rows) do
+    if #arg == 0 or wanted[row.id] then out[#out + 1] = row end
+  end
+  return out
+end
+
+--- Measures a row and prints it. Adds its goals to `verdicts`.
+local function run(row, verdicts)
+  print(("%s: %s"):format(row.title, row.text))
+  harness.measure(row.contenders, row.rounds, row.obstacle and row.obstacle())
+  for _, figure in ipairs { row.figure, row.second_figure } do
+    harness.print_figure(row.contenders, figure, row.reference or "C")
+    for _, goal in ipairs(row.goals) do
+      goal.figure = figure
+      local title = figure == row.second_figure and row.title .. ", wall"
+        or row.title
+      table.insert(verdicts, harness.verdict(title, row.contenders, goal))
+    end
+  end
+end
+
+local verdicts = {}
+local asked = chosen()
+build()
+io.stdout:setvbuf("line")
+for _, row in ipairs(asked) do run(row, verdicts) end
+print(("%-24s %-34s %6s   %-7s"):format("row", "figure: medians", "", "goal"))
+for _, line in ipairs(verdicts) do print(line) end

@@ -1,0 +1,102 @@
+local helper = require "spec.helper"
+local orrery = require "orrery"
+local uv = require "luv"
+
+local run = helper.run
+
+--- What runs below a process: pid → command line.
+local function descendants(root)
+  local parents, commands = {}, {}
+  local scan = uv.fs_scandir("/proc")
+  for name in uv.fs_scandir_next, scan do
+    local stat = name:find("^%d+$") and io.open("/proc/" .. name .. "/stat")
+    if stat then
+      parents[tonumber(name)] = tonumber((stat:read("a") or ""):match("%) %a (%d+)"))
+      stat:close()
+    end
+  end
+  for pid, parent in pairs(parents) do
+    if parent == root then
+      local file = io.open("/proc/" .. pid .. "/cmdline")
+      commands[pid] = file and file:read("a") or ""
+      if file then file:close() end
+    end
+  end
+  return commands
+end
+
+--- The tour, started with its own environment.
+local function tour(env)
+  env.LD_PRELOAD = false
+  return orrery.spawn(helper.orrery, { "scripts/tour.lua" },
+    { stdio = { "ignore", "pipe", "inherit" }, env_extend = helper.env(env) })
+end
+
+--- The row of a job: how it ended, and its memory in MB.
+local function row(text, name)
+  for line in text:gmatch("[^\n]+") do
+    if line:sub(1, #name) == name then
+      local ended, memory = line:sub(#name + 1):match("^%s+(.-)%s%s+.*%s<?([%d.]+) MB$")
+      return ended, tonumber(memory)
+    end
+  end
+end
+
+--- Peak memory in MB as /usr/bin/time has it.
+local function peak(command)
+  local result = orrery.run("/usr/bin/time", { "-f", "%M", table.unpack(command) },
+    { env_extend = { LD_PRELOAD = false } })
+  return tonumber(result.stderr:match("(%d+)%s*$")) * 1024 / 1e6
+end
+
+describe("scripts/tour.lua", function()
+  local text
+
+  it("runs a tool on each source file, with one that fails and one that hangs", function()
+    run(function()
+      local child = tour { TOUR_PATIENCE = "300" }
+      text = child.stdout:read_all()
+
+      assert.equal(0, child:wait())
+      assert.equal("exit 0", (row(text, "cc core/launch.c")))
+      assert.equal("exit 0", (row(text, "luacheck lua/orrery/loop.lua")))
+      assert.equal("exit 1", (row(text, "a command that fails")))
+      assert.equal("SIGTERM, timed out", (row(text, "a command that hangs")))
+    end, 60000)
+  end)
+
+  it("measures the peak memories that /usr/bin/time measures", function()
+    run(function()
+      local commands = {
+        ["cc core/launch.c"] = { "cc", "-std=c11", "-D_GNU_SOURCE",
+          "-I/usr/include/lua5.4", "-fsyntax-only", "core/launch.c" },
+        ["luacheck lua/orrery/stream.lua"] = { "luacheck", "--quiet",
+          "lua/orrery/stream.lua" },
+      }
+      for name, command in pairs(commands) do
+        local _, ours = row(text, name)
+        local theirs = peak(command)
+        assert.is_true(math.abs(ours - theirs) <= 0.2 * theirs,
+          ("%s: %.1f MB here, %.1f MB there"):format(name, ours, theirs))
+      end
+    end, 60000)
+  end)
+
+  it("shows it when somebody else stops one of its tools", function()
+    run(function()
+      local child = tour { TOUR_PATIENCE = "60000" }
+      local victim
+      helper.eventually(function()
+        for pid, command in pairs(descendants(child.pid)) do
+          if command:find("sleep\0001000", 1, true) then victim = pid end
+        end
+        return victim
+      end, 30000)
+      orrery.process.kill(victim, "SIGUSR1")
+      local changed = child.stdout:read_all()
+
+      assert.equal(0, child:wait())
+      assert.equal("SIGUSR1", (row(changed, "a command that hangs")))
+    end, 60000)
+  end)
+end)
