@@ -395,15 +395,24 @@ static int l_reap(lua_State *L) {
   return 1;
 }
 
-/* reaper_fd() -> the fd that is readable when reap() has something; false
-   where there are no pidfds and SIGCHLD must tell; nil, errno. */
-static int l_reaper_fd(lua_State *L) {
+/* The engine, open and with its roads known; NULL with *error set. Pushes it.
+ */
+static struct engine *ready_engine(lua_State *L, int *error) {
   struct engine *e = push_engine(L);
   int rc = open_engine(e);
   if (rc == 0)
     rc = orr_launcher_probe(&e->launcher);
-  if (rc < 0)
-    return orr_fail(L, -rc);
+  *error = -rc;
+  return rc < 0 ? NULL : e;
+}
+
+/* reaper_fd() -> the fd that is readable when reap() has something; false
+   where there are no pidfds and SIGCHLD must tell; nil, errno. */
+static int l_reaper_fd(lua_State *L) {
+  int error;
+  struct engine *e = ready_engine(L, &error);
+  if (e == NULL)
+    return orr_fail(L, error);
   if (e->launcher.roads.pidfd)
     lua_pushinteger(L, e->reaper.epoll);
   else
@@ -414,12 +423,10 @@ static int l_reaper_fd(lua_State *L) {
 /* features() -> {clone_vm=, pidfd=, close_range=}: the roads in use; nil,
    errno. Forced off by ORRERY_FORCE=no_clone_vm,no_pidfd,no_close_range. */
 static int l_features(lua_State *L) {
-  struct engine *e = push_engine(L);
-  int rc = open_engine(e);
-  if (rc == 0)
-    rc = orr_launcher_probe(&e->launcher);
-  if (rc < 0)
-    return orr_fail(L, -rc);
+  int error;
+  struct engine *e = ready_engine(L, &error);
+  if (e == NULL)
+    return orr_fail(L, error);
   lua_createtable(L, 0, 3);
   lua_pushboolean(L, e->launcher.roads.clone_vm);
   lua_setfield(L, -2, "clone_vm");

@@ -86,12 +86,7 @@ describe("child:kill #spawn", function()
       child:wait()
       child.stdout:destroy()
 
-      helper.eventually(function()
-        local stat = io.open("/proc/" .. grandchild .. "/stat")
-        local state = stat and stat:read("a"):match("%) (%a)")
-        if stat then stat:close() end
-        return state == nil or state == "Z"
-      end)
+      helper.await_end(grandchild)
     end)
   end)
 end)
@@ -224,12 +219,7 @@ describe("the option scope #spawn", function()
       parent:wait()
       parent.stdout:destroy()
 
-      helper.eventually(function()
-        local stat = io.open("/proc/" .. pid .. "/stat")
-        local state = stat and stat:read("a"):match("%) (%a)")
-        if stat then stat:close() end
-        return state == nil or state == "Z"
-      end)
+      helper.await_end(pid)
     end)
   end)
 end)

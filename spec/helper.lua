@@ -115,6 +115,14 @@ local function stat_of(pid)
   return tonumber(parent), state
 end
 
+--- Waits until a process has ended, reaped or not. [w]
+function helper.await_end(pid)
+  helper.eventually(function()
+    local _, state = stat_of(pid)
+    return state == nil or state == "Z"
+  end)
+end
+
 --- The children of this process: pid → state letter.
 function helper.children()
   local list, own = {}, uv.os_getpid()

@@ -552,12 +552,7 @@ describe("spawn #spawn", function()
       local pid = tonumber(parent.stdout:read_all())
       parent:wait()
 
-      helper.eventually(function()
-        local stat = io.open("/proc/" .. pid .. "/stat")
-        local state = stat and stat:read("a"):match("%) (%a)")
-        if stat then stat:close() end
-        return state == nil or state == "Z"
-      end)
+      helper.await_end(pid)
     end)
   end)
 

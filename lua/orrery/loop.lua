@@ -70,15 +70,20 @@ local function call(fn, ...)
   if not ok then loop.fail(err, failure_trace, "callback") end
 end
 
-local function run_queue()
+local function run_ticks()
   while head <= tail do
     local i = head
     head = i + 1
     local fn, a, b, c = fns[i], as[i], bs[i], cs[i]
     fns[i], as[i], bs[i], cs[i] = false, false, false, false
-    call(fn, a, b, c)
+    fn(a, b, c)
   end
   head, tail = 1, 0
+end
+
+--- A tick that raises loses none of those behind it.
+local function run_queue()
+  while head <= tail do call(run_ticks) end
 end
 
 --- Runs ticks, and what they queue, until nothing is left.

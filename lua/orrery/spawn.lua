@@ -69,12 +69,8 @@ local function is_scope(value)
   end
 end
 
-local function is_string(value)
-  return checks.string(value)
-end
-
 local function is_name(value)
-  return checks.string(value) or value == "" and "a name" or nil
+  if checks.string(value) or value == "" then return "the name of a user" end
 end
 
 local schema = {
@@ -82,7 +78,7 @@ local schema = {
   cgroup = not_yet,
   contain = not_yet,
   cpu_affinity = list(integer(0, 1023), "a list of CPU numbers, from 0"),
-  cwd = is_string,
+  cwd = checks.string,
   detached = checks.boolean,
   die_with_parent = checks.boolean,
   encoding = checks.any,

@@ -265,10 +265,12 @@ function Stream:listeners_changed_(event, count)
   elseif event == "data" and count == 0 and self.flowing then
     self.flowing = false
     stop_reading(self)
-  elseif event == "end" and count > 0 then
-    self.asked = true
   end
 end
+
+--- Nothing: strings are bytes here.
+--- @return Stream self
+function Stream:set_encoding() return self end
 
 --- All that is buffered, as one string.
 local function joined(self)
