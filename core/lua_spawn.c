@@ -503,8 +503,11 @@ static lua_Integer microseconds(const struct timeval *t) {
 **
 ** Linux counts the memory that a process had *before* its exec, and a child
 ** starts in its parent's: a max_rss that does not exceed what this process had
-** at its own peak only says "not more than that". max_rss_exact tells which.
+** at its own peak only says "not more than that". max_rss_exact tells which;
+** the kernel's counters are batched per CPU, hence the slack.
 */
+enum { RSS_SLACK = 1024 }; /* KiB */
+
 static int l_usage(lua_State *L) {
   struct spawned *sp = check_spawned(L);
   const struct rusage *u = &sp->child.usage;
@@ -512,7 +515,7 @@ static int l_usage(lua_State *L) {
   set_integer(L, "user", microseconds(&u->ru_utime));
   set_integer(L, "system", microseconds(&u->ru_stime));
   set_integer(L, "max_rss", (lua_Integer)u->ru_maxrss * 1024);
-  lua_pushboolean(L, u->ru_maxrss > sp->floor);
+  lua_pushboolean(L, u->ru_maxrss > sp->floor + RSS_SLACK);
   lua_setfield(L, -2, "max_rss_exact");
   set_integer(L, "minor_page_fault", u->ru_minflt);
   set_integer(L, "major_page_fault", u->ru_majflt);
