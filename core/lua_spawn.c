@@ -61,9 +61,10 @@ static void make_engine(lua_State *L) {
   lua_setfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
 }
 
+/* For this file's module functions, whose upvalue it is. */
 static struct engine *push_engine(lua_State *L) {
-  lua_getfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
-  return luaL_checkudata(L, -1, ORR_ENGINE);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  return lua_touserdata(L, -1);
 }
 
 /* Opens it where that is still to be done. 0 or -errno. */
@@ -89,7 +90,8 @@ static int open_engine(struct engine *e) {
 }
 
 void orr_remember_nofile(lua_State *L, const struct rlimit *old) {
-  struct engine *e = push_engine(L);
+  lua_getfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
+  struct engine *e = luaL_checkudata(L, -1, ORR_ENGINE);
   e->launcher.old_nofile = *old;
   e->launcher.nofile_raised = true;
   lua_pop(L, 1);
@@ -570,5 +572,6 @@ void orr_open_spawn(lua_State *L) {
   orr_class(L, ORR_SPAWN, methods, meta);
   orr_class(L, ORR_ENGINE, none, engine_meta);
   make_engine(L);
-  luaL_setfuncs(L, functions, 0);
+  lua_getfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
+  luaL_setfuncs(L, functions, 1);
 }

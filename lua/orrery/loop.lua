@@ -19,7 +19,7 @@ local traceback = debug.traceback
 local fns, as, bs, cs = {}, {}, {}, {}
 local head, tail = 1, 0
 local next_turn = {} -- run by the idle handle, one turn later
-local turn_ends = {} -- functions to run whenever the queue has run dry
+local endings = {} -- to be run once the queue has run dry
 
 local inside = false -- a guarded callback is running
 local ending = false -- the Lua state is closing: handles are dead objects
@@ -88,10 +88,11 @@ end
 
 --- Runs ticks, and what they queue, until nothing is left.
 local function drain()
-  repeat
+  run_queue()
+  while endings[1] do
+    call(table.remove(endings, 1))
     run_queue()
-    for i = 1, #turn_ends do call(turn_ends[i]) end
-  until tail == 0
+  end
   process:flush()
 end
 
@@ -146,9 +147,10 @@ function loop.later(fn)
   arm()
 end
 
---- Calls fn() each time the queue has run dry.
+--- Calls fn() when the queue has run dry, before the loop goes on.
 function loop.at_turn_end(fn)
-  turn_ends[#turn_ends + 1] = fn
+  endings[#endings + 1] = fn
+  if not inside then arm() end
 end
 
 local exits = {}

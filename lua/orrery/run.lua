@@ -109,11 +109,11 @@ local function result_of(job, code, signal)
 end
 
 --- A hint for run("ls -l"), which is a file name with a space in it.
-local function add_hint(err, command, words)
-  if err.code == "ENOENT" and err.stage == "exec" and words == 1
-    and command:find("%s") then
+local function add_hint(err, words)
+  if err.code == "ENOENT" and err.stage == "exec" and #words == 1
+    and words[1]:find("%s") then
     err.message = err.message
-      .. ("; for a command line use sh(%q)"):format(command)
+      .. ("; for a command line use sh(%q)"):format(words[1])
   end
   return err
 end
@@ -145,12 +145,12 @@ local function spawn_options(opts)
   return copy
 end
 
-local function run_child(where, command, args, opts)
-  local begun, words = process:hrtime(), { command, table.unpack(args) }
-  local child = spawn.start(where, command, args, spawn_options(opts), 3)
+local function run_child(where, argv, opts)
+  local begun, words = process:hrtime(), { table.unpack(argv) }
+  local child = spawn.start(where, argv, spawn_options(opts), 3)
   if not child.pid then
     local _, err = child:wait()
-    return nil, add_hint(err, command, #words)
+    return nil, add_hint(err, words)
   end
   local job = job_of(child, opts, table.concat(words, " "), begun)
   local timer = opts.timeout and opts.timeout > 0
@@ -174,11 +174,12 @@ end
 --- @return Result? result nil, err where it could not start
 --- @return Error? err
 function run.run(file, args, opts)
-  file, args, opts = spawn.arguments("run", file, args, opts, 2)
+  local argv
+  argv, opts = spawn.arguments("run", file, args, opts, 2)
   opts = options.check("run", opts, schema, 2)
   local why = scheduler.forbidden("run")
   if why then error(why, 2) end
-  local result, err = run_child("run", file, args, opts)
+  local result, err = run_child("run", argv, opts)
   return result, err
 end
 
@@ -193,7 +194,7 @@ function run.sh(command, opts)
   if why then error(why, 2) end
   opts = options.copy(opts)
   if opts.shell == nil then opts.shell = true end
-  local result, err = run_child("sh", command, {}, opts)
+  local result, err = run_child("sh", { command }, opts)
   return result, err
 end
 

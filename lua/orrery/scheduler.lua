@@ -18,7 +18,6 @@ local POOL = 64 -- idle coroutines kept
 
 local pool = {}
 local current -- the task that is running
-local unobserved = {} -- failed tasks that nobody has joined yet
 
 --- @class Task
 --- @field status "running"|"done"|"failed"|"cancelled"
@@ -28,6 +27,13 @@ Task.__index = Task
 function Task.__tostring(self)
   local info = debug.getinfo(self.fn, "S")
   return ("task %s:%d: %s"):format(info.short_src, info.linedefined, self.status)
+end
+
+--- An error of a task is uncaught when the turn ends and nobody has joined it.
+local function report_unless_joined(self)
+  loop.at_turn_end(function()
+    if not self.observed then loop.fail(self.err, self.trace, "task") end
+  end)
 end
 
 --- Joiners' errors carry the traceback of the task that they joined.
@@ -57,7 +63,7 @@ local function settle(self, ok, ...)
   if self.on_end then self.on_end(self) end
   for _, wake in pairs(joiners or {}) do wake(true) end
   if self.status == "failed" and not self.observed then
-    unobserved[#unobserved + 1] = self
+    report_unless_joined(self)
   end
 end
 
@@ -98,16 +104,6 @@ local function begin(self)
     resume(self, self)
   end
 end
-
---- Errors of tasks are uncaught when the turn ends and nobody has joined them.
-loop.at_turn_end(function()
-  while #unobserved > 0 do
-    local failed = table.remove(unobserved, 1)
-    if not failed.observed then
-      loop.fail(failed.err, failed.trace, "task")
-    end
-  end
-end)
 
 local function new(fn, ...)
   local self = setmetatable(

@@ -109,21 +109,23 @@ spawn.schema = schema
 -- Arguments ----------------------------------------------------------------------
 
 local function check_command(where, command, level)
-  if type(command) ~= "string" or command == "" then
-    options.raise(level + 1, "%s: the command must be a string that is not "
-      .. "empty, or a list {command, args…}, got %s %s", where, type(command),
-      options.show(command))
+  if type(command) ~= "string" or command == ""
+    or command:find("\0", 1, true) then
+    options.raise(level + 1, "%s: the command must be a string, not empty and "
+      .. "without NUL bytes, or a list {command, args…}, got %s %s", where,
+      type(command), options.show(command))
   end
-  options.argument(where, "the command", command, checks.string, level + 1)
 end
 
---- Raises unless `args` is a list of strings; numbers become strings.
-local function copy_args(where, args, level, first)
+--- The command and its arguments as one list. Raises unless `args`, from `first`
+--- on, is a list of strings; numbers become strings.
+local function argv_of(where, command, args, first, level)
+  if args == nil then return { command } end
   if type(args) ~= "table" then
     options.raise(level + 1, "%s: the arguments must be a list of strings, got "
       .. "%s %s", where, type(args), options.show(args))
   end
-  local copy = {}
+  local argv = { command }
   for i = first, #args do
     local arg = args[i]
     if type(arg) == "number" then arg = tostring(arg) end
@@ -131,9 +133,9 @@ local function copy_args(where, args, level, first)
       options.argument(where, ("argument %d"):format(i - first + 1), arg,
         checks.string, level + 1)
     end
-    copy[i - first + 1] = arg
+    argv[i - first + 2] = arg
   end
-  return copy
+  return argv
 end
 
 --- Whether a table in second place is options: it has names and no items.
@@ -142,7 +144,8 @@ local function is_options(value)
 end
 
 --- Sorts out (command, args?, options?) and ({command, args…}, options?).
---- @return string command, string[] args a copy, table? options
+--- @return string[] argv a copy, with the command first
+--- @return table? options
 function spawn.arguments(where, command, args, opts, level)
   local first = 1
   if type(command) == "table" then
@@ -155,8 +158,7 @@ function spawn.arguments(where, command, args, opts, level)
     args, opts = nil, args
   end
   check_command(where, command, level + 1)
-  if args == nil then return command, {}, opts end
-  return command, copy_args(where, args, level + 1, first), opts
+  return argv_of(where, command, args, first, level + 1), opts
 end
 
 --- A word as sh reads it back: quoted only where it has to be.
@@ -166,13 +168,14 @@ local function quote(word)
 end
 
 --- The file to run and its argv. Arguments that meet a shell are quoted.
-local function command_line(command, args, opts)
+local function command_line(argv, opts)
+  local command = argv[1]
   if not opts.shell then
-    table.insert(args, 1, opts.argv0 or command)
-    return command, args
+    argv[1] = opts.argv0 or command
+    return command, argv
   end
   local shell = opts.shell == true and "/bin/sh" or opts.shell
-  for _, arg in ipairs(args) do command = command .. " " .. quote(arg) end
+  for i = 2, #argv do command = command .. " " .. quote(argv[i]) end
   return shell, { opts.argv0 or shell, "-c", command }
 end
 
@@ -346,10 +349,11 @@ local function launch(file, argv, env, attributes, plan)
 end
 
 --- spawn with sorted arguments and checked options; for run and exec as well.
---- `args` becomes the argv.
+--- `argv` is the child's from now on.
 --- @return Child
-function spawn.start(where, command, args, opts, level)
-  local file, argv = command_line(command, args, opts)
+function spawn.start(where, argv, opts, level)
+  local file
+  file, argv = command_line(argv, opts)
   local plan = stdio.check(where, opts.stdio, level + 1)
   local env = environment(where, opts, level + 1)
   local attributes = attributes_of(opts)
@@ -391,13 +395,14 @@ end
 --- @param opts table? see the guide
 --- @return Child
 function spawn.spawn(command, args, opts)
-  command, args, opts = spawn.arguments("spawn", command, args, opts, 2)
+  local argv
+  argv, opts = spawn.arguments("spawn", command, args, opts, 2)
   opts = options.check("spawn", opts, schema, 2)
   if opts.scope and opts.die_with_parent == nil then
     opts = options.copy(opts)
     opts.die_with_parent = true
   end
-  local child = spawn.start("spawn", command, args, opts, 2)
+  local child = spawn.start("spawn", argv, opts, 2)
   return child
 end
 
