@@ -89,13 +89,18 @@ local function arm()
   if refs > 0 then timer:ref() else timer:unref() end
 end
 
+--- It may have been stopped since it was due.
+local function fire(entry)
+  if not entry.stopped then entry.fn() end
+end
+
 expire = loop.guard(function()
   local now = clock.now()
   armed_for = nil
   while heap[1] and heap[1].due <= now do
     local entry = heap[1]
     remove(entry)
-    loop.soon(entry.fn)
+    loop.soon(fire, entry)
   end
   arm()
 end)
@@ -119,6 +124,7 @@ end
 
 --- Nothing when it has passed or is stopped already.
 function Deadline:stop()
+  self.stopped = true
   if not self.index then return end
   remove(self)
   arm()

@@ -147,13 +147,16 @@ local function timer_of(where, ms, fn, again)
   options.argument(where, "the time", ms, options.checks.ms, 3)
   options.argument(where, "fn", fn, options.checks.callback, 3)
   local self = setmetatable({ referenced = true }, Timer)
+  local function handler()
+    if not self.stopped then fn() end
+  end
   local function fire()
     if again then
       self.entry = clock.after(ms, fire)
       self.entry:set_ref(self.referenced)
       if self.task and self.task.status == "running" then return end
     end
-    self.task = new(fn)
+    self.task = new(handler)
   end
   self.entry = clock.after(ms, fire)
   return self
@@ -172,7 +175,10 @@ function task.after(ms, fn) return timer_of("after", ms, fn, false) end
 function task.every(ms, fn) return timer_of("every", ms, fn, true) end
 
 --- No further tick. A handler that runs goes on.
-function Timer:stop() self.entry:stop() end
+function Timer:stop()
+  self.stopped = true
+  self.entry:stop()
+end
 Timer.__close = Timer.stop
 
 --- Keeps the loop alive (the default).
