@@ -105,6 +105,43 @@ describe("run #spawn", function()
     end)
   end)
 
+  it("writes input, trims, and hands out lines as they come", function()
+    in_task(function()
+      local lines, errs = {}, {}
+      local result = run("sh", { "-c", "cat; echo last >&2" }, {
+        input = "one\ntwo\n\nthree\n", trim = true,
+        on_stdout = function(line) lines[#lines + 1] = line end,
+        on_stderr = function(line) errs[#errs + 1] = line end,
+      })
+      assert.same({ "one", "two", "", "three" }, lines)
+      assert.same({ "last" }, errs)
+      assert.equal("one\ntwo\n\nthree", result.stdout)
+      assert.equal("last", result.stderr)
+      assert.equal(3000000, #run("cat", {}, { input = ("x"):rep(3000000) }).stdout)
+      assert.is_true(run("true", {}, { input = ("x"):rep(300000) }).ok)
+    end)
+  end)
+
+  it("hands out a last line that has no end", function()
+    in_task(function()
+      local lines = {}
+      sh("printf 'a\\nb'", { on_stdout = function(line) lines[#lines + 1] = line end })
+      assert.same({ "a", "b" }, lines)
+    end)
+  end)
+
+  it("raises by check unless all went well", function()
+    in_task(function()
+      assert.is_true(run("true", {}, { check = true }).ok)
+      local ok, err = pcall(sh, "echo why >&2; exit 4", { check = true })
+      assert.is_false(ok)
+      assert.matches("exit code 4\nwhy", tostring(err))
+      assert.equal(4, err.result.code)
+      local _, slow = pcall(run, "sleep", { "100" }, { check = true, timeout = 5 })
+      assert.matches("timed out", tostring(slow))
+    end)
+  end)
+
   it("runs many at once", function()
     in_task(function()
       local jobs = {}

@@ -85,6 +85,25 @@ describe("stream reading", function()
     end)
   end)
 
+  it("gives back in pieces just what was written", function()
+    run(function()
+      local reader, writer, ends = pipe()
+      local _ <close> = ends
+      local text = {}
+      for i = 1, 20000 do text[i] = ("line %d"):format(i) end
+      text = table.concat(text, "\n") .. "\n"
+      writer:finish(text)
+      local seen = { reader:read_exactly(70000), reader:read(3) }
+      for line in reader:lines() do
+        seen[#seen + 1] = line .. "\n"
+        if #seen == 5000 then break end
+      end
+      seen[#seen + 1] = reader:read_all()
+
+      assert.equal(text, table.concat(seen))
+    end)
+  end)
+
   it("refuses a second reader at the same time", function()
     run(function()
       local reader, writer, ends = pipe()

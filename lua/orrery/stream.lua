@@ -91,7 +91,7 @@ end
 function Stream:destroy(err)
   if self.closed then return end
   self.closed, self.ended = true, true
-  self.chunks, self.size = {}, 0
+  self.chunks, self.skip, self.size = {}, 0, 0
   if err then loop.soon(self.emit, self, "error", err) end
   if self.handle then
     loop.close(self.handle, function() closed(self) end)
@@ -154,7 +154,8 @@ function stream.new(fd, kind, mode)
     writable = mode ~= "r",
     referenced = true,
     chunks = {},
-    size = 0, -- bytes in chunks
+    skip = 0, -- bytes of the first chunk that are gone
+    size = 0, -- bytes in chunks but those
     queued = 0, -- bytes that luv holds
     bytes_read = 0,
     bytes_written = 0,
@@ -227,13 +228,31 @@ local function start_reading(self)
   handle:read_start(self.on_read)
 end
 
+--- Takes `n` buffered bytes, which must be there. A chunk that is taken bit by
+--- bit is not copied each time: `skip` counts what is gone of the first.
+local function take(self, n)
+  local chunks, skip, pieces, left = self.chunks, self.skip, {}, n
+  local used = 0 -- chunks that are used up
+  while left > 0 do
+    local chunk = chunks[used + 1]
+    local piece = skip == 0 and #chunk <= left and chunk
+      or chunk:sub(skip + 1, skip + left)
+    pieces[#pieces + 1] = piece
+    left, skip = left - #piece, skip + #piece
+    if skip == #chunk then used, skip = used + 1, 0 end
+  end
+  if used > 0 then
+    table.move(chunks, used + 1, #chunks + used, 1)
+  end
+  self.skip, self.size = skip, self.size - n
+  return #pieces == 1 and pieces[1] or table.concat(pieces)
+end
+
 --- Hands out what is buffered, then lets the data flow.
 local function flow(self)
   if not self.flowing then return end
   while self.flowing and buffered(self) do
-    local chunk = table.remove(self.chunks, 1)
-    self.size = self.size - #chunk
-    self:emit("data", chunk)
+    self:emit("data", take(self, #self.chunks[1] - self.skip))
   end
   if not self.flowing then return end
   start_reading(self)
@@ -272,22 +291,10 @@ end
 --- @return Stream self
 function Stream:set_encoding() return self end
 
---- All that is buffered, as one string.
-local function joined(self)
-  local chunks = self.chunks
-  if #chunks > 1 then self.chunks = { table.concat(chunks) } end
-  return self.chunks[1] or ""
-end
-
---- Takes `n` buffered bytes, which must be there.
-local function take(self, n)
-  local data = joined(self)
-  if n < #data then
-    self.chunks, self.size = { data:sub(n + 1) }, #data - n
-    return data:sub(1, n)
-  end
-  self.chunks, self.size = {}, 0
-  if self.ended then loop.soon(finish_reading, self) end
+--- take for readers: the end may be due.
+local function hand_out(self, n)
+  local data = take(self, n)
+  if self.ended and not buffered(self) then loop.soon(finish_reading, self) end
   return data
 end
 
@@ -345,7 +352,7 @@ function Stream:read(n, t)
   if n ~= nil then check_size("read", n, 2) end
   local ok, err = fill(self, buffered, deadline_of(t, "read"), "read")
   if not ok then return nil, err end
-  return take(self, math.min(n or self.size, self.size))
+  return hand_out(self, math.min(n or self.size, self.size))
 end
 
 --- Reads exactly `n` bytes. [w]
@@ -359,7 +366,7 @@ function Stream:read_exactly(n, t)
   local function enough() return self.size >= n end
   local ok, err = fill(self, enough, deadline_of(t, "read_exactly"),
     "read_exactly")
-  if ok then return n == 0 and "" or take(self, n) end
+  if ok then return hand_out(self, n) end
   return nil, err or errors.new("ERR_STREAM_PREMATURE_CLOSE",
     ("the stream ended after %d of %d bytes"):format(self.size, n))
 end
@@ -372,33 +379,38 @@ function Stream:read_all(t)
   local function never() return false end
   local _, err = fill(self, never, deadline_of(t, "read_all"), "read_all")
   if err then return nil, err end
-  return take(self, self.size)
+  return hand_out(self, self.size)
 end
 
---- The next line without its newline, from what is buffered; nil.
-local function take_line(self, from)
-  local data = joined(self)
-  local at = data:find("\n", from, true)
-  if not at then return nil, #data + 1 end
-  return take(self, at):sub(1, -2)
+--- The length of the first buffered line with its newline; else nil and how many
+--- chunks need not be looked at again.
+local function line_length(self, scanned)
+  local length = -self.skip
+  for i, chunk in ipairs(self.chunks) do
+    local at = i > scanned
+      and chunk:find("\n", i == 1 and self.skip + 1 or 1, true)
+    if at then return length + at end
+    length = length + #chunk
+  end
+  return nil, #self.chunks
 end
 
 --- Iterates over the lines, without their newlines. A last line needs none. [w]
 --- @return fun(): string?
 function Stream:lines()
   return function()
-    local from, line = 1, nil
+    local scanned, length = 0, nil
     local function has_line()
-      line, from = take_line(self, from)
-      if not line and self.size > MAX_LINE then
+      length, scanned = line_length(self, scanned)
+      if not length and self.size > MAX_LINE then
         error(("lines: a line is longer than %d bytes"):format(MAX_LINE), 0)
       end
-      return line
+      return length
     end
     local ok, err = fill(self, has_line, nil, "lines")
-    if ok then return line end
+    if ok then return hand_out(self, length):sub(1, -2) end
     if err then error(err, 0) end
-    return buffered(self) and take(self, self.size) or nil
+    return buffered(self) and hand_out(self, self.size) or nil
   end
 end
 
