@@ -1,10 +1,13 @@
 --- Starting and running other programs.
 
+local exec = require "orrery.exec"
 local run = require "orrery.run"
 local spawn = require "orrery.spawn"
 
 return {
   spawn = spawn.spawn,
+  exec = exec.exec,
+  exec_file = exec.exec_file,
   run = run.run,
   sh = run.sh,
 }

@@ -75,7 +75,7 @@ local function end_child(job, reason)
   if job.stopping or not job.child.process_ then return end
   job[reason] = true
   job.stopping = scheduler.go(function()
-    local result = job.child:stop({ signal = job.signal, grace = STOP_GRACE })
+    local result = job.child:stop({ signal = job.signal, grace = job.grace })
     job.forced = result and result.forced
   end)
 end
@@ -101,6 +101,7 @@ function collect.start(child, opts, max_buffer)
     child = child,
     signal = opts.kill_signal or "SIGTERM",
     stdio_grace = opts.stdio_grace or STDIO_GRACE,
+    grace = opts.stop_grace or STOP_GRACE,
   }
   local limit = opts.max_buffer or max_buffer
   local function full(stream)
@@ -133,7 +134,7 @@ function collect.await(job)
   local ok, code, signal = pcall(await, job)
   if ok then return code, signal end
   scheduler.shield(pcall, job.child.stop, job.child,
-    { signal = job.signal, grace = STOP_GRACE })
+    { signal = job.signal, grace = job.grace })
   job.child:abandon_()
   error(code, 0)
 end

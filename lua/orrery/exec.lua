@@ -1,0 +1,98 @@
+--- `exec` and `exec_file`: Node's shape, a callback with the output. They never
+--- wait; the callback runs as a task, so it may.
+
+local collect = require "orrery.collect"
+local errors = require "orrery.errors"
+local options = require "orrery.options"
+local scheduler = require "orrery.scheduler"
+local spawn = require "orrery.spawn"
+
+local exec = {}
+
+local MAX_BUFFER = 1024 * 1024 -- bytes a stream, as in Node
+
+local schema = collect.schema
+
+--- What the callback gets when all did not go well; nil when it did.
+local function failure(job, command, code, signal, stderr)
+  local child = job.child
+  local fields = {
+    cmd = command, killed = child.killed, signal = signal,
+    exit_code = child.exit_code,
+  }
+  if job.truncated then
+    return errors.new("ERR_CHILD_PROCESS_STDIO_MAXBUFFER",
+      job.full .. " maxBuffer length exceeded", fields)
+  elseif code == 0 and not job.timed_out then
+    return nil
+  end
+  local err = errors.new("", "Command failed: " .. command .. "\n" .. stderr, fields)
+  err.code = child.exit_code -- nil where a signal ended it
+  err.timed_out = job.timed_out or false
+  return err
+end
+
+--- Waits for the end of a started child and calls back.
+local function finish(child, job, command, cb)
+  local code, signal = collect.await(job)
+  local stdout, stderr = collect.output(job)
+  local err = failure(job, command, code, signal, stderr)
+  if err then err.stdout, err.stderr = stdout, stderr end
+  if cb then cb(err, stdout, stderr) end
+end
+
+local function start(where, argv, opts, cb, level)
+  local command = table.concat(argv, " ")
+  local child = spawn.start(where, argv,
+    collect.spawn_options(opts, "pipe"), level + 1)
+  if child.pid then
+    local job = collect.start(child, opts, MAX_BUFFER)
+    scheduler.go(finish, child, job, command, cb)
+  elseif cb then
+    child:once("error", function(err)
+      err.cmd, err.stdout, err.stderr = command, "", ""
+      scheduler.go(cb, err, "", "")
+    end)
+  end
+  return child
+end
+
+local function check_callback(where, cb, level)
+  if cb ~= nil then
+    options.argument(where, "the callback", cb, options.checks.callback, level + 1)
+  end
+end
+
+--- Runs a command line by a shell.
+--- @param command string
+--- @param opts table? spawn's, and timeout, max_buffer (1 MiB), stdio_grace
+--- @param cb fun(err: Error?, stdout: string, stderr: string)? called once
+--- @return Child
+function exec.exec(command, opts, cb)
+  if type(opts) == "function" then opts, cb = nil, opts end
+  options.argument("exec", "the command", command, options.checks.string, 2)
+  check_callback("exec", cb, 2)
+  opts = options.copy(options.check("exec", opts, schema, 2))
+  if opts.shell == nil then opts.shell = true end
+  local child = start("exec", { command }, opts, cb, 2)
+  return child
+end
+
+--- Runs a program.
+--- @param file string|string[] or a list {file, args…}
+--- @param args string[]?
+--- @param opts table?
+--- @param cb fun(err: Error?, stdout: string, stderr: string)? called once
+--- @return Child
+function exec.exec_file(file, args, opts, cb)
+  if type(args) == "function" then args, cb = nil, args end
+  if type(opts) == "function" then opts, cb = nil, opts end
+  check_callback("exec_file", cb, 2)
+  local argv
+  argv, opts = spawn.arguments("exec_file", file, args, opts, 2)
+  opts = options.check("exec_file", opts, schema, 2)
+  local child = start("exec_file", argv, opts, cb, 2)
+  return child
+end
+
+return exec
