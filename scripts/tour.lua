@@ -21,18 +21,21 @@ local function files(folder, suffix)
   return list
 end
 
---- One job a file: {name, command…}.
+--- One job a file.
 local function jobs()
   local list = {}
+  local function add(name, command, timeout)
+    list[#list + 1] = { name = name, command = command, timeout = timeout }
+  end
   for _, file in ipairs(files("core", ".c")) do
-    list[#list + 1] = { name = "cc " .. file, "cc", "-std=c11", "-D_GNU_SOURCE",
-      "-I/usr/include/lua5.4", "-fsyntax-only", file }
+    add("cc " .. file, { "cc", "-std=c11", "-D_GNU_SOURCE",
+      "-I/usr/include/lua5.4", "-fsyntax-only", file })
   end
   for _, file in ipairs(files("lua/orrery", ".lua")) do
-    list[#list + 1] = { name = "luacheck " .. file, "luacheck", "--quiet", file }
+    add("luacheck " .. file, { "luacheck", "--quiet", file })
   end
-  list[#list + 1] = { name = "a command that fails", "cat", "/does/not/exist" }
-  list[#list + 1] = { name = "a command that hangs", "sleep", "1000", patience = PATIENCE }
+  add("a command that fails", { "cat", "/does/not/exist" })
+  add("a command that hangs", { "sleep", "1000" }, PATIENCE)
   return list
 end
 
@@ -83,7 +86,8 @@ local function worker()
     started = started + 1
     local place, job = started, list[started]
     progress(done, #list, job.name)
-    local result, err = orrery.run(job, { cwd = root, timeout = job.patience })
+    local result, err = orrery.run(job.command,
+      { cwd = root, timeout = job.timeout })
     done = done + 1
     rows[place + 1] = row(job, result or err)
   end

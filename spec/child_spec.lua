@@ -131,6 +131,19 @@ describe("a <close> child #spawn", function()
     end)
   end)
 
+  it("takes its streams along, read or not", function()
+    run(function()
+      local before = helper.fds()
+      for _ = 1, 5 do
+        local closing <close> = spawn("sleep", { "1000" })
+        closing.stdout:read(1, 1)
+      end
+      task.sleep(1)
+
+      assert.same(before, helper.fds())
+    end)
+  end)
+
   it("is ended when its task is cancelled", function()
     run(function()
       local child

@@ -68,6 +68,24 @@ describe("process", function()
     assert.is_false((pcall(process.hrtime, { "x" })))
   end)
 
+  it("raises at the caller's line, by dot and by colon", function()
+    for _, call in ipairs {
+      function() process.kill("x") end, function() process:kill("x") end,
+      function() process.chdir(5) end, function() process.next_tick(5) end,
+      function() process.hrtime(5) end, function() process.exit("x") end,
+      function() process.stdout:write(5) end, function() process.stdout:finish(5) end,
+      function() process.stdout:write_wait(5) end,
+      function() process.on("SIGKILL", print) end,
+    } do
+      local ok, err = pcall(function()
+        call()
+        return 1
+      end)
+      assert.is_false(ok)
+      assert.matches("^spec/process_spec.lua:%d+: ", err)
+    end
+  end)
+
   it("changes directory, or says why not", function()
     local here = process.cwd()
     assert.is_true(process.chdir("/"))
@@ -154,6 +172,20 @@ describe("process signals", function()
 
       assert.equal("new\n", text)
       assert.equal(3, code)
+    end)
+  end)
+
+  it("can be waited for, which holds the loop", function()
+    run(function()
+      local child = orrery.spawn(helper.orrery, { "-e", [[
+        local process = require "orrery".process
+        require "orrery".after(20, function() process.kill(process.pid, "SIGUSR1") end)
+        print(process.wait_for("SIGUSR1"))]] },
+        { env_extend = helper.env(), stdio = { "ignore", "pipe", "inherit" } })
+      local text = child.stdout:read_all()
+
+      assert.equal(0, child:wait())
+      assert.equal("SIGUSR1\t10\n", text)
     end)
   end)
 

@@ -77,6 +77,15 @@ describe("run #spawn", function()
     end)
   end)
 
+  it("never calls cut output a success", function()
+    in_task(function()
+      for _ = 1, 50 do
+        local result = run("head", { "-c", "100000", "/dev/zero" }, { max_buffer = 10 })
+        assert.same({ 10, true, false }, { #result.stdout, result.truncated, result.ok })
+      end
+    end)
+  end)
+
   it("takes its child along when it is cancelled", function()
     in_task(function()
       local t = scheduler.go(run, "sleep", { "1000" })

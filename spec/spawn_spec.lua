@@ -47,6 +47,18 @@ describe("spawn #spawn", function()
     end)
   end)
 
+  it("A1: ends and closes the streams of what did not start", function()
+    run(function()
+      local child = spawn("foo123")
+      child:on("error", function() end)
+      local log = helper.record(child.stdout, { "end", "close" })
+      child.stdout:resume()
+      helper.eventually(function() return #log == 2 end)
+
+      assert.equal("end close", helper.names(log))
+    end)
+  end)
+
   it("A1: gives waiters the error instead of an event", function()
     run(function()
       local code, err = spawn("foo123"):wait()
@@ -175,6 +187,11 @@ describe("spawn #spawn", function()
         end
       end
     end)
+  end)
+
+  it("A5: raises for options among the arguments, which would be lost", function()
+    assert.matches('has the key "cwd"', raised("ls", { "-l", cwd = "/" }))
+    assert.matches('has the key "cwd"', raised { "ls", cwd = "/" })
   end)
 
   it("A6: raises for unknown options and names the nearest", function()

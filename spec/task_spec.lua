@@ -82,6 +82,35 @@ describe("task.go and join", function()
     end)
   end)
 
+  it("leave an error uncaught whose joiner had given up", function()
+    run(function()
+      local result = helper.cli { "-e", [[
+        local orrery = require "orrery"
+        local t = orrery.go(function() orrery.sleep(20) error "lost" end)
+        t:join(1)
+        orrery.sleep(1000)]] }
+
+      assert.equal(1, result.code)
+      assert.matches("lost", result.stderr)
+    end)
+  end)
+
+  it("wake those who wait in the order in which they came", function()
+    run(function()
+      local t, order = waiter(function() task.sleep(5) end), {}
+      local joiners = {}
+      for i = 1, 20 do
+        joiners[i] = task.go(function()
+          t:join()
+          order[#order + 1] = i
+        end)
+      end
+      task.all(joiners)
+
+      for i = 1, 20 do assert.equal(i, order[i]) end
+    end)
+  end)
+
   it("raise where a task would wait for itself", function()
     run(function()
       local t
@@ -231,6 +260,28 @@ describe("task:cancel", function()
       assert.equal("done", t.status)
     end)
   end)
+
+  it("interrupts a vararg function at once, also below pcall and by a tail call",
+    function()
+      run(function()
+        local function sleeper(...) return task.sleep(1000000, ...) end
+        for _, fn in ipairs {
+          function(...) task.sleep(1000000, ...) end, sleeper,
+          function(...) return sleeper(...) end,
+          function(...) pcall(function(...) task.sleep(1000000, ...) end, ...) end,
+          function() xpcall(function(...) task.sleep(1000000, ...) end, tostring, 1) end,
+        } do
+          for _, args in ipairs { {}, { 1, 2 } } do
+            local t = task.go(fn, table.unpack(args))
+            task.sleep(0)
+            t:cancel()
+            local _, err = t:join(2000)
+            assert.is_true(err == nil or err.code == "ECANCELED")
+            assert.not_equal("running", t.status)
+          end
+        end
+      end)
+    end)
 
   it("never starts a task that has not begun", function()
     run(function()
@@ -446,6 +497,16 @@ describe("task.all and race", function()
     end)
   end)
 
+  it("start nothing where they may not wait", function()
+    run(function()
+      local emitter, ran = events.new(), false
+      emitter:on("x", function() task.all { function() ran = true end } end)
+      assert.is_false((pcall(emitter.emit, emitter, "x")))
+      task.sleep(1)
+      assert.is_false(ran)
+    end)
+  end)
+
   it("raise for what is no task", function()
     run(function()
       assert.is_false((pcall(task.all, { 5 })))
@@ -512,6 +573,21 @@ describe("scope", function()
     end)
   end)
 
+  it("raises its body's error, not that of a clean-up", function()
+    run(function()
+      local ok, err = pcall(scope, function(s)
+        s:go(function()
+          local _ <close> = closing(function() error("clean-up", 0) end)
+          task.sleep(1000000)
+        end)
+        task.sleep(1)
+        error("body", 0)
+      end)
+
+      assert.same({ false, "body" }, { ok, err })
+    end)
+  end)
+
   it("runs programs, and refuses them when it is closed", function()
     run(function()
       local kept
@@ -558,6 +634,17 @@ describe("after and every", function()
       task.sleep(5)
       assert.equal(count, #log)
     end)
+  end)
+
+  it("raise at the caller's line", function()
+    for _, args in ipairs { { "x", print }, { -1, print }, { 1, 5 } } do
+      local ok, err = pcall(function()
+        local timer = task.after(args[1], args[2])
+        return timer
+      end)
+      assert.is_false(ok)
+      assert.matches("^spec/task_spec.lua:%d+: after: ", err)
+    end
   end)
 
   it("skip a tick while the handler still waits", function()

@@ -128,8 +128,8 @@ local function on_exit(self, handle)
   if self.timer_ then self.timer_:stop() end
   if self.released_ then self.released_() end
   if self.referenced_ then count_reference(-1) end
-  if self.waiters_ then
-    for _, wake in pairs(self.waiters_) do wake(true) end
+  for _, wake in ipairs(self.waiters_ or {}) do
+    if wake then wake(true) end
   end
   loop.soon(emit_end, self)
   if next(self.stdio) == nil then return loop.soon(emit_close, self) end
@@ -218,9 +218,10 @@ end
 local function wait_exit(self, t, what)
   if not running(self) then return true end
   return scheduler.wait(function(wake)
-    self.waiters_ = self.waiters_ or {}
-    self.waiters_[wake] = wake
-    return function() self.waiters_[wake] = nil end
+    local waiters = self.waiters_ or {}
+    local place = #waiters + 1
+    self.waiters_, waiters[place] = waiters, wake
+    return function() waiters[place] = false end
   end, t, what)
 end
 
@@ -350,16 +351,16 @@ function Child:stop(opts)
   }
 end
 
---- A `<close>` variable of a child: SIGTERM, 2 s, SIGKILL, reaped. Where nobody
---- can wait: SIGKILL at once. Never raises.
+--- A `<close>` variable of a child: SIGTERM, 2 s, SIGKILL, reaped, and its
+--- streams are closed. Where nobody can wait: SIGKILL at once. Never raises.
 function Child:__close()
-  if not running(self) then return end
-  if scheduler.forbidden("close") then
-    signal_family(self, SIGKILL)
-  else
-    pcall(stop, self, SIGTERM, CLOSE_GRACE)
+  if running(self) then
+    if not scheduler.forbidden("close") then
+      pcall(stop, self, SIGTERM, CLOSE_GRACE)
+    end
     signal_family(self, SIGKILL)
   end
+  for _, stream in pairs(self.stdio) do stream:destroy() end
 end
 
 --- SIGKILL for what may not outlive this process.

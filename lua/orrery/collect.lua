@@ -71,9 +71,8 @@ local function gather(stream, limit, on_full, on_line)
 end
 
 --- Stops a child that has used up its time, or its room.
-local function end_child(job, reason)
+local function end_child(job)
   if job.stopping or not job.child.process_ then return end
-  job[reason] = true
   job.stopping = scheduler.go(function()
     local result = job.child:stop({ signal = job.signal, grace = job.grace })
     job.forced = result and result.forced
@@ -106,13 +105,15 @@ function collect.start(child, opts, max_buffer)
   local limit = opts.max_buffer or max_buffer
   local function full(stream)
     job.full = stream == child.stdout and "stdout" or "stderr"
-    end_child(job, "truncated")
+    job.truncated = true
+    end_child(job)
   end
   job.out = gather(child.stdout, limit, full, opts.on_stdout)
   job.err = gather(child.stderr, limit, full, opts.on_stderr)
   if opts.timeout and opts.timeout > 0 then
     job.timer = clock.after(opts.timeout, function()
-      end_child(job, "timed_out")
+      job.timed_out = child.process_ ~= nil
+      end_child(job)
     end)
   end
   return job

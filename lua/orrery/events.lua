@@ -31,14 +31,15 @@ local function check(where, event, fn, level)
 end
 
 --- Adds to a copy: an emit that is under way walks the old list.
-local function add(self, event, fn, once, first)
+local function add(self, event, fn, once, first, waiting)
   local all = self.listeners_
   if not all then
     all = {}
     self.listeners_ = all
   end
   local entry = setmetatable(
-    { fn = fn, once = once, emitter = self, event = event }, Entry)
+    { fn = fn, once = once, emitter = self, event = event, waiting = waiting },
+    Entry)
   local old = all[event]
   if not old then
     all[event] = { entry }
@@ -170,7 +171,7 @@ function Emitter:wait_for(event, t)
       type(event), options.show(event))
   end
   return scheduler.wait(function(wake)
-    return add(self, event, wake, true)
+    return add(self, event, wake, true, false, true)
   end, t, "wait_for")
 end
 
@@ -188,7 +189,7 @@ function Emitter:each(event)
     last = last + 1
     queue[last] = table.pack(...)
     if wake then wake() end
-  end)
+  end, false, false, true)
   local function next_event()
     if first > last then
       scheduler.wait(function(fn)

@@ -42,7 +42,15 @@ local function watch_signal(name)
   signal_handles[name] = handle
 end
 
---- A signal is caught while it has a listener, and not otherwise.
+--- Whether a task waits for the event: then it can still come.
+local function awaited(event)
+  for _, entry in ipairs(bus.listeners_[event] or {}) do
+    if entry.waiting then return true end
+  end
+end
+
+--- A signal is caught while it has a listener, and not otherwise. It holds the
+--- loop only for those who wait for it.
 function bus:listeners_changed_(event, count)
   if not core.signals[event] then return end
   local handle = signal_handles[event]
@@ -52,6 +60,12 @@ function bus:listeners_changed_(event, count)
     loop.close(handle)
   elseif count > 0 and not handle then
     watch_signal(event)
+  end
+  handle = signal_handles[event]
+  if handle and awaited(event) then
+    handle:ref()
+  elseif handle then
+    handle:unref()
   end
 end
 
@@ -63,7 +77,7 @@ for name, method in pairs(events.Emitter) do
       event = event_name(event)
       if (name == "on" or name == "once" or name == "prepend")
         and UNCATCHABLE[event] then
-        options.raise(3, "%s: %s cannot be caught (EINVAL)", name, event)
+        options.raise(2, "%s: %s cannot be caught (EINVAL)", name, event)
       end
       return method(bus, event, ...)
     end
@@ -78,12 +92,12 @@ end
 function methods.kill(pid, signal)
   local number = math.tointeger(tonumber(pid))
   if not number then
-    options.raise(3, "kill: the pid must be an integer, got %s %s", type(pid),
+    options.raise(2, "kill: the pid must be an integer, got %s %s", type(pid),
       options.show(pid))
   end
   if signal == nil then signal = "SIGTERM" end
   local signo = math.type(signal) == "integer" and signal
-    or require "orrery.child".check_signal("kill", signal, 3)
+    or require "orrery.child".check_signal("kill", signal, 2)
   local ok, errno = self_:kill(number, signo)
   if ok then return true end
   return nil, errors.system(errno, "kill", { path = tostring(number) })
@@ -117,7 +131,7 @@ end
 --- Ends the process: `exit` listeners, flush, end. Does not return.
 --- @param code integer? process.exit_code, else 0; the system keeps 8 bits
 function methods.exit(code)
-  code = exit_code("exit", code, 3)
+  code = exit_code("exit", code, 2)
   if code then state.exit_code = code end
   if not state.exiting then
     state.exiting = true
@@ -152,7 +166,7 @@ end
 --- Calls fn(...) before the next event, in order.
 --- @param fn function
 function methods.next_tick(fn, ...)
-  options.argument("next_tick", "fn", fn, options.checks.callback, 3)
+  options.argument("next_tick", "fn", fn, options.checks.callback, 2)
   if select("#", ...) == 0 then return loop.soon(fn) end
   local args = table.pack(...)
   loop.soon(function() fn(table.unpack(args, 1, args.n)) end)
@@ -166,7 +180,7 @@ function methods.hrtime(previous)
   if previous ~= nil then
     if type(previous) ~= "table" or math.type(previous[1]) ~= "integer"
       or math.type(previous[2]) ~= "integer" then
-      options.raise(3, "hrtime: the argument must be an earlier result, "
+      options.raise(2, "hrtime: the argument must be an earlier result, "
         .. "{seconds, nanoseconds}, got %s", options.show(previous))
     end
     now = now - (previous[1] * 1000000000 + previous[2])
@@ -196,7 +210,7 @@ end
 --- @return true? ok nil, err
 --- @return Error? err
 function methods.chdir(dir)
-  options.argument("chdir", "the directory", dir, options.checks.string, 3)
+  options.argument("chdir", "the directory", dir, options.checks.string, 2)
   local ok, _, code = uv.chdir(dir)
   if ok then return true end
   return nil, errors.luv(code, "chdir", { path = dir })
@@ -283,6 +297,7 @@ local live = {
   exit_code = function() return state.exit_code end,
 }
 
+-- The tail calls leave the caller at level 2 of a method.
 for name, method in pairs(methods) do
   process[name] = function(first, ...)
     if rawequal(first, process) then return method(...) end

@@ -58,10 +58,15 @@ local function settle(self, ok, ...)
     self.trace = failure_trace(self, self.err)
   end
   if self.shield_timer then self.shield_timer:stop() end
-  local joiners = self.joiners
+  local joiners = self.joiners or {}
   self.joiners = nil
   if self.on_end then self.on_end(self) end
-  for _, wake in pairs(joiners or {}) do wake(true) end
+  for _, wake in ipairs(joiners) do
+    if wake then
+      self.observed = true
+      wake(true)
+    end
+  end
   if self.status == "failed" and not self.observed then
     report_unless_joined(self)
   end
@@ -128,32 +133,25 @@ end
 
 -- Waiting -------------------------------------------------------------------
 
+local called_slot = { [pcall] = 2, [xpcall] = 4 }
+
 --- Whether a `__close` handler is running on a stack. On a normal way out the
 --- handler is called as the metamethod "close". While an error unwinds it is
---- called from the pcall or xpcall that catches the error: that one then still
---- has the function it called among its temporaries (2 or 4), which it has not
---- while the function runs.
+--- called from the pcall or xpcall that catches the error: that one then has the
+--- function it had called among its temporaries (2 or 4), and another one runs on
+--- top of it. (A vararg function stands there while it runs, too.)
 local function closing(thread, level)
-  local slots = { [pcall] = 2, [xpcall] = 4 }
+  local inner -- the function that runs on top of the level
   while true do
-    local info
-    if thread then
-      info = debug.getinfo(thread, level, "nf")
-    else
-      info = debug.getinfo(level, "nf")
-    end
+    local info = debug.getinfo(thread, level, "nf")
     if not info then return false end
     if info.namewhat == "metamethod" and info.name == "close" then return true end
-    local slot = slots[info.func]
+    local slot = called_slot[info.func]
     if slot then
-      local name
-      if thread then
-        name = debug.getlocal(thread, level, slot)
-      else
-        name = debug.getlocal(level, slot)
-      end
-      if name then return true end
+      local name, called = debug.getlocal(thread, level, slot)
+      if name and called ~= inner then return true end
     end
+    inner = info.func
     level = level + 1
   end
 end
@@ -183,7 +181,7 @@ end
 
 local function check_cancelled(self)
   if not self.cancelled then return end
-  if self.shield_over or not (shielded(self) or closing(nil, 4)) then
+  if self.shield_over or not (shielded(self) or closing(coroutine.running(), 0)) then
     error(self.cancelled, 0)
   end
   start_shield(self)
@@ -301,11 +299,10 @@ local function on_end(self, wake)
     wake(true)
     return
   end
-  self.joiners = self.joiners or {}
-  self.joiners[wake] = wake
-  return function()
-    if self.joiners then self.joiners[wake] = nil end
-  end
+  local joiners = self.joiners or {}
+  local place = #joiners + 1
+  self.joiners, joiners[place] = joiners, wake
+  return function() joiners[place] = false end
 end
 
 local function wait_end(self, t, what)
@@ -333,7 +330,6 @@ function Task:join(t)
   if self == current then
     error("join: a task cannot wait for itself", 2)
   end
-  self.observed = true
   if self.status == "running" then
     local ok, err = wait_end(self, t, "join")
     if not ok then return nil, err end

@@ -117,6 +117,9 @@ function scope.run(fn)
   self.body = scheduler.new(fn, self)
   self.body.observed = true
   local ok, err = pcall(task.attend, self.body, nil, "scope")
+  if self.body.status == "failed" and not self.failure then
+    self.failure = self.body
+  end
   leave(self)
   if not ok then error(err, 0) end
   if self.failure then scheduler.outcome(self.failure) end

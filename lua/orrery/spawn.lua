@@ -125,6 +125,12 @@ local function argv_of(where, command, args, first, level)
     options.raise(level + 1, "%s: the arguments must be a list of strings, got "
       .. "%s %s", where, type(args), options.show(args))
   end
+  for key in next, args do
+    if math.type(key) ~= "integer" then
+      options.raise(level + 1, "%s: the list of arguments has the key %s; options "
+        .. "go in a table of their own, after it", where, options.show(key))
+    end
+  end
   local argv = { command }
   for i = first, #args do
     local arg = args[i]

@@ -76,8 +76,11 @@ local function buffered(self)
   return self.size > 0
 end
 
+--- Once woken it is nobody any more: what comes before it runs is read ahead
+--- and bounded.
 local function wake_reader(self)
   local wake = self.reader
+  self.reader = nil
   if wake then wake(true) end
 end
 
@@ -166,7 +169,7 @@ end
 --- @return Stream
 function stream.ended(mode)
   local self = stream.new(nil, "pipe", mode)
-  self.closed, self.ended, self.end_emitted = true, true, false
+  self.closed, self.ended, self.stillborn = true, true, true
   self.write_error = errors.new("EPIPE", "write: the process did not start")
   return self
 end
@@ -183,7 +186,11 @@ local function finish_reading(self)
   if self.end_emitted or buffered(self) then return end
   self.end_emitted = true
   self:emit("end")
-  close_if_over(self)
+  if self.stillborn then
+    closed(self)
+  else
+    close_if_over(self)
+  end
 end
 
 local function on_end(self, err)
@@ -208,11 +215,8 @@ local function on_read(self, err, chunk)
   end
   self.chunks[#self.chunks + 1] = chunk
   self.size = self.size + #chunk
-  if self.reader then
-    wake_reader(self)
-  elseif self.size >= HIGH_WATER then
-    stop_reading(self)
-  end
+  wake_reader(self)
+  if self.size >= HIGH_WATER then stop_reading(self) end
 end
 
 local function start_reading(self)
@@ -300,17 +304,17 @@ end
 
 --- Waits for more bytes or the end. True; nil, err.
 local function await_bytes(self, deadline, what)
-  if self.reader then
+  if self.occupied then
     error(what .. ": another task is reading this stream", 4)
   end
   start_reading(self)
   if self.ended then return true end
   local left = deadline and math.max(0, math.ceil(deadline - uv.hrtime() / 1e6))
   local ok, err = scheduler.wait(function(wake)
-    self.reader = wake
-    return function() self.reader = nil end
+    self.reader, self.occupied = wake, true
+    return function() self.reader, self.occupied = nil, nil end
   end, left, what)
-  self.reader = nil
+  self.occupied = nil
   return ok, err
 end
 
@@ -459,9 +463,10 @@ local function shut_down(self)
   if self.closed then return end
   local handle = self.readable and handle_of(self)
   if handle then
-    handle:shutdown(loop.guard(function(err)
+    local ok, _, code = handle:shutdown(loop.guard(function(err)
       finished(self, err and errors.luv(err, "shutdown"))
     end))
+    if not ok then finished(self, errors.luv(code, "shutdown")) end
   else
     finished(self, self.write_error)
   end
@@ -572,8 +577,11 @@ end
 function Stream:finish(data, cb)
   if type(data) == "function" then data, cb = nil, data end
   check_write("finish", data or "", cb)
-  if self.finishing or self.closed then
+  if self.closed or not self.writable then
     if cb then loop.soon(cb, self.write_error) end
+    return
+  elseif self.finishing then
+    if cb then self:once("close", function() cb(self.write_error) end) end
     return
   end
   if data and data ~= "" then self:write(data) end

@@ -104,9 +104,9 @@ end
 --- @param list (Task|function)[]
 --- @return any[] results the first result of each, in order
 function task.all(list)
-  local tasks = tasks_of("all", list, 2)
   local why = forbidden("all")
   if why then error(why, 2) end
+  local tasks = tasks_of("all", list, 2)
   local results, left = { n = #tasks }, { table.unpack(tasks) }
   while #left > 0 do
     local i = attend_any(left, "all")
@@ -124,12 +124,12 @@ end
 --- @param list (Task|function)[] not empty
 --- @return any ... its results
 function task.race(list)
+  local why = forbidden("race")
+  if why then error(why, 2) end
   local tasks = tasks_of("race", list, 2)
   if #tasks == 0 then
     options.raise(2, "race: the list is empty, so nothing can come first")
   end
-  local why = forbidden("race")
-  if why then error(why, 2) end
   local winner = tasks[attend_any(tasks, "race")]
   stop_all(tasks, "another task was first")
   return outcome(winner)
@@ -143,9 +143,10 @@ task.attend = attend -- for scope.lua
 local Timer = {}
 Timer.__index = Timer
 
+--- Called by tail calls: level 2 is the user.
 local function timer_of(where, ms, fn, again)
-  options.argument(where, "the time", ms, options.checks.ms, 3)
-  options.argument(where, "fn", fn, options.checks.callback, 3)
+  options.argument(where, "the time", ms, options.checks.ms, 2)
+  options.argument(where, "fn", fn, options.checks.callback, 2)
   local self = setmetatable({ referenced = true }, Timer)
   local function handler()
     if not self.stopped then fn() end
