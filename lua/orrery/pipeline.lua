@@ -1,0 +1,146 @@
+--- `pipeline`: programs joined by pipes, with no data passing through here.
+
+local core = require "orrery.core"
+local collect = require "orrery.collect"
+local options = require "orrery.options"
+local scheduler = require "orrery.scheduler"
+local spawn = require "orrery.spawn"
+
+local MAX_BUFFER = 100 * 1024 * 1024 -- bytes a stream
+
+local process = core.process()
+local SIGPIPE = 128 + core.signals.SIGPIPE
+
+local schema = options.copy(collect.schema)
+schema.stdin = options.checks.any -- a string, or what stdio takes
+
+--- Splits {stage, stage, …, option=…}.
+local function parse(spec)
+  if type(spec) ~= "table" or #spec == 0 then
+    options.raise(3, "pipeline: a list of stages {{command, args…}, …} expected, "
+      .. "got %s", options.show(spec))
+  end
+  local opts, stages = {}, {}
+  for key, value in next, spec do
+    if math.type(key) ~= "integer" then opts[key] = value end
+  end
+  for i, stage in ipairs(spec) do
+    if type(stage) ~= "table" then
+      options.raise(3, "pipeline: stage %d must be a list {command, args…}, got "
+        .. "%s %s", i, type(stage), options.show(stage))
+    end
+    stages[i] = spawn.arguments("pipeline", stage, nil, nil, 3)
+  end
+  return stages, options.check("pipeline", opts, schema, 3)
+end
+
+--- Where the first stage reads, and what is written to it.
+local function source(stdin)
+  if type(stdin) == "string" then return "pipe", stdin end
+  return stdin or "ignore"
+end
+
+--- Starts one stage behind another.
+local function start_stage(argv, opts, stdin)
+  local own = options.copy(opts)
+  own.stdin = nil
+  own.stdio = { stdin, "pipe", "pipe" }
+  local child = spawn.start("pipeline", argv, collect.spawn_options(own), 4)
+  return child
+end
+
+--- Starts all stages. The children; nil, err where one cannot start.
+local function start_all(stages, opts, stdin)
+  local children = {}
+  for i, argv in ipairs(stages) do
+    local child = start_stage(argv, opts, stdin)
+    children[i] = child
+    if not child.pid then
+      local _, err = child:wait()
+      return nil, err, children
+    end
+    -- Our end of the pipe is the next stage's alone: its SIGPIPE must reach this one.
+    if i > 1 then children[i - 1].stdout:destroy() end
+    stdin = child.stdout
+  end
+  return children
+end
+
+local function stop_all(children)
+  for _, child in ipairs(children) do
+    if child.pid then
+      child:kill("SIGKILL")
+      child:wait()
+      for _, stream in pairs(child.stdio) do stream:destroy() end
+    end
+  end
+end
+
+--- A stage's own result; an earlier one may end by SIGPIPE.
+local function stage_result(job, argv, last)
+  local code, signal = collect.await(job)
+  local stdout, stderr = collect.output(job)
+  return {
+    ok = (code == 0 or (not last and code == SIGPIPE))
+      and not job.timed_out and not job.truncated,
+    code = code, signal = signal, stdout = stdout, stderr = stderr,
+    timed_out = job.timed_out or false, truncated = job.truncated or false,
+    killed = job.child.killed, forced = job.forced or false,
+    stdio_incomplete = job.incomplete or false,
+    usage = job.child.usage, pid = job.child.pid,
+    command = table.concat(argv, " "),
+  }
+end
+
+--- Waits for all stages; what the pipeline as a whole came to.
+local function await(children, stages, opts, begun)
+  local jobs, tasks = {}, {}
+  for i, child in ipairs(children) do
+    jobs[i] = collect.start(child, opts, MAX_BUFFER)
+  end
+  for i, job in ipairs(jobs) do
+    tasks[i] = function() return stage_result(job, stages[i], i == #stages) end
+  end
+  local results = require "orrery.task".all(tasks)
+  local whole = options.copy(results[#results])
+  local commands = {}
+  whole.stages, whole.stderr = results, ""
+  for i, result in ipairs(results) do
+    whole.ok = whole.ok and result.ok
+    whole.timed_out = whole.timed_out or result.timed_out
+    whole.stderr = whole.stderr .. result.stderr
+    commands[i] = result.command
+  end
+  whole.command = table.concat(commands, " | ")
+  whole.duration = (process:hrtime() - begun) / 1e6
+  return whole
+end
+
+--- Joins programs by pipes and runs them to their end. [w]
+---
+---     pipeline{ {"ls", "-l"}, {"wc", "-l"} }
+---
+--- @param spec table stages {command, args…}; and options: stdin (a string, a
+---   stream, {file=}; at its end without), and those of run that bound it
+--- @return Result? result of the last stage, with `stages` and all stderr; ok when
+---   all are. nil, err where a stage could not start: the others are stopped
+--- @return Error? err
+local function pipeline(spec)
+  local stages, opts = parse(spec)
+  local why = scheduler.forbidden("pipeline")
+  if why then error(why, 2) end
+  local begun = process:hrtime()
+  local stdin, input = source(opts.stdin)
+  local words = {}
+  for i, argv in ipairs(stages) do words[i] = { table.unpack(argv) } end
+  local children, err, started = start_all(stages, opts, stdin)
+  if not children then
+    scheduler.shield(stop_all, started)
+    return nil, err
+  end
+  if input then children[1].stdin:finish(input) end
+  local result = await(children, words, opts, begun)
+  return result
+end
+
+return pipeline
