@@ -69,7 +69,7 @@ function Child.__tostring(self)
     table.concat(self.spawn_args, " "), state)
 end
 
--- The reaper ------------------------------------------------------------------
+-- The reaper -----------------------------------------------------------------
 
 local function count_reference(by)
   referenced = referenced + by
@@ -164,7 +164,7 @@ function Child.watch()
   return true
 end
 
--- Making one --------------------------------------------------------------------
+-- Making one -----------------------------------------------------------------
 
 --- @param file string
 --- @param args string[] argv
@@ -213,7 +213,7 @@ function Child:failed(err)
   end)
 end
 
--- Waiting -----------------------------------------------------------------------
+-- Waiting --------------------------------------------------------------------
 
 local function wait_exit(self, t, what)
   if not running(self) then return true end
@@ -254,7 +254,7 @@ function Child:wait(t)
   return status(self)
 end
 
--- Signals -------------------------------------------------------------------------
+-- Signals --------------------------------------------------------------------
 
 local function check_signal(where, signal, level)
   local number = options.signal_number(signal)
@@ -378,7 +378,7 @@ function Child:set_timeout_(ms, signal)
   self.timer_:set_ref(false)
 end
 
--- Keeping the loop alive ------------------------------------------------------
+-- Keeping the loop alive -----------------------------------------------------
 
 local function set_referenced(self, on)
   if running(self) and self.referenced_ ~= on then

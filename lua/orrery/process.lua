@@ -15,7 +15,7 @@ local methods = {}
 local process = {}
 local state = { exit_code = nil, exiting = false }
 
--- Signals -----------------------------------------------------------------------
+-- Signals --------------------------------------------------------------------
 
 local signal_handles = {}
 
@@ -103,7 +103,7 @@ function methods.kill(pid, signal)
   return nil, errors.system(errno, "kill", { path = tostring(number) })
 end
 
--- Ending ------------------------------------------------------------------------
+-- Ending ---------------------------------------------------------------------
 
 local function exit_code(where, code, level)
   local number = math.tointeger(tonumber(code))
@@ -161,7 +161,7 @@ function loop.on_uncaught(err, trace, origin)
   if not (ok and handled) then methods.exit(state.exit_code) end
 end
 
--- Small things -------------------------------------------------------------------
+-- Small things ---------------------------------------------------------------
 
 --- Calls fn(...) before the next event, in order.
 --- @param fn function
@@ -216,7 +216,7 @@ function methods.chdir(dir)
   return nil, errors.luv(code, "chdir", { path = dir })
 end
 
--- The environment ------------------------------------------------------------------
+-- The environment ------------------------------------------------------------
 
 local function check_name(name, level)
   if type(name) ~= "string" or name == "" or name:find("[=\0]") then
@@ -246,7 +246,7 @@ local env = setmetatable({}, {
   __pairs = function() return next, uv.os_environ() end,
 })
 
--- Properties -------------------------------------------------------------------------
+-- Properties -----------------------------------------------------------------
 
 local function directory(path)
   return path:match("^(.*)/[^/]*$") or "."

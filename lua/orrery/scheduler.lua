@@ -131,7 +131,7 @@ function scheduler.current()
   if current and coroutine.running() == current.thread then return current end
 end
 
--- Waiting -------------------------------------------------------------------
+-- Waiting --------------------------------------------------------------------
 
 local called_slot = { [pcall] = 2, [xpcall] = 4 }
 
@@ -291,7 +291,7 @@ function scheduler.sleep(ms)
   end, nil, "sleep")
 end
 
--- Joining -------------------------------------------------------------------
+-- Joining --------------------------------------------------------------------
 
 --- Calls wake(true) when the task ends. Returns what undoes it.
 local function on_end(self, wake)

@@ -15,7 +15,7 @@ local spawn = {}
 local process = core.process()
 local checks, integer, list = options.checks, options.integer, options.list
 
--- Options -----------------------------------------------------------------------
+-- Options --------------------------------------------------------------------
 
 local function not_yet(value)
   if value ~= nil and value ~= false then
@@ -106,7 +106,7 @@ local schema = {
 }
 spawn.schema = schema
 
--- Arguments ----------------------------------------------------------------------
+-- Arguments ------------------------------------------------------------------
 
 local function check_command(where, command, level)
   if type(command) ~= "string" or command == ""
@@ -185,7 +185,7 @@ local function command_line(argv, opts)
   return shell, { opts.argv0 or shell, "-c", command }
 end
 
--- Environment --------------------------------------------------------------------
+-- Environment ----------------------------------------------------------------
 
 local function check_variable(where, option, name, value, level)
   if type(name) ~= "string" or name == "" or name:find("[=\0]") then
@@ -220,7 +220,7 @@ local function environment(where, opts, level)
   return out
 end
 
--- The description ----------------------------------------------------------------
+-- The description ------------------------------------------------------------
 
 local function limits(rlimit)
   if not rlimit then return nil end
@@ -279,7 +279,7 @@ local function attributes_of(opts)
   }
 end
 
--- Failure ------------------------------------------------------------------------
+-- Failure --------------------------------------------------------------------
 
 --- The interpreter that a script names in its first line, where that is what
 --- is missing.
@@ -310,7 +310,7 @@ local function start_error(errno, stage, path, argv)
     { stage = stage, path = path, spawn_args = argv })
 end
 
--- spawn --------------------------------------------------------------------------
+-- spawn ----------------------------------------------------------------------
 
 --- Children of scopes end with this process.
 local owned = {}

@@ -32,7 +32,7 @@ function Stream.__tostring(self)
   return ("stream (%s): %s"):format(self.kind, state)
 end
 
--- Opening and closing ---------------------------------------------------------
+-- Opening and closing --------------------------------------------------------
 
 --- How each kind of fd becomes a luv handle: handle, or nil, code, what to close.
 local openers = {
@@ -174,7 +174,7 @@ function stream.ended(mode)
   return self
 end
 
--- Reading ---------------------------------------------------------------------
+-- Reading --------------------------------------------------------------------
 
 local function stop_reading(self)
   if not self.reading then return end
@@ -418,7 +418,7 @@ function Stream:lines()
   end
 end
 
--- Writing -----------------------------------------------------------------------
+-- Writing --------------------------------------------------------------------
 
 --- A write that cannot be: it changes nothing.
 local function refuse(self, err, cb)

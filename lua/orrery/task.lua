@@ -16,7 +16,7 @@ local task = {
   current = scheduler.current,
 }
 
--- Structure -----------------------------------------------------------------
+-- Structure ------------------------------------------------------------------
 
 --- Cancels tasks and waits for all, whatever happens to the caller meanwhile.
 local function stop_all(tasks, reason)
@@ -137,7 +137,7 @@ end
 
 task.attend = attend -- for scope.lua
 
--- Timers --------------------------------------------------------------------
+-- Timers ---------------------------------------------------------------------
 
 --- @class Timer
 local Timer = {}
