@@ -165,6 +165,29 @@ function stream.new(fd, kind, mode)
   }, Stream)
 end
 
+local file_modes = { r = "r", w = "w", a = "w" }
+
+--- Opens a file as a stream.
+---
+---     stream.open("input.txt"):pipe(stream.open("copy.txt", "w"))
+---
+--- @param path string
+--- @param mode "r"|"w"|"a"|nil "r"; "w" empties the file, "a" writes at its end
+--- @return Stream? stream nil, err (ENOENT, EACCES …)
+--- @return Error? err
+function stream.open(path, mode)
+  options.argument("stream.open", "the path", path, options.checks.string, 2)
+  mode = mode or "r"
+  if not file_modes[mode] then
+    options.raise(2, 'stream.open: the mode must be "r", "w" or "a", got %s',
+      options.show(mode))
+  end
+  local fd, errno = core.open(path, mode)
+  if not fd then return nil, errors.system(errno, "open", { path = path }) end
+  local kind = uv.guess_handle(fd:fileno()) == "file" and "file" or "pipe"
+  return stream.new(fd, kind, file_modes[mode])
+end
+
 --- A stream that is over already, for what could not start.
 --- @return Stream
 function stream.ended(mode)

@@ -1,0 +1,62 @@
+rockspec_format = "3.0"
+package = "orrery"
+version = "scm-1"
+
+source = { url = "git+file://." }
+
+description = {
+  summary = "Process orchestration, scripted in Lua",
+  detailed = [[
+What Node's process, child_process and cluster are for JavaScript, for Lua 5.4
+on luv: starts, watches and ends processes, with tasks and supervision on top.
+Linux 5.4 or later, x86-64 or ARM64.]],
+  license = "MIT",
+}
+
+supported_platforms = { "linux" }
+
+dependencies = { "lua >= 5.4, < 5.5", "luv >= 1.44" }
+
+build = {
+  type = "builtin",
+  modules = {
+    ["orrery.core"] = {
+      sources = {
+        "core/errnos.c", "core/launch.c", "core/launch_child.c", "core/lua_core.c",
+        "core/lua_fd.c", "core/lua_luv.c", "core/lua_process.c", "core/lua_spawn.c",
+        "core/reaper.c", "core/signals.c",
+      },
+      defines = { "_GNU_SOURCE" },
+      incdirs = { "core" },
+      libraries = { "dl" },
+    },
+    ["orrery"] = "lua/orrery/init.lua",
+    ["orrery.child"] = "lua/orrery/child.lua",
+    ["orrery.child_process"] = "lua/orrery/child_process.lua",
+    ["orrery.cli"] = "lua/orrery/cli.lua",
+    ["orrery.clock"] = "lua/orrery/clock.lua",
+    ["orrery.collect"] = "lua/orrery/collect.lua",
+    ["orrery.errors"] = "lua/orrery/errors.lua",
+    ["orrery.events"] = "lua/orrery/events.lua",
+    ["orrery.exec"] = "lua/orrery/exec.lua",
+    ["orrery.file"] = "lua/orrery/file.lua",
+    ["orrery.inspect"] = "lua/orrery/inspect.lua",
+    ["orrery.loop"] = "lua/orrery/loop.lua",
+    ["orrery.main"] = "lua/orrery/main.lua",
+    ["orrery.options"] = "lua/orrery/options.lua",
+    ["orrery.pipeline"] = "lua/orrery/pipeline.lua",
+    ["orrery.process"] = "lua/orrery/process.lua",
+    ["orrery.run"] = "lua/orrery/run.lua",
+    ["orrery.scheduler"] = "lua/orrery/scheduler.lua",
+    ["orrery.scope"] = "lua/orrery/scope.lua",
+    ["orrery.spawn"] = "lua/orrery/spawn.lua",
+    ["orrery.std"] = "lua/orrery/std.lua",
+    ["orrery.stdio"] = "lua/orrery/stdio.lua",
+    ["orrery.stream"] = "lua/orrery/stream.lua",
+    ["orrery.task"] = "lua/orrery/task.lua",
+  },
+  install = { bin = { orrery = "bin/orrery" } },
+  copy_directories = { "scripts", "docs" },
+}
+
+test = { type = "command", command = "make test" }

@@ -1,0 +1,89 @@
+local helper = require "spec.helper"
+local orrery = require "orrery"
+
+local sh, run = orrery.sh, helper.run
+
+--- A folder of our own with a copy of the sources in src; removed at the end.
+local function workshop()
+  local dir = sh("mktemp -d", { trim = true }).stdout
+  assert(sh(("mkdir '%s/src' '%s/home' && cp -r Makefile core lua bin scripts docs "
+    .. "*.rockspec '%s/src'"):format(dir, dir, dir)).ok)
+  return setmetatable({ path = dir }, {
+    __close = function() sh(("rm -rf '%s'"):format(dir)) end,
+  })
+end
+
+--- Runs a command line in a folder, without our own module paths.
+local function there(dir, command, env)
+  env = env or {}
+  env.MAKEFLAGS = false -- those of a make that runs us
+  env.LUA_PATH, env.LUA_CPATH = env.LUA_PATH or false, env.LUA_CPATH or false
+  local result = sh(command, { cwd = dir, env_extend = env, timeout = 120000 })
+  assert.is_true(result.ok, command .. "\n" .. result.stdout .. result.stderr)
+  return result.stdout
+end
+
+describe("the rockspec", function()
+  it("names every module and source file that there is", function()
+    local env = {}
+    assert(loadfile("orrery-scm-1.rockspec", "t", env))()
+    local named = {}
+    for name, what in pairs(env.build.modules) do
+      if type(what) == "string" then
+        named[what] = true
+        local from_path = what:match("^lua/(.*)%.lua$"):gsub("/", "."):gsub("%.init$", "")
+        assert.equal(from_path, name)
+      else
+        for _, source in ipairs(what.sources) do named[source] = true end
+      end
+    end
+
+    run(function()
+      for path in sh("ls lua/orrery/*.lua core/*.c").stdout:gmatch("[^\n]+") do
+        assert.is_true(named[path], path)
+        named[path] = nil
+      end
+      assert.same({}, named)
+    end)
+  end)
+
+  it("installs by luarocks make, offline, into a tree of its own", function()
+    run(function()
+      local shop <close> = workshop()
+      local config = io.open(shop.path .. "/config.lua", "w")
+      config:write('rocks_servers = {} lua_version = "5.4" '
+        .. 'rocks_provided = { lua = "5.4-1", luv = "1.44.2-1" }')
+      config:close()
+      there(shop.path .. "/src", "luarocks --lua-version 5.4 --tree ../tree make",
+        { HOME = shop.path .. "/home", LUAROCKS_CONFIG = "../config.lua" })
+
+      assert.equal("orrery " .. orrery.version .. "\n",
+        there("/", shop.path .. "/tree/bin/orrery --version"))
+      local tree = shop.path .. "/tree/"
+      assert.equal(orrery.version .. "\t0\n", there("/",
+        [[lua5.4 -e 'local o = require "orrery" print(o.version, o.run("true").code)']], {
+          LUA_PATH = tree .. "share/lua/5.4/?.lua;" .. tree .. "share/lua/5.4/?/init.lua;;",
+          LUA_CPATH = tree .. "lib/lua/5.4/?.so;;",
+        }))
+    end, 180000)
+  end)
+end)
+
+describe("make install", function()
+  it("installs what runs from any folder", function()
+    run(function()
+      local shop <close> = workshop()
+      there(shop.path .. "/src", "make install PREFIX=" .. shop.path .. "/prefix")
+      local prefix = shop.path .. "/prefix/"
+      local paths = {
+        LUA_PATH = prefix .. "share/lua/5.4/?.lua;" .. prefix .. "share/lua/5.4/?/init.lua;;",
+        LUA_CPATH = prefix .. "lib/lua/5.4/?.so;;",
+      }
+
+      assert.equal("orrery " .. orrery.version .. "\n",
+        there("/", prefix .. "bin/orrery --version", paths))
+      assert.equal("0\n", there("/", prefix
+        .. [[bin/orrery -e 'print(require "orrery".run("true").code)']], paths))
+    end, 180000)
+  end)
+end)
