@@ -100,3 +100,86 @@ describe("scripts/tour.lua", function()
     end, 60000)
   end)
 end)
+
+--- Runs a script, with `orrery` in PATH, and gives its output.
+local function script(path, args, opts)
+  opts = opts or {}
+  opts.env_extend = { PATH = uv.cwd() .. "/bin:" .. os.getenv("PATH") }
+  local result = helper.cli({ "scripts/" .. path, table.unpack(args or {}) }, opts)
+  assert.equal("", result.stderr)
+  return result.stdout, result
+end
+
+describe("scripts/process", function()
+  local patterns = {
+    ["about.lua"] = "^pid\t%d+\n.*script_dir\t%S+/scripts/process\n",
+    ["next_tick.lua"] = "^now\nnext tick\ntimer\n$",
+    ["chdir.lua"] = "^here\t(%S+)\nabove\t%S*\nENOENT\t/does/not/exist\n$",
+    ["kill.lua"] = "^true\n143\tSIGTERM\nESRCH\n$",
+    ["uptime.lua"] = "^%d%.%d s\n%d%.%d s\n$",
+    ["hrtime.lua"] = "^%d+ bytes in 0 s and %d+ ns\n$",
+    ["uncaught_exception.lua"] = "^caught in a task\t.*nobody expects this\nstill here\n$",
+    ["signal.lua"] = "^SIGINT %(2%), number 1\n.*number 3\n$",
+  }
+  for name, pattern in pairs(patterns) do
+    it(name .. " prints what it says", function()
+      run(function() assert.matches(pattern, (script("process/" .. name))) end)
+    end)
+  end
+
+  it("argv.lua prints its arguments", function()
+    run(function()
+      assert.equal("0\tscripts/process/argv.lua\n1\ta\n2\tb c\n",
+        (script("process/argv.lua", { "a", "b c" })))
+    end)
+  end)
+
+  it("stdin.lua prints what it reads", function()
+    run(function()
+      assert.equal("received: hello\n",
+        (script("process/stdin.lua", {}, { input = "hello" })))
+    end)
+  end)
+
+  it("exit.lua ends with its code", function()
+    run(function()
+      local text, result = script "process/exit.lua"
+      assert.same({ "leaving with 3\n", 3 }, { text, result.code })
+    end)
+  end)
+end)
+
+describe("scripts/child_process", function()
+  it("spawn.lua hands one child's output to the other", function()
+    run(function()
+      assert.equal("WORKING DIRECTORY: /\nARGUMENT: A\n", (script "child_process/spawn.lua"))
+    end)
+  end)
+
+  it("stdio.lua sends output where it should go", function()
+    run(function()
+      assert.equal("inherited\ninto a file\n", (script "child_process/stdio.lua"))
+    end)
+  end)
+
+  it("detached.lua ends before its child, which goes on", function()
+    run(function()
+      local pid, path = script("child_process/detached.lua"):match("^(%d+)\t(%S+)\n$")
+      helper.await_end(tonumber(pid))
+      local lines = 0
+      for _ in io.lines(path) do lines = lines + 1 end
+      os.remove(path)
+
+      assert.equal(5, lines)
+    end)
+  end)
+
+  it("exec.lua and exec_file.lua show both shapes", function()
+    run(function()
+      local count = script "child_process/exec.lua"
+      assert.matches("^by callback\t(%d+)\nin a task\t%d+\n$", count)
+      assert.equal("$HOME; rm -rf *\n2\tls /does/not/exist\n",
+        (script "child_process/exec_file.lua"))
+    end)
+  end)
+end)

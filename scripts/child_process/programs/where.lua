@@ -1,0 +1,6 @@
+-- Says where it runs and with which argument. Started by the scripts beside.
+
+local process = require "orrery".process
+
+print("working directory: " .. process.cwd())
+print("argument: " .. (process.argv[1] or "none"))

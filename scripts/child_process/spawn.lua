@@ -1,0 +1,15 @@
+-- Two children: what the first one writes is handed to the second. Prints the
+-- first one's working directory and argument, in capitals.
+
+local orrery = require "orrery"
+
+local programs = orrery.process.script_dir .. "/programs/"
+local first = orrery.spawn("orrery", { programs .. "where.lua", "a" }, { cwd = "/" })
+local second = orrery.spawn("orrery", { programs .. "shout.lua" },
+  { stdio = { "pipe", "inherit", "inherit" } })
+
+first.stdout:on("data", function(chunk) second.stdin:write(chunk) end)
+first:on("close", function() second.stdin:finish() end)
+for name, child in pairs { first = first, second = second } do
+  child:on("error", function(err) print(name .. " could not start: " .. err.message) end)
+end

@@ -1,0 +1,10 @@
+-- An error that nobody catches goes to uncaught_exception, and the program goes on.
+-- Prints what was caught and then "still here".
+
+local orrery = require "orrery"
+
+orrery.process.on("uncaught_exception", function(err, origin)
+  print("caught in a " .. origin, err)
+end)
+orrery.after(10, function() print "still here" end)
+orrery.go(function() error "nobody expects this" end)
