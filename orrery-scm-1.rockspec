@@ -53,6 +53,7 @@ build = {
     ["orrery.std"] = "lua/orrery/std.lua",
     ["orrery.stdio"] = "lua/orrery/stdio.lua",
     ["orrery.stream"] = "lua/orrery/stream.lua",
+    ["orrery.sync"] = "lua/orrery/sync.lua",
     ["orrery.task"] = "lua/orrery/task.lua",
   },
   install = { bin = { orrery = "bin/orrery" } },

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -69,6 +70,77 @@ static int l_close(lua_State *L) {
 
 static int l_gc(lua_State *L) {
   return check_fd(L)->owned ? l_close(L) : 0;
+}
+
+/* Where the sync family waits: reading and writing without the loop. */
+
+enum { READ_SIZE = 65536, MAX_POLLED = 1024 };
+
+/* fd:set_nonblocking() - for ends of pipes that are ours alone. */
+static int l_set_nonblocking(lua_State *L) {
+  int fd = check_fd(L)->number;
+  int flags = fcntl(fd, F_GETFL);
+  if (flags >= 0)
+    fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+  return 0;
+}
+
+/* fd:read() -> up to 64 KiB, "" at the end; nil, errno (EAGAIN). */
+static int l_read(lua_State *L) {
+  int fd = check_fd(L)->number;
+  luaL_Buffer buffer;
+  char *data = luaL_buffinitsize(L, &buffer, READ_SIZE);
+  ssize_t n;
+  do
+    n = read(fd, data, READ_SIZE);
+  while (n < 0 && errno == EINTR);
+  if (n < 0)
+    return orr_fail(L, errno);
+  luaL_pushresultsize(&buffer, (size_t)n);
+  return 1;
+}
+
+/* fd:write(data, from) -> how many bytes went out, of data from place `from`
+   on; nil, errno (EAGAIN, EPIPE). */
+static int l_write(lua_State *L) {
+  int fd = check_fd(L)->number;
+  size_t length;
+  const char *data = luaL_checklstring(L, 2, &length);
+  lua_Integer from = luaL_optinteger(L, 3, 1);
+  luaL_argcheck(L, from >= 1 && (size_t)from <= length + 1, 3, "out of range");
+  ssize_t n;
+  do
+    n = write(fd, data + from - 1, length - (size_t)(from - 1));
+  while (n < 0 && errno == EINTR);
+  if (n < 0)
+    return orr_fail(L, errno);
+  lua_pushinteger(L, n);
+  return 1;
+}
+
+/* poll(readers, writers, timeout) -> true when something may be ready, or a
+   signal came; nil, errno. Lists of fd numbers; timeout in ms, -1: none. */
+static int l_poll(lua_State *L) {
+  struct pollfd polled[MAX_POLLED];
+  nfds_t count = 0;
+  lua_Integer timeout = luaL_checkinteger(L, 3);
+  for (int list = 1; list <= 2; list++) {
+    luaL_checktype(L, list, LUA_TTABLE);
+    lua_Unsigned n = lua_rawlen(L, list);
+    luaL_argcheck(L, n <= MAX_POLLED - count, list, "too many fds");
+    for (lua_Unsigned i = 1; i <= n; i++, count++) {
+      lua_rawgeti(L, list, (lua_Integer)i);
+      polled[count].fd = (int)luaL_checkinteger(L, -1);
+      polled[count].events = list == 1 ? POLLIN : POLLOUT;
+      lua_pop(L, 1);
+    }
+  }
+  if (timeout > 0x7fffffff)
+    timeout = 0x7fffffff;
+  if (poll(polled, count, (int)timeout) < 0 && errno != EINTR)
+    return orr_fail(L, errno);
+  lua_pushboolean(L, true);
+  return 1;
 }
 
 static int l_tostring(lua_State *L) {
@@ -146,14 +218,18 @@ static int l_dup(lua_State *L) {
 
 void orr_open_fd(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"fileno", l_fileno}, {"take", l_take}, {"close", l_close}, {NULL, NULL}};
+      {"fileno", l_fileno}, {"take", l_take},
+      {"close", l_close},   {"read", l_read},
+      {"write", l_write},   {"set_nonblocking", l_set_nonblocking},
+      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", l_gc},
                                   {"__close", l_gc},
                                   {"__tostring", l_tostring},
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {
       {"fd", l_fd},     {"pipe", l_pipe}, {"socketpair", l_socketpair},
-      {"open", l_open}, {"dup", l_dup},   {NULL, NULL}};
+      {"open", l_open}, {"dup", l_dup},   {"poll", l_poll},
+      {NULL, NULL}};
   orr_class(L, ORR_FD, methods, meta);
   luaL_setfuncs(L, functions, 0);
 }

@@ -474,8 +474,8 @@ static int l_kill(lua_State *L) {
   return 1;
 }
 
-/* child:status() -> code or nil, signal number or nil; both nil while it runs,
-   and where somebody else took the status. */
+/* child:status() -> code or nil, signal number or nil, whether it runs. Both
+   nil while it runs, and where somebody else took the status. */
 static int l_status(lua_State *L) {
   struct orr_child *child = &check_spawned(L)->child;
   lua_settop(L, 0);
@@ -487,7 +487,8 @@ static int l_status(lua_State *L) {
     lua_pushinteger(L, child->signal);
   else
     lua_pushnil(L);
-  return 2;
+  lua_pushboolean(L, child->running);
+  return 3;
 }
 
 static void set_integer(lua_State *L, const char *name, lua_Integer value) {

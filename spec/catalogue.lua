@@ -9,8 +9,6 @@ local GROUPS = {
 }
 
 local later = {
-  C = "exec and exec_file are not there yet",
-  D = "the sync family is not there yet",
   F = "fork and its channel are not there yet",
   G = "handles travel over a channel, which is not there yet",
   I = "the cluster is not there yet",

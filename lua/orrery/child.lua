@@ -137,6 +137,8 @@ local function on_exit(self, handle)
   loop.later(function() close_when_drained(self) end)
 end
 
+--- Takes in all that have ended; a child that is not known here is somebody
+--- else's, who asks its handle.
 local function reap()
   for handle in core.reap do
     local child = children[handle]
@@ -163,6 +165,8 @@ function Child.watch()
   watcher:unref()
   return true
 end
+
+Child.reap = reap
 
 -- Making one -----------------------------------------------------------------
 

@@ -4,6 +4,7 @@ local exec = require "orrery.exec"
 local pipeline = require "orrery.pipeline"
 local run = require "orrery.run"
 local spawn = require "orrery.spawn"
+local sync = require "orrery.sync"
 
 return {
   spawn = spawn.spawn,
@@ -12,4 +13,7 @@ return {
   pipeline = pipeline,
   run = run.run,
   sh = run.sh,
+  spawn_sync = sync.spawn_sync,
+  exec_sync = sync.exec_sync,
+  exec_file_sync = sync.exec_file_sync,
 }

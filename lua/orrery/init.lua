@@ -14,7 +14,10 @@ local parts = {
   inspect = { "orrery.inspect" },
   main = { "orrery.main", "main" },
 }
-for _, name in ipairs { "spawn", "exec", "exec_file", "pipeline", "run", "sh" } do
+for _, name in ipairs {
+  "spawn", "exec", "exec_file", "pipeline", "run", "sh", "spawn_sync",
+  "exec_sync", "exec_file_sync",
+} do
   parts[name] = { "orrery.child_process", name }
 end
 for _, name in ipairs {

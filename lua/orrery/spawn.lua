@@ -354,10 +354,12 @@ local function launch(file, argv, env, attributes, plan)
   return handle, plan.wiring and {} or wiring.streams
 end
 
---- spawn with sorted arguments and checked options; for run and exec as well.
---- `argv` is the child's from now on.
---- @return Child
-function spawn.start(where, argv, opts, level)
+--- Starts what sorted arguments and checked options describe. `argv` is the
+--- child's from now on.
+--- @return userdata? handle orrery.spawn; nil where it could not start
+--- @return table|Error streams by fd; the error
+--- @return string file, string[] argv, table plan
+function spawn.begin(where, argv, opts, level)
   local file
   file, argv = command_line(argv, opts)
   local plan = stdio.check(where, opts.stdio, level + 1)
@@ -371,6 +373,14 @@ function spawn.start(where, argv, opts, level)
   if known then
     handle, streams = launch(file, argv, env, attributes, plan)
   end
+  return handle, streams, file, argv, plan
+end
+
+--- begin, with a Child of what became of it; for run and exec as well.
+--- @return Child
+function spawn.start(where, argv, opts, level)
+  local handle, streams, file, plan
+  handle, streams, file, argv, plan = spawn.begin(where, argv, opts, level + 1)
   if not handle then
     local child = Child.new(file, argv, stdio.ended(plan))
     child:failed(streams)
