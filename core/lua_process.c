@@ -6,6 +6,7 @@
 #include "launch.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -173,6 +174,19 @@ static int l_ignore_sigpipe(lua_State *L) {
   return 0;
 }
 
+/* self:heap() -> bytes that malloc has from the system; 0 where libc does not
+   tell (mallinfo2 is glibc's, since 2.33). */
+static int l_heap(lua_State *L) {
+  lua_Integer total = 0;
+  check_self(L);
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+  struct mallinfo2 info = mallinfo2();
+  total = (lua_Integer)(info.arena + info.hblkhd);
+#endif
+  lua_pushinteger(L, total);
+  return 1;
+}
+
 /* self:open_std() - /dev/null where fds 0 to 2 are closed. */
 static int l_open_std(lua_State *L) {
   check_self(L);
@@ -197,6 +211,7 @@ void orr_open_process(lua_State *L) {
                                      {"raise_nofile", l_raise_nofile},
                                      {"ignore_sigpipe", l_ignore_sigpipe},
                                      {"open_std", l_open_std},
+                                     {"heap", l_heap},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", l_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"process", l_process}, {NULL, NULL}};

@@ -86,6 +86,16 @@ describe("process", function()
     end
   end)
 
+  it("tells its memory in bytes", function()
+    local usage = process.memory_usage()
+
+    for _, name in ipairs { "rss", "heap_total", "heap_used", "external" } do
+      assert.equal("integer", math.type(usage[name]), name)
+    end
+    assert.is_true(usage.rss > 1000000 and usage.heap_used > 10000)
+    assert.is_true(usage.heap_total >= usage.heap_used // 2)
+  end)
+
   it("changes directory, or says why not", function()
     local here = process.cwd()
     assert.is_true(process.chdir("/"))

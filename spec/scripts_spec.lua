@@ -113,6 +113,7 @@ end
 describe("scripts/process", function()
   local patterns = {
     ["about.lua"] = "^pid\t%d+\n.*script_dir\t%S+/scripts/process\n",
+    ["memory_usage.lua"] = "^before  rss .*\nafter   rss .*\n16777216\n$",
     ["next_tick.lua"] = "^now\nnext tick\ntimer\n$",
     ["chdir.lua"] = "^here\t(%S+)\nabove\t%S*\nENOENT\t/does/not/exist\n$",
     ["kill.lua"] = "^true\n143\tSIGTERM\nESRCH\n$",

@@ -198,6 +198,18 @@ local started = self_:hrtime()
 --- @return number
 function methods.uptime() return (self_:hrtime() - started) / 1e9 end
 
+--- Memory in bytes: resident; malloc's arena; what Lua uses of it; the core's
+--- buffers.
+--- @return {rss: integer, heap_total: integer, heap_used: integer, external: integer}
+function methods.memory_usage()
+  return {
+    rss = math.tointeger(uv.resident_set_memory()),
+    heap_total = self_:heap(),
+    heap_used = math.tointeger(collectgarbage("count") * 1024 // 1),
+    external = 0,
+  }
+end
+
 --- @return string? path nil, err
 --- @return Error? err
 function methods.cwd()
