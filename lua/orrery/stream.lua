@@ -112,7 +112,8 @@ end
 --- Closes without an error.
 function Stream:close() self:destroy() end
 
-Stream.__close = Stream.destroy
+--- Not destroy: it would take the error that unwinds for the stream's own.
+Stream.__close = Stream.close
 
 --- Closes once both directions are over and nothing is left to be read.
 local function close_if_over(self)
