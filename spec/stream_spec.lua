@@ -138,6 +138,25 @@ describe("stream reading", function()
     end)
   end)
 
+  it("lets go of an fd that was read in part and dropped", function()
+    run(function()
+      local before = helper.fds()
+      local function read_a_little()
+        local child = orrery.spawn("echo", { "abc" })
+        assert.equal("a", child.stdout:read(1))
+        child:wait()
+      end
+      for _ = 1, 3 do read_a_little() end
+      helper.eventually(function()
+        collectgarbage()
+        for fd in pairs(helper.fds()) do
+          if not before[fd] then return false end
+        end
+        return true
+      end)
+    end)
+  end)
+
   it("stops reading ahead: a writer that nobody reads is held up", function()
     run(function()
       local child = orrery.spawn("sh", { "-c", "yes" },

@@ -34,6 +34,9 @@ end
 
 -- Opening and closing --------------------------------------------------------
 
+-- Streams that read, for luv's callback alone does not hold them.
+local reading = {} -- luacheck: ignore
+
 --- How each kind of fd becomes a luv handle: handle, or nil, code, what to close.
 local openers = {
   pipe = function(fd)
@@ -95,6 +98,7 @@ function Stream:destroy(err)
   if self.closed then return end
   self.closed, self.ended = true, true
   self.chunks, self.skip, self.size = {}, 0, 0
+  reading[self] = nil
   if err then loop.soon(self.emit, self, "error", err) end
   if self.handle then
     loop.close(self.handle, function() closed(self) end)
@@ -114,6 +118,12 @@ function Stream:close() self:destroy() end
 
 --- Not destroy: it would take the error that unwinds for the stream's own.
 Stream.__close = Stream.close
+
+--- A stream that nobody has any more, and that does not read, lets go of its fd.
+--- When the Lua state closes, the handle may be no object any longer.
+function Stream:__gc()
+  if self.handle and not self.closed then pcall(loop.close, self.handle) end
+end
 
 --- Closes once both directions are over and nothing is left to be read.
 local function close_if_over(self)
@@ -203,6 +213,7 @@ end
 local function stop_reading(self)
   if not self.reading then return end
   self.reading = false
+  reading[self] = nil
   if not self.closed then self.handle:read_stop() end
 end
 
@@ -243,16 +254,22 @@ local function on_read(self, err, chunk)
   if self.size >= HIGH_WATER then stop_reading(self) end
 end
 
+--- luv keeps the callback as long as the handle, so it must not hold the stream.
+local function reader_of(self)
+  local weak = setmetatable({ self }, { __mode = "v" })
+  return loop.guard(function(code, chunk)
+    local alive = weak[1]
+    if alive then on_read(alive, code, chunk) end
+  end)
+end
+
 local function start_reading(self)
   if self.reading or self.ended or self.closed then return end
   local handle, err = handle_of(self)
   if not handle then return self:destroy(err) end
   self.reading = true
-  if not self.on_read then
-    self.on_read = loop.guard(function(code, chunk)
-      on_read(self, code, chunk)
-    end)
-  end
+  reading[self] = true
+  self.on_read = self.on_read or reader_of(self)
   handle:read_start(self.on_read)
 end
 
