@@ -17,7 +17,8 @@ describe("docs/child_process.md", function()
   for i, block in ipairs(blocks("docs/child_process.md")) do
     it(("block %d prints what it says"):format(i), function()
       helper.run(function()
-        local result = helper.cli { "-e", block.code }
+        local result = helper.cli({ "-e", block.code },
+          { env_extend = { LD_PRELOAD = false } })
 
         assert.equal("", result.stderr)
         assert.equal(block.expected, result.stdout)
