@@ -52,6 +52,7 @@ build = {
     ["orrery.spawn"] = "lua/orrery/spawn.lua",
     ["orrery.std"] = "lua/orrery/std.lua",
     ["orrery.stdio"] = "lua/orrery/stdio.lua",
+    ["orrery.stream_writing"] = "lua/orrery/stream_writing.lua",
     ["orrery.stream"] = "lua/orrery/stream.lua",
     ["orrery.sync"] = "lua/orrery/sync.lua",
     ["orrery.task"] = "lua/orrery/task.lua",
