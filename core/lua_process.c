@@ -181,7 +181,7 @@ static int l_heap(lua_State *L) {
   check_self(L);
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
   struct mallinfo2 info = mallinfo2();
-  total = (lua_Integer)(info.arena + info.hblkhd);
+  total = (lua_Integer)info.arena + (lua_Integer)info.hblkhd;
 #endif
   lua_pushinteger(L, total);
   return 1;
