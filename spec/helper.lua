@@ -51,6 +51,23 @@ function helper.lua(code, opts)
   return assert(require "orrery.run".run(helper.interpreter, { "-e", code }, opts))
 end
 
+--- helper.lua for another user, who may not be able to read this tree: from a copy
+--- of the modules that everybody can read. [w]
+function helper.lua_as(code, opts)
+  local sh = require "orrery.run".sh
+  local dir = sh("mktemp -d", { trim = true }).stdout
+  assert(sh(("cp -r lua '%s' && mkdir '%s/build' && cp -r '%s/orrery' '%s/build' "
+    .. "&& chmod -R a+rX '%s'"):format(dir, dir, BUILD, dir, dir)).ok)
+  opts.cwd = "/"
+  opts.env_extend = {
+    LUA_PATH = ("%s/lua/?.lua;%s/lua/?/init.lua;;"):format(dir, dir),
+    LUA_CPATH = dir .. "/build/?.so;;",
+  }
+  local result = helper.lua(code, opts)
+  sh(("rm -rf '%s'"):format(dir))
+  return result
+end
+
 --- Runs fn as a task on the loop, at most `ms`, and raises what it raises.
 function helper.run(fn, ms)
   local t = task.go(fn)

@@ -290,7 +290,7 @@ describe("spawn #spawn", function()
   it("A14: fails to start as root where we may not", function()
     run(function()
       if helper.is_root then
-        local result = helper.lua([[
+        local result = helper.lua_as([[
           local spawn = require "orrery".spawn
           local _, err = spawn("true", {}, {uid=0}):wait() print(err.code, err.stage)
           _, err = spawn("true", {}, {gid=0}):wait() print(err.code, err.stage)
@@ -410,7 +410,7 @@ describe("spawn #spawn", function()
     run(function()
       local who = helper.is_root and { uid = 64123, gid = 64123 } or {}
       who.rlimit = { nproc = 1 }
-      local result = helper.lua([[
+      local result = helper.lua_as([[
         local spawn = require "orrery".spawn
         local child = spawn("/bin/true")
         local _, err = child:wait()
@@ -492,7 +492,7 @@ describe("spawn #spawn", function()
     run(function()
       local who = helper.is_root and { uid = 65534, gid = 65534 } or {}
       who.rlimit = { core = { soft = 0, hard = 0 } }
-      local result = helper.lua([[
+      local result = helper.lua_as([[
         local spawn = require "orrery".spawn
         local _, err = spawn("true", {}, {rlimit={core=math.huge}}):wait()
         print(err.code, err.stage, err.path)]], who)
