@@ -145,4 +145,44 @@ function collect.output(job)
   return table.concat(job.out.chunks), table.concat(job.err.chunks)
 end
 
+--- @class Result
+--- @field ok boolean it ended by itself, with code 0
+--- @field code integer 128+n where signal n ended it
+--- @field signal string?
+--- @field stdout string
+--- @field stderr string
+--- @field timed_out boolean
+--- @field truncated boolean more than max_buffer came
+--- @field killed boolean we sent a signal
+--- @field forced boolean it took SIGKILL
+--- @field stdio_incomplete boolean something else still held its output open
+--- @field duration number ms
+--- @field usage table as child.usage
+--- @field pid integer
+--- @field command string
+
+--- What a job came to; the duration is the caller's to tell.
+--- @param command string
+--- @param code integer and signal, as collect.await gives them
+--- @return Result
+function collect.result(job, command, code, signal)
+  local child = job.child
+  local stdout, stderr = collect.output(job)
+  return {
+    ok = code == 0 and not job.timed_out and not job.truncated,
+    code = code,
+    signal = signal,
+    stdout = stdout,
+    stderr = stderr,
+    timed_out = job.timed_out or false,
+    truncated = job.truncated or false,
+    killed = child.killed,
+    forced = job.forced or false,
+    stdio_incomplete = job.incomplete or false,
+    usage = child.usage,
+    pid = child.pid,
+    command = command,
+  }
+end
+
 return collect

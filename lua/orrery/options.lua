@@ -62,6 +62,10 @@ function checks.string(value)
   if value:find("\0", 1, true) then return "a string without NUL bytes" end
 end
 
+function checks.bytes(value)
+  if type(value) ~= "string" then return "a string" end
+end
+
 function checks.boolean(value)
   if type(value) ~= "boolean" then return "a boolean" end
 end
@@ -162,6 +166,14 @@ function options.copy(given)
   local copy = {}
   for name, value in next, given do copy[name] = value end
   return copy
+end
+
+--- Raises, at the caller of a stream's method, unless what it is to write is good.
+function options.check_write(what, data, cb)
+  options.argument(what, "the data", data, checks.bytes, 3)
+  if cb ~= nil then
+    options.argument(what, "the callback", cb, checks.callback, 3)
+  end
 end
 
 --- Raises unless argument `name` passes `check`.

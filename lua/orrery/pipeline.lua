@@ -40,20 +40,13 @@ local function source(stdin)
   return stdin or "ignore"
 end
 
---- Starts one stage behind another.
-local function start_stage(argv, opts, stdin)
-  local own = options.copy(opts)
-  own.stdin = nil
-  own.stdio = { stdin, "pipe", "pipe" }
-  local child = spawn.start("pipeline", argv, collect.spawn_options(own), 4)
-  return child
-end
-
 --- Starts all stages. The children; nil, err where one cannot start.
 local function start_all(stages, opts, stdin)
   local children = {}
   for i, argv in ipairs(stages) do
-    local child = start_stage(argv, opts, stdin)
+    local own = collect.spawn_options(opts)
+    own.stdio = { stdin, "pipe", "pipe" }
+    local child = spawn.start("pipeline", argv, own, 3)
     children[i] = child
     if not child.pid then
       local _, err = child:wait()
@@ -78,18 +71,11 @@ end
 
 --- A stage's own result; an earlier one may end by SIGPIPE.
 local function stage_result(job, argv, last)
-  local code, signal = collect.await(job)
-  local stdout, stderr = collect.output(job)
-  return {
-    ok = (code == 0 or (not last and code == SIGPIPE))
-      and not job.timed_out and not job.truncated,
-    code = code, signal = signal, stdout = stdout, stderr = stderr,
-    timed_out = job.timed_out or false, truncated = job.truncated or false,
-    killed = job.child.killed, forced = job.forced or false,
-    stdio_incomplete = job.incomplete or false,
-    usage = job.child.usage, pid = job.child.pid,
-    command = table.concat(argv, " "),
-  }
+  local result = collect.result(job, table.concat(argv, " "), collect.await(job))
+  if not last and result.code == SIGPIPE then
+    result.ok = not result.timed_out and not result.truncated
+  end
+  return result
 end
 
 --- Waits for all stages; what the pipeline as a whole came to.

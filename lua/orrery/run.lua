@@ -18,47 +18,7 @@ schema.check = options.checks.boolean
 schema.trim = options.checks.boolean
 schema.on_stdout = options.checks.callback
 schema.on_stderr = options.checks.callback
-
-function schema.input(value)
-  if type(value) ~= "string" then return "a string" end
-end
-
---- @class Result
---- @field ok boolean it ended by itself, with code 0
---- @field code integer 128+n where signal n ended it
---- @field signal string?
---- @field stdout string
---- @field stderr string
---- @field timed_out boolean
---- @field truncated boolean more than max_buffer came
---- @field killed boolean we sent a signal
---- @field forced boolean it took SIGKILL
---- @field stdio_incomplete boolean something else still held its output open
---- @field duration number ms
---- @field usage table as child.usage
---- @field pid integer
---- @field command string
-
-local function result_of(job, command, begun, code, signal)
-  local child = job.child
-  local stdout, stderr = collect.output(job)
-  return {
-    ok = code == 0 and not job.timed_out and not job.truncated,
-    code = code,
-    signal = signal,
-    stdout = stdout,
-    stderr = stderr,
-    timed_out = job.timed_out or false,
-    truncated = job.truncated or false,
-    killed = child.killed,
-    forced = job.forced or false,
-    stdio_incomplete = job.incomplete or false,
-    duration = (process:hrtime() - begun) / 1e6,
-    usage = child.usage,
-    pid = child.pid,
-    command = command,
-  }
-end
+schema.input = options.checks.bytes
 
 --- A hint for run("ls -l"), which is a file name with a space in it.
 local function add_hint(err, words)
@@ -98,8 +58,9 @@ local function run_child(where, argv, opts)
   end
   local job = collect.start(child, opts, MAX_BUFFER)
   if opts.input and child.stdin then child.stdin:finish(opts.input) end
-  local result = result_of(job, table.concat(words, " "), begun,
+  local result = collect.result(job, table.concat(words, " "),
     collect.await(job))
+  result.duration = (process:hrtime() - begun) / 1e6
   if opts.trim then trimmed(result) end
   if opts.check and not result.ok then error(failure(result), 0) end
   return result

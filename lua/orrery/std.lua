@@ -25,23 +25,13 @@ function Output.__tostring(self)
   return ("stream (fd %d): open"):format(self.fd_)
 end
 
-local function check_write(what, data, cb)
-  if type(data) ~= "string" then
-    options.raise(3, "%s: the data must be a string, got %s %s", what,
-      type(data), options.show(data))
-  end
-  if cb ~= nil then
-    options.argument(what, "the callback", cb, options.checks.callback, 3)
-  end
-end
-
 --- Writes all of it, waiting where the reader is slow. A reader that has gone
 --- is an `error` for those who listen, and nothing for the others.
 --- @param data string
 --- @param cb fun(err: Error?)?
 --- @return boolean
 function Output:write(data, cb)
-  check_write("write", data, cb)
+  options.check_write("write", data, cb)
   local ok, errno = process:write(self.fd_, data)
   local err = not ok and errors.system(errno, "write") or nil
   if cb then loop.soon(cb, err) end
@@ -55,7 +45,7 @@ end
 --- @return true? ok
 --- @return Error? err
 function Output:write_wait(data)
-  check_write("write_wait", data)
+  options.check_write("write_wait", data)
   local ok, errno = process:write(self.fd_, data)
   if not ok then return nil, errors.system(errno, "write") end
   return true
@@ -64,7 +54,7 @@ end
 --- Writes a last time. The stream stays usable, as in Node.
 function Output:finish(data, cb)
   if type(data) == "function" then data, cb = nil, data end
-  check_write("finish", data or "", cb)
+  options.check_write("finish", data or "", cb)
   if data then self:write(data) end
   if cb then loop.soon(cb) end
   loop.soon(self.emit, self, "finish")

@@ -93,23 +93,13 @@ local function queue(self, handle, data, cb)
   return false
 end
 
-local function check_write(what, data, cb)
-  if type(data) ~= "string" then
-    options.raise(3, "%s: the data must be a string, got %s %s", what,
-      type(data), options.show(data))
-  end
-  if cb ~= nil then
-    options.argument(what, "the callback", cb, options.checks.callback, 3)
-  end
-end
-
 --- Writes. The data is taken in any case; false says that much is queued and
 --- that a patient writer waits for `drain`, or that it failed.
 --- @param data string
 --- @param cb fun(err: Error?)? once it is with the kernel, or never will be
 --- @return boolean
 function Writing:write(data, cb)
-  check_write("write", data, cb)
+  options.check_write("write", data, cb)
   local handle, err = writable_handle(self)
   if not handle then return refuse(self, err, cb) end
   local sent = 0
@@ -148,7 +138,7 @@ end
 --- @return true? ok nil, err
 --- @return Error? err
 function Writing:write_wait(data, t)
-  check_write("write_wait", data)
+  options.check_write("write_wait", data)
   local failure
   local done, err = scheduler.wait(function(wake)
     self:write(data, function(e)
@@ -167,7 +157,7 @@ end
 --- @param cb fun(err: Error?)?
 function Writing:finish(data, cb)
   if type(data) == "function" then data, cb = nil, data end
-  check_write("finish", data or "", cb)
+  options.check_write("finish", data or "", cb)
   if self.closed or not self.writable then
     if cb then loop.soon(cb, self.write_error) end
     return

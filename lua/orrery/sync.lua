@@ -21,10 +21,7 @@ local SIGKILL = core.signals.SIGKILL
 local EAGAIN = core.errnos.EAGAIN
 
 local schema = options.copy(collect.schema)
-
-function schema.input(value)
-  if type(value) ~= "string" then return "a string" end
-end
+schema.input = options.checks.bytes
 
 local function now()
   return process:hrtime() // 1000000
