@@ -47,7 +47,16 @@ deps-run:
 deps-lint:
 	$(call install,$(LINT_PACKAGES))
 
-build: $(CORE)
+build: $(CORE) $(BUILD)/compiled
+
+# Bytecode of the modules, beside the core.
+COMPILE = $(LUA) -e 'package.path = "$(1)/?.lua;" .. package.path \
+            require "orrery.compiled".build("$(1)/orrery", "$(2)/orrery")'
+
+$(BUILD)/compiled: $(wildcard lua/orrery/*.lua) Makefile
+	@mkdir -p $(BUILD)/orrery
+	@$(call COMPILE,lua,$(BUILD))
+	@touch $@
 
 $(BUILD)/obj/%.o: core/%.c $(HEADERS) Makefile
 	@mkdir -p $(@D)
@@ -103,6 +112,7 @@ install: build
 	  $(DESTDIR)$(PREFIX)/lib/lua/5.4/orrery $(DESTDIR)$(PREFIX)/bin
 	cp -r lua/orrery $(DESTDIR)$(PREFIX)/share/lua/5.4/
 	install -m 755 $(CORE) $(DESTDIR)$(PREFIX)/lib/lua/5.4/orrery/core.so
+	$(call COMPILE,$(DESTDIR)$(PREFIX)/share/lua/5.4,$(DESTDIR)$(PREFIX)/lib/lua/5.4)
 	sed "1s|.*|#!$$(command -v $(LUA))|" bin/orrery > $(BUILD)/orrery.sh
 	install -m 755 $(BUILD)/orrery.sh $(DESTDIR)$(PREFIX)/bin/orrery
 

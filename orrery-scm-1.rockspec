@@ -36,6 +36,7 @@ build = {
     ["orrery.cli"] = "lua/orrery/cli.lua",
     ["orrery.clock"] = "lua/orrery/clock.lua",
     ["orrery.collect"] = "lua/orrery/collect.lua",
+    ["orrery.compiled"] = "lua/orrery/compiled.lua",
     ["orrery.errors"] = "lua/orrery/errors.lua",
     ["orrery.events"] = "lua/orrery/events.lua",
     ["orrery.exec"] = "lua/orrery/exec.lua",

@@ -1,5 +1,6 @@
 local helper = require "spec.helper"
 local orrery = require "orrery"
+local uv = require "luv"
 
 local sh, run = orrery.sh, helper.run
 
@@ -22,6 +23,18 @@ local function there(dir, command, env)
   assert.is_true(result.ok, command .. "\n" .. result.stdout .. result.stderr)
   return result.stdout
 end
+
+--- The environment of a luarocks that has a clean home and asks no server.
+local function offline(shop)
+  local path = shop.path .. "/config.lua"
+  local config <close> = assert(io.open(path, "w"))
+  config:write('rocks_servers = {} lua_version = "5.4" '
+    .. 'rocks_provided = { lua = "5.4-1", luv = "1.44.2-1" }')
+  return { HOME = shop.path .. "/home", LUAROCKS_CONFIG = path }
+end
+
+--- Prints what `run` was loaded from: its chunk's name.
+local WHERE = [[print(debug.getinfo(require "orrery".run).short_src)]]
 
 describe("the rockspec", function()
   it("names every module and source file that there is", function()
@@ -50,12 +63,8 @@ describe("the rockspec", function()
   it("installs by luarocks make, offline, into a tree of its own", function()
     run(function()
       local shop <close> = workshop()
-      local config = io.open(shop.path .. "/config.lua", "w")
-      config:write('rocks_servers = {} lua_version = "5.4" '
-        .. 'rocks_provided = { lua = "5.4-1", luv = "1.44.2-1" }')
-      config:close()
       there(shop.path .. "/src", "luarocks --lua-version 5.4 --tree ../tree make",
-        { HOME = shop.path .. "/home", LUAROCKS_CONFIG = "../config.lua" })
+        offline(shop))
 
       assert.equal("orrery " .. orrery.version .. "\n",
         there("/", shop.path .. "/tree/bin/orrery --version"))
@@ -65,6 +74,21 @@ describe("the rockspec", function()
           LUA_PATH = tree .. "share/lua/5.4/?.lua;" .. tree .. "share/lua/5.4/?/init.lua;;",
           LUA_CPATH = tree .. "lib/lua/5.4/?.so;;",
         }))
+    end, 180000)
+  end)
+end)
+
+describe("luarocks test", function()
+  it("runs the suite, in a clean home", function()
+    run(function()
+      local shop <close> = workshop()
+      -- A suite of one file: the whole of it would come by here again.
+      there(uv.cwd(), "cp -r .busted .ci " .. shop.path .. "/src && mkdir "
+        .. shop.path .. "/src/spec && cp spec/helper.lua spec/events_spec.lua "
+        .. shop.path .. "/src/spec")
+
+      assert.matches("%d+ successes / 0 failures / 0 errors",
+        there(shop.path .. "/src", "luarocks --lua-version 5.4 test", offline(shop)))
     end, 180000)
   end)
 end)
@@ -84,6 +108,8 @@ describe("make install", function()
         there("/", prefix .. "bin/orrery --version", paths))
       assert.equal("0\n", there("/", prefix
         .. [[bin/orrery -e 'print(require "orrery".run("true").code)']], paths))
+      assert.equal("[orrery.run]\n", there("/", prefix
+        .. "bin/orrery -e '" .. WHERE .. "'", paths))
     end, 180000)
   end)
 end)

@@ -6,14 +6,20 @@ local scheduler = require "orrery.scheduler"
 
 local main = {}
 
-local here = debug.getinfo(1, "S").short_src:match("^(.*)main%.lua$")
+--- Whether a chunk is a module of ours, compiled or from source.
+local function is_ours(chunkname)
+  local source = package.searchpath("orrery.main", package.path)
+  local folder = source and source:match("^(.*)main%.lua$")
+  return chunkname:find("^=%[orrery%.")
+    or folder and chunkname:sub(2, #folder + 1) == folder
+end
 
 --- Where a task waits: the innermost line that is not ours.
 local function waiting_line(t)
   for level = 0, 200 do
     local info = debug.getinfo(t.thread, level, "Sl")
     if not info then break end
-    if info.currentline > 0 and info.short_src:sub(1, #here) ~= here then
+    if info.currentline > 0 and not is_ours(info.source) then
       return ("%s:%d"):format(info.short_src, info.currentline)
     end
   end
