@@ -92,7 +92,7 @@ describe("orrery", function()
         local r = require "orrery".sh("ulimit -n")
         local own = io.open("/proc/self/limits"):read("a"):match("open files%s+(%d+)%s+(%d+)")
         print(r.stdout:match("%d+"), own)]] },
-        { rlimit = { nofile = { soft = 100, hard = 300 } } })
+        { rlimits = { nofile = { soft = 100, hard = 300 } } })
 
       assert.equal("100\t300\n", result.stdout)
     end)

@@ -98,7 +98,7 @@ describe("spawn #spawn", function()
         child:on("error", function(e) print(e.code, e.stage) end)
         child:on("close", function() print "close" end)
         require "luv".run()
-        print(spawn("true"):wait())]], { rlimit = { nofile = 64 } })
+        print(spawn("true"):wait())]], { rlimits = { nofile = 64 } })
 
       assert.matches("^EMFILE\t%a+\nclose\n0\n$", result.stdout)
     end)
@@ -164,7 +164,7 @@ describe("spawn #spawn", function()
       umask = { good = { 0, 18, 511 }, bad = { -1, 512, "022", {} } },
       nice = { good = { 19 }, bad = { 20, -21, "x" } },
       cpu_affinity = { good = { { 0 } }, bad = { 0, { -1 }, { "x" }, { 5000 } } },
-      rlimit = {
+      rlimits = {
         good = { { core = 0 }, { cpu = { soft = 9, hard = 10 } } },
         bad = { 5, { cores = 1 }, { core = -1 }, { core = "x" }, { cpu = { 1 } } },
       },
@@ -409,7 +409,7 @@ describe("spawn #spawn", function()
   it("reports EAGAIN of RLIMIT_NPROC", function()
     run(function()
       local who = helper.is_root and { uid = 64123, gid = 64123 } or {}
-      who.rlimit = { nproc = 1 }
+      who.rlimits = { nproc = 1 }
       local result = helper.lua_as([[
         local spawn = require "orrery".spawn
         local child = spawn("/bin/true")
@@ -440,7 +440,7 @@ describe("spawn #spawn", function()
       local text = output_of("sh", { "-c",
         "umask; nice; ulimit -n; ulimit -c; grep Cpus_allowed_list /proc/self/status" },
         { umask = 63, nice = 5, cpu_affinity = { 0 },
-          rlimit = { nofile = 77, core = 0 } })
+          rlimits = { nofile = 77, core = 0 } })
 
       assert.matches("^0077\n5\n77\n0\nCpus_allowed_list:%s+0\n$", text)
     end)
@@ -449,7 +449,7 @@ describe("spawn #spawn", function()
   it("limits fds below what its own work takes", function()
     run(function()
       local text = output_of("/bin/echo", { "few" },
-        { rlimit = { nofile = 4 }, stdio = { "ignore", "pipe", "stdout" } })
+        { rlimits = { nofile = 4 }, stdio = { "ignore", "pipe", "stdout" } })
 
       assert.equal("few\n", text)
     end)
@@ -491,10 +491,10 @@ describe("spawn #spawn", function()
   it("refuses a limit that we may not raise, and names it", function()
     run(function()
       local who = helper.is_root and { uid = 65534, gid = 65534 } or {}
-      who.rlimit = { core = { soft = 0, hard = 0 } }
+      who.rlimits = { core = { soft = 0, hard = 0 } }
       local result = helper.lua_as([[
         local spawn = require "orrery".spawn
-        local _, err = spawn("true", {}, {rlimit={core=math.huge}}):wait()
+        local _, err = spawn("true", {}, {rlimits={core=math.huge}}):wait()
         print(err.code, err.stage, err.path)]], who)
 
       assert.equal("EPERM\trlimit\tcore\n", result.stdout)

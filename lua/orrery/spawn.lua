@@ -90,7 +90,7 @@ local schema = {
   max_message = checks.size,
   nice = integer(-20, 19, "an integer from -20 to 19"),
   pgroup = is_pgroup,
-  rlimit = is_rlimit,
+  rlimits = is_rlimit,
   scope = is_scope,
   serialization = function(value)
     if value ~= "msgpack" and value ~= "json" then return '"msgpack" or "json"' end
@@ -222,10 +222,10 @@ end
 
 -- The description ------------------------------------------------------------
 
-local function limits(rlimit)
-  if not rlimit then return nil end
+local function limits(given)
+  if not given then return nil end
   local flat, names = {}, {}
-  for name, value in next, rlimit do
+  for name, value in next, given do
     local pair = type(value) == "table" and value or { soft = value, hard = value }
     names[#names + 1] = name
     flat[#flat + 1] = core.rlimits[name]
@@ -248,7 +248,7 @@ end
 --- Options that the core has to know of, beyond file, argv, fds and env.
 local is_attribute = {
   cwd = true, detached = true, pgroup = true, die_with_parent = true,
-  rlimit = true, nice = true, umask = true, cpu_affinity = true, uid = true,
+  rlimits = true, nice = true, umask = true, cpu_affinity = true, uid = true,
   gid = true, groups = true, user = true,
 }
 
@@ -262,7 +262,7 @@ end
 --- for messages.
 local function attributes_of(opts)
   if not has_attributes(opts) then return nil end
-  local rlimits, names = limits(opts.rlimit)
+  local rlimits, names = limits(opts.rlimits)
   return {
     cwd = opts.cwd ~= "" and opts.cwd or nil,
     setsid = opts.detached,
