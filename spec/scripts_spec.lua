@@ -101,12 +101,14 @@ describe("scripts/tour.lua", function()
   end)
 end)
 
---- Runs a script, with `orrery` in PATH, and gives its output.
+--- Runs a script, with `orrery` in PATH, and gives its output. On stderr there is
+--- `opts.stderr`, nothing without.
 local function script(path, args, opts)
   opts = opts or {}
-  opts.env_extend = { PATH = uv.cwd() .. "/bin:" .. os.getenv("PATH") }
-  local result = helper.cli({ "scripts/" .. path, table.unpack(args or {}) }, opts)
-  assert.equal("", result.stderr)
+  local result = helper.cli({ "scripts/" .. path, table.unpack(args or {}) },
+    { input = opts.input, env_extend = { LD_PRELOAD = false,
+      PATH = uv.cwd() .. "/bin:" .. os.getenv("PATH") } })
+  assert.equal(opts.stderr or "", result.stderr)
   return result.stdout, result
 end
 
@@ -142,24 +144,72 @@ describe("scripts/process", function()
     end)
   end)
 
+  it("cwd.lua prints where it runs", function()
+    run(function() assert.equal(uv.cwd() .. "\n", (script "process/cwd.lua")) end)
+  end)
+
   it("exit.lua ends with its code", function()
     run(function()
       local text, result = script "process/exit.lua"
-      assert.same({ "leaving with 3\n", 3 }, { text, result.code })
+      assert.same({ "leaving\n", 3 }, { text, result.code })
+    end)
+  end)
+
+  it("exit_event.lua listens to its end", function()
+    run(function()
+      local text, result = script "process/exit_event.lua"
+      assert.same({ "working\nleaving with 0\n", 0 }, { text, result.code })
     end)
   end)
 end)
 
 describe("scripts/child_process", function()
-  it("spawn.lua hands one child's output to the other", function()
+  local outputs = {
+    ["spawn.lua"] = "WORKING DIRECTORY: /\nARGUMENT: A\n",
+    ["stdio.lua"] = "inherited\ninto a file\n",
+    ["close_event.lua"] = "all of it\nclose\t0\tnil\nclose\tnil\tSIGINT\n",
+    ["exit_event.lua"] = "exit\t3\nstill writing\nclose\t3\n",
+    ["error_event.lua"] = "ENOENT\texec\tno-such-program\nENOENT\tchdir\t/no/such/folder\n",
+    ["kill.lua"] = "ready\nnot yet\n137\tSIGKILL\n",
+    ["exec.lua"] = "C\nB\nA\n",
+    ["exec_file.lua"] = "$HOME; rm -rf *\n",
+    ["exec_error.lua"] = "3\tnil\tfalse\t0\t7\techo reason >&2; exit 3\n"
+      .. "nil\tSIGINT\ttrue\t0\t0\texec sleep 1000\n"
+      .. "ERR_CHILD_PROCESS_STDIO_MAXBUFFER\tSIGTERM\ttrue\t1000\t0\texec yes\n",
+  }
+  for name, output in pairs(outputs) do
+    it(name .. " prints what it says", function()
+      run(function()
+        local text, result = script("child_process/" .. name)
+        assert.same({ output, 0 }, { text, result.code })
+      end)
+    end)
+  end
+
+  it("sh.lua counts the scripts beside it", function()
     run(function()
-      assert.equal("WORKING DIRECTORY: /\nARGUMENT: A\n", (script "child_process/spawn.lua"))
+      local scripts = 0
+      local scan = uv.fs_scandir("scripts/child_process")
+      for name in uv.fs_scandir_next, scan do
+        if name:find("%.lua$") then scripts = scripts + 1 end
+      end
+
+      assert.equal(("scripts\t%d\nfalse\t3\n"):format(scripts),
+        (script "child_process/sh.lua"))
     end)
   end)
 
-  it("stdio.lua sends output where it should go", function()
+  it("inherit.lua lends its input and output", function()
     run(function()
-      assert.equal("inherited\ninto a file\n", (script "child_process/stdio.lua"))
+      assert.equal("a\nb\n",
+        (script("child_process/inherit.lua", {}, { input = "b\na\n" })))
+    end)
+  end)
+
+  it("shared_stderr.lua lends its stderr alone", function()
+    run(function()
+      assert.equal("received\thello\n",
+        (script("child_process/shared_stderr.lua", {}, { stderr = "trouble\n" })))
     end)
   end)
 
@@ -172,15 +222,6 @@ describe("scripts/child_process", function()
       os.remove(path)
 
       assert.equal(5, lines)
-    end)
-  end)
-
-  it("exec.lua and exec_file.lua show both shapes", function()
-    run(function()
-      local count = script "child_process/exec.lua"
-      assert.matches("^by callback\t(%d+)\nin a task\t%d+\n$", count)
-      assert.equal("$HOME; rm -rf *\n2\tls /does/not/exist\n",
-        (script "child_process/exec_file.lua"))
     end)
   end)
 end)

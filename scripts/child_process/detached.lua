@@ -4,8 +4,8 @@
 local orrery = require "orrery"
 
 local path = os.tmpname()
-local child = orrery.spawn("sh",
-  { "-c", "for i in 1 2 3 4 5; do date; sleep 0.1; done" },
+local child = orrery.spawn("orrery",
+  { orrery.process.script_dir .. "/programs/dates.lua" },
   { detached = true, stdio = { "ignore", { file = path, mode = "w" }, "ignore" } })
 child:unref()
 print(child.pid, path)

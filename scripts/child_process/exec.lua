@@ -1,15 +1,16 @@
--- A command line by a shell, with its output collected: first in Node's shape,
--- with a callback, and then as tasks do it. Prints the number of files twice.
+-- Two command lines by a shell, with their output collected: what the first one has
+-- printed is the second one's input. Prints the first one's arguments in capitals,
+-- the last one first.
 
 local orrery = require "orrery"
 
-local options = { cwd = orrery.process.script_dir }
+local options = { cwd = orrery.process.script_dir .. "/programs" }
 
-orrery.exec("ls | wc -l", options, function(err, stdout)
-  if err then return print(err.message) end
-  print("by callback", (stdout:gsub("%s", "")))
+local second = orrery.exec("orrery shout.lua | sort -r", options, function(err, stdout)
+  if err then return print("second: " .. err.message) end
+  io.write(stdout)
 end)
-
-orrery.sleep(100)
-local result = assert(orrery.sh("ls | wc -l", { cwd = options.cwd, trim = true }))
-print("in a task", result.stdout)
+orrery.exec("orrery arguments.lua a b c", options, function(err, stdout)
+  if err then print("first: " .. err.message) end
+  second.stdin:finish(stdout)
+end)

@@ -1,12 +1,19 @@
--- A program without a shell, so that its arguments are just that. Prints the
--- argument with all its special characters, and how a failure looks.
+-- Two programs without a shell, so that arguments are just that: what the first one
+-- has printed goes into the second one, which writes it into a file.
+-- Prints the file: the argument with all its special characters.
 
 local orrery = require "orrery"
 
-orrery.exec_file("echo", { "$HOME; rm -rf *" }, function(err, stdout)
-  assert(not err)
-  io.write(stdout)
-  orrery.exec_file("ls", { "/does/not/exist" }, function(failure)
-    print(failure.code, failure.cmd)
-  end)
+local options = { cwd = orrery.process.script_dir .. "/programs" }
+local path = os.tmpname()
+
+local second = orrery.exec_file("orrery", { "save.lua", path }, options, function(err)
+  if err then print("second: " .. err.message) end
+  for line in io.lines(path) do print(line) end
+  os.remove(path)
 end)
+orrery.exec_file("orrery", { "arguments.lua", "$HOME; rm -rf *" }, options,
+  function(err, stdout)
+    if err then print("first: " .. err.message) end
+    second.stdin:finish(stdout)
+  end)

@@ -1,0 +1,7 @@
+-- A child that shares this program's input and output: nothing passes through here.
+--   printf 'b\na\n' | orrery scripts/child_process/inherit.lua
+-- prints the lines sorted, as sort itself writes them.
+
+local orrery = require "orrery"
+
+orrery.spawn("sort", {}, { stdio = "inherit" })
