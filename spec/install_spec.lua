@@ -33,6 +33,9 @@ local function offline(shop)
   return { HOME = shop.path .. "/home", LUAROCKS_CONFIG = path }
 end
 
+--- Prints a message of JSON, of the library that only JSON needs.
+local JSON = [[print(require "orrery.json".encode({ 1, "é" }))]]
+
 --- Prints what `run` was loaded from: its chunk's name.
 local WHERE = [[print(debug.getinfo(require "orrery".run).short_src)]]
 
@@ -52,7 +55,7 @@ describe("the rockspec", function()
     end
 
     run(function()
-      for path in sh("ls lua/orrery/*.lua core/*.c").stdout:gmatch("[^\n]+") do
+      for path in sh("ls lua/orrery/*.lua core/*.c core/json/*.c").stdout:gmatch("[^\n]+") do
         assert.is_true(named[path], path)
         named[path] = nil
       end
@@ -69,11 +72,14 @@ describe("the rockspec", function()
       assert.equal("orrery " .. orrery.version .. "\n",
         there("/", shop.path .. "/tree/bin/orrery --version"))
       local tree = shop.path .. "/tree/"
+      local paths = {
+        LUA_PATH = tree .. "share/lua/5.4/?.lua;" .. tree .. "share/lua/5.4/?/init.lua;;",
+        LUA_CPATH = tree .. "lib/lua/5.4/?.so;;",
+      }
       assert.equal(orrery.version .. "\t0\n", there("/",
-        [[lua5.4 -e 'local o = require "orrery" print(o.version, o.run("true").code)']], {
-          LUA_PATH = tree .. "share/lua/5.4/?.lua;" .. tree .. "share/lua/5.4/?/init.lua;;",
-          LUA_CPATH = tree .. "lib/lua/5.4/?.so;;",
-        }))
+        [[lua5.4 -e 'local o = require "orrery" print(o.version, o.run("true").code)']],
+        paths))
+      assert.equal('[1,"é"]\n', there("/", "lua5.4 -e '" .. JSON .. "'", paths))
     end, 180000)
   end)
 end)
@@ -110,6 +116,8 @@ describe("make install", function()
         .. [[bin/orrery -e 'print(require "orrery".run("true").code)']], paths))
       assert.equal("[orrery.run]\n", there("/", prefix
         .. "bin/orrery -e '" .. WHERE .. "'", paths))
+      assert.equal('[1,"é"]\n', there("/", prefix
+        .. "bin/orrery -e '" .. JSON .. "'", paths))
     end, 180000)
   end)
 end)

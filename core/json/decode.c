@@ -1,0 +1,219 @@
+/*
+** decode.c - JSON text to Lua values: jansson parses, and its tree becomes
+** tables. The text may be hostile. The tree belongs to a userdata, and is freed
+** branch by branch while the tables are made.
+*/
+#include "../lua_shape.h"
+#include "json.h"
+
+#include <jansson.h>
+#include <limits.h>
+#include <locale.h>
+#include <string.h>
+
+#define TREE "orrery.json.tree"
+
+enum { FLAGS = JSON_DECODE_ANY | JSON_ALLOW_NUL };
+
+struct tree {
+  json_t *root;
+  char nul[4]; /* see struct orr_json_mended */
+};
+
+static int l_gc(lua_State *L) {
+  struct tree *tree = luaL_checkudata(L, 1, TREE);
+  json_decref(tree->root);
+  tree->root = NULL;
+  return 0;
+}
+
+static struct tree *new_tree(lua_State *L) {
+  struct tree *tree = lua_newuserdatauv(L, sizeof *tree, 0);
+  tree->root = NULL;
+  luaL_setmetatable(L, TREE);
+  return tree;
+}
+
+/* Pushes the function's own tree, which is empty. It is not when an error of
+   Lua's came between, or when this is a finalizer's call amid another: the
+   function then gets a new one, and the old one is left to the collector. */
+static struct tree *push_tree(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  struct tree *tree = lua_touserdata(L, -1);
+  if (tree->root == NULL)
+    return tree;
+  tree = new_tree(L);
+  lua_copy(L, -1, lua_upvalueindex(1));
+  return tree;
+}
+
+/* jansson knows decimal points other than a dot, and aborts over those of
+   several bytes: it parses in the C locale, whatever the program's is. */
+static json_t *load(const char *text, size_t length, json_error_t *error) {
+  locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+  locale_t before = uselocale(plain);
+  json_t *root = json_loadb(text, length, FLAGS, error);
+  uselocale(before);
+  freelocale(plain);
+  return root;
+}
+
+/* Parses into `tree`; false: see `error`. Nothing of Lua's is called. */
+static bool parse(struct tree *tree, const char *text, size_t length,
+                  json_error_t *error) {
+  tree->nul[0] = '\0';
+  tree->root = load(text, length, error);
+  if (tree->root != NULL)
+    return true;
+  struct orr_json_mended mended = orr_json_mend(text, length);
+  if (mended.text == NULL)
+    return false;
+  memcpy(tree->nul, mended.nul, sizeof tree->nul);
+  tree->root = load(mended.text, mended.length, error);
+  free(mended.text);
+  return tree->root != NULL;
+}
+
+/* The string with NUL bytes where the tree has something in their place. */
+static void push_mended(lua_State *L, const struct tree *tree, const char *text,
+                        size_t length) {
+  const char *end = text + length, *found;
+  size_t n = strlen(tree->nul);
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  while ((found = memmem(text, (size_t)(end - text), tree->nul, n)) != NULL) {
+    luaL_addlstring(&buffer, text, (size_t)(found - text));
+    luaL_addchar(&buffer, '\0');
+    text = found + n;
+  }
+  luaL_addlstring(&buffer, text, (size_t)(end - text));
+  luaL_pushresult(&buffer);
+}
+
+static void push_string(lua_State *L, const struct tree *tree, const char *text,
+                        size_t length) {
+  if (tree->nul[0] == '\0')
+    lua_pushlstring(L, text, length);
+  else
+    push_mended(L, tree, text, length);
+}
+
+static bool push_value(lua_State *L, const struct tree *tree, json_t *value,
+                       int depth);
+
+/* A hint for a table's size: an int that a hostile text cannot overflow. */
+static int size_hint(size_t size) {
+  return size < INT_MAX ? (int)size : INT_MAX;
+}
+
+static bool push_array(lua_State *L, const struct tree *tree, json_t *array,
+                       int depth) {
+  size_t n = json_array_size(array);
+  lua_createtable(L, size_hint(n), 0);
+  if (n == 0)
+    orr_mark_list(L);
+  for (size_t i = 0; i < n; i++) {
+    if (!push_value(L, tree, json_array_get(array, i), depth))
+      return false;
+    json_array_set_new(array, i, json_null());
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  return true;
+}
+
+static bool push_object(lua_State *L, const struct tree *tree, json_t *object,
+                        int depth) {
+  lua_createtable(L, 0, size_hint(json_object_size(object)));
+  void *at = json_object_iter(object);
+  for (; at != NULL; at = json_object_iter_next(object, at)) {
+    const char *key = json_object_iter_key(at);
+    push_string(L, tree, key, strlen(key)); /* jansson refuses NUL in keys */
+    if (!push_value(L, tree, json_object_iter_value(at), depth))
+      return false;
+    json_object_iter_set_new(object, at, json_null());
+    lua_rawset(L, -3);
+  }
+  return true;
+}
+
+/* Pushes a value that is inside of `depth` others. False when they are too
+   many: then there may be more on the stack. */
+static bool push_value(lua_State *L, const struct tree *tree, json_t *value,
+                       int depth) {
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  switch (json_typeof(value)) {
+  case JSON_OBJECT:
+    return depth < ORR_MAX_DEPTH && push_object(L, tree, value, depth + 1);
+  case JSON_ARRAY:
+    return depth < ORR_MAX_DEPTH && push_array(L, tree, value, depth + 1);
+  case JSON_STRING:
+    push_string(L, tree, json_string_value(value), json_string_length(value));
+    return true;
+  case JSON_INTEGER:
+    lua_pushinteger(L, json_integer_value(value));
+    return true;
+  case JSON_REAL:
+    lua_pushnumber(L, json_real_value(value));
+    return true;
+  case JSON_TRUE:
+  case JSON_FALSE:
+    lua_pushboolean(L, json_is_true(value));
+    return true;
+  case JSON_NULL:
+    break;
+  }
+  orr_push_null(L);
+  return true;
+}
+
+static int fail_depth(lua_State *L) {
+  luaL_pushfail(L);
+  lua_pushfstring(L, "JSON of more than %d levels", ORR_MAX_DEPTH);
+  return 2;
+}
+
+/* nil, message. jansson quotes the text, which may be meant for a terminal. */
+static int fail(lua_State *L, json_error_t *error) {
+  enum json_error_code code = json_error_code(error);
+  if (code == json_error_stack_overflow)
+    return fail_depth(L);
+  for (char *c = error->text; *c != '\0'; c++)
+    if ((unsigned char)*c < 0x20 || *c == 0x7f)
+      *c = '?';
+  luaL_pushfail(L);
+  lua_pushfstring(L, "invalid JSON at byte %d: %s", error->position,
+                  error->text);
+  return 2;
+}
+
+/* decode(string) -> value; nil, message. */
+static int l_decode(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TSTRING);
+  size_t length;
+  const char *text = lua_tolstring(L, 1, &length);
+  const char *nul = memchr(text, '\0', length);
+  if (nul != NULL) { /* jansson takes it for a blank after a number */
+    luaL_pushfail(L);
+    lua_pushfstring(L, "invalid JSON at byte %d: NUL byte",
+                    (int)(nul - text) + 1);
+    return 2;
+  }
+  struct tree *tree = push_tree(L);
+  json_error_t error;
+  if (!parse(tree, text, length, &error))
+    return fail(L, &error);
+  bool pushed = push_value(L, tree, tree->root, 0);
+  json_decref(tree->root);
+  tree->root = NULL;
+  return pushed ? 1 : fail_depth(L);
+}
+
+void orr_json_open_decode(lua_State *L) {
+  luaL_newmetatable(L, TREE);
+  lua_pushcfunction(L, l_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pop(L, 1);
+  new_tree(L);
+  lua_pushcclosure(L, l_decode, 1);
+  lua_setfield(L, -2, "decode");
+}

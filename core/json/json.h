@@ -1,0 +1,37 @@
+/* json.h - the parts of the module orrery.json. Text is written straight from
+   the Lua stack and read by jansson. */
+#ifndef ORR_JSON_H
+#define ORR_JSON_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+_Static_assert(sizeof(lua_Integer) == 8, "Orrery needs 64-bit Lua integers");
+
+/* encode(value, name) -> string. */
+int orr_json_encode(lua_State *L);
+
+/* Adds decode(string) to the module table on top of the stack. */
+void orr_json_open_decode(lua_State *L);
+
+enum { ORR_JSON_NUMBER = 32 }; /* bytes that hold any number, and NUL */
+
+/* Writes a finite number as JavaScript's String(value) does: the shortest text
+   that reads back as the same number. Returns its length. */
+size_t orr_json_number(double value, char text[ORR_JSON_NUMBER]);
+
+/* A text that jansson refuses, changed so that it takes it. */
+struct orr_json_mended {
+  char *text; /* malloced; NULL: there was nothing to mend */
+  size_t length;
+  char nul[4]; /* what stands for a NUL byte in its strings; "": itself */
+};
+
+/* What JSON.stringify writes and jansson refuses: halves of surrogate pairs
+   become U+FFFD, integers beyond 64 bits reals, and NUL, which jansson has not
+   in keys, a character that the text does not contain. */
+struct orr_json_mended orr_json_mend(const char *text, size_t length);
+
+#endif
