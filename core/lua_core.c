@@ -6,6 +6,8 @@
 */
 #include "binding.h"
 #include "errnos.h"
+#include "lua_msgpack.h"
+#include "lua_shape.h"
 #include "signals.h"
 
 #include <errno.h>
@@ -19,11 +21,21 @@ void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
   luaL_newmetatable(L, name); /* filled again: a first try may have failed */
   luaL_setfuncs(L, meta, 0);
   lua_newtable(L);
-  luaL_setfuncs(L, methods, 0);
+  lua_pushvalue(L, -2);
+  luaL_setfuncs(L, methods, 1); /* for orr_check_self */
   lua_setfield(L, -2, "__index");
   lua_pushboolean(L, false);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
+}
+
+void *orr_check_self(lua_State *L, const char *name) {
+  void *self = lua_touserdata(L, 1);
+  if (self == NULL || !lua_getmetatable(L, 1))
+    return luaL_checkudata(L, 1, name);
+  bool same = lua_rawequal(L, -1, lua_upvalueindex(1));
+  lua_pop(L, 1);
+  return same ? self : luaL_checkudata(L, 1, name);
 }
 
 int orr_fail(lua_State *L, int error) {
@@ -161,5 +173,9 @@ int luaopen_orrery_core(lua_State *L) {
   orr_open_spawn(L);
   orr_open_process(L);
   orr_open_luv(L);
+  orr_open_shape(L);
+  orr_open_msgpack(L);
+  orr_open_fork(L);
+  orr_open_poller(L);
   return 1;
 }

@@ -29,6 +29,17 @@ void orr_fd_set(lua_State *L, int index, int number, bool owned) {
   fd->owned = owned;
 }
 
+int orr_fd_take(lua_State *L, int index) {
+  struct fd *fd = luaL_checkudata(L, index, ORR_FD);
+  int number = fd->number;
+  fd->number = -1;
+  return number;
+}
+
+void orr_fd_discard(int fd) {
+  close(fd);
+}
+
 static struct fd *check_fd(lua_State *L) {
   return luaL_checkudata(L, 1, ORR_FD);
 }
@@ -39,6 +50,12 @@ static int l_fd(lua_State *L) {
   luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
   orr_fd_push(L);
   orr_fd_set(L, -1, (int)n, false);
+  return 1;
+}
+
+/* is_fd(value) -> whether it is an orrery.fd. */
+static int l_is_fd(lua_State *L) {
+  lua_pushboolean(L, luaL_testudata(L, 1, ORR_FD) != NULL);
   return 1;
 }
 
@@ -216,6 +233,23 @@ static int l_dup(lua_State *L) {
   return 1;
 }
 
+/* adopt(n) -> the Unix stream socket that was inherited as n, ours from now on and
+   CLOEXEC; nil, errno where n is none (ENOTSOCK, EBADF). */
+static int l_adopt(lua_State *L) {
+  lua_Integer n = luaL_checkinteger(L, 1);
+  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
+  int domain = 0;
+  socklen_t size = sizeof domain;
+  orr_fd_push(L);
+  if (getsockopt((int)n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
+    return orr_fail(L, errno);
+  if (domain != AF_UNIX)
+    return orr_fail(L, ENOTSOCK);
+  fcntl((int)n, F_SETFD, FD_CLOEXEC);
+  orr_fd_set(L, -1, (int)n, true);
+  return 1;
+}
+
 void orr_open_fd(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"fileno", l_fileno}, {"take", l_take},
@@ -229,7 +263,7 @@ void orr_open_fd(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"fd", l_fd},     {"pipe", l_pipe}, {"socketpair", l_socketpair},
       {"open", l_open}, {"dup", l_dup},   {"poll", l_poll},
-      {NULL, NULL}};
+      {"is_fd", l_is_fd}, {"adopt", l_adopt}, {NULL, NULL}};
   orr_class(L, ORR_FD, methods, meta);
   luaL_setfuncs(L, functions, 0);
 }

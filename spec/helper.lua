@@ -215,6 +215,8 @@ end
 -- fds, the timer, the prepare handle.
 spawn("true", {}, { stdio = "ignore" }):wait()
 task.sleep(1)
+local polled <close> = core.socketpair()
+require "orrery.poller".watch(polled:fileno(), print):close()
 loop.close(uv.new_pipe(false)) -- libuv keeps an fd in reserve from then on
 
 --- A test's function with the check behind it. What the test itself raises

@@ -44,7 +44,7 @@ describe("stdio #spawn", function()
       "foo", 5.5, true, { "foo" }, { -1 }, { 5.5 }, { {} }, { print },
       { true }, { "pipe", "stdout" }, { [0] = "pipe" }, { x = "pipe" },
       { nil, nil, nil, "inherit" }, { { file = 5 } },
-      { { file = "/dev/null", mode = "x" } }, { "ipc" }, { "pty" },
+      { { file = "/dev/null", mode = "x" } }, { "ipc", "ipc" }, { "pty" },
     } do
       assert.matches("^spec/stdio_spec.lua:%d+: spawn: option 'stdio'", raised(bad))
     end

@@ -29,6 +29,8 @@ local ESRCH = core.errnos.ESRCH
 --- @field killed boolean a signal was sent with success
 --- @field spawn_file string
 --- @field spawn_args string[]
+--- @field connected boolean its channel is open, both ways
+--- @field channel Channel? while it is open
 --- @field usage table? after exit: {user, system (µs), max_rss (bytes), …}
 local Child = { __name = "orrery.Child", killed = false, connected = false }
 events.extend(Child)
@@ -79,13 +81,15 @@ end
 local function signal_name(number)
   return core.signal_names[number] or ("SIGRTMIN+%d"):format(number - 34)
 end
+Child.signal_name = signal_name
 
 local function emit_close(self)
   self.closed_ = true
   self:emit("close", self.exit_code, self.signal_code)
 end
 
---- `close` comes when every readable stream that somebody asked for is closed.
+--- `close` comes when every readable stream that somebody asked for is closed, and
+--- the channel.
 local function close_when_drained(self)
   local open = 1
   local function closed()
@@ -97,6 +101,11 @@ local function close_when_drained(self)
       open = open + 1
       stream:once("close", closed)
     end
+  end
+  local channel = self.channel_
+  if channel and not channel.done then
+    open = open + 1
+    channel.on_finish = closed
   end
   closed()
 end
@@ -132,7 +141,9 @@ local function on_exit(self, handle)
     if wake then wake(true) end
   end
   loop.soon(emit_end, self)
-  if next(self.stdio) == nil then return loop.soon(emit_close, self) end
+  if next(self.stdio) == nil and not self.channel_ then
+    return loop.soon(emit_close, self)
+  end
   end_writing(self)
   loop.later(function() close_when_drained(self) end)
 end
@@ -203,6 +214,27 @@ function Child:started(handle)
   loop.soon(self.emit, self, "spawn")
 end
 
+--- Opens the channel that it was started with.
+--- @param fd userdata orrery.fd
+function Child:connect_(fd, opts)
+  require "orrery.messaging".open(self, fd, opts)
+end
+
+--- Called by the emitter.
+function Child:listeners_changed_(event)
+  if self.channel_ then
+    require "orrery.messaging".listeners_changed(self, event)
+  end
+end
+
+for _, name in ipairs { "send", "receive", "request", "handle", "disconnect" } do
+  Child[name] = function(self, ...)
+    local method = require "orrery.messaging".Messaging[name]
+    Child[name] = method
+    return method(self, ...)
+  end
+end
+
 --- It could not start. `error` is not emitted where a waiter got it.
 function Child:failed(err)
   self.error_ = err
@@ -229,6 +261,12 @@ local function wait_exit(self, t, what)
   end, t, what)
 end
 
+--- Why a child that has ended has neither an exit code nor a signal.
+function Child.status_taken(pid)
+  return errors.new("ECHILD", ("child %d: its exit status was taken by somebody "
+    .. "else"):format(pid))
+end
+
 --- The exit code, or 128+n and the signal's name; nil, err where somebody else
 --- took the status.
 local function status(self)
@@ -238,8 +276,7 @@ local function status(self)
   elseif self.exit_code then
     return self.exit_code
   end
-  return nil, errors.new("ECHILD", ("child %d: its exit status was taken by "
-    .. "somebody else"):format(self.pid))
+  return nil, Child.status_taken(self.pid)
 end
 Child.status_ = status
 

@@ -1,6 +1,7 @@
 --- Starting and running other programs.
 
 local exec = require "orrery.exec"
+local fork = require "orrery.fork"
 local pipeline = require "orrery.pipeline"
 local run = require "orrery.run"
 local spawn = require "orrery.spawn"
@@ -8,6 +9,7 @@ local sync = require "orrery.sync"
 
 return {
   spawn = spawn.spawn,
+  fork = fork.fork,
   exec = exec.exec,
   exec_file = exec.exec_file,
   pipeline = pipeline,

@@ -82,7 +82,11 @@ function cli.main(args)
   local chunk, problem = load_chunk(what)
   if not chunk then die(1, "%s", problem) end
   what.args[0] = what.script
+  for i = -1, -256, -1 do what.args[i] = args[i] end
   arg = what.args -- luacheck: globals arg
+  if os.getenv("ORRERY_CHANNEL_FD") or os.getenv("NODE_CHANNEL_FD") then
+    require "orrery.process" -- takes the channel over before the script runs
+  end
   self:raise_nofile()
   self:ignore_sigpipe()
   os.exit = function(code) -- luacheck: globals os.exit

@@ -11,11 +11,15 @@ local parts = {
   task = { "orrery.task" },
   stream = { "orrery.stream" },
   core = { "orrery.core" },
+  net = { "orrery.net" },
+  dgram = { "orrery.dgram" },
+  null = { "orrery.core", "null" },
+  array = { "orrery.core", "array" },
   inspect = { "orrery.inspect" },
   main = { "orrery.main", "main" },
 }
 for _, name in ipairs {
-  "spawn", "exec", "exec_file", "pipeline", "run", "sh", "spawn_sync",
+  "spawn", "fork", "exec", "exec_file", "pipeline", "run", "sh", "spawn_sync",
   "exec_sync", "exec_file_sync",
 } do
   parts[name] = { "orrery.child_process", name }

@@ -1,5 +1,7 @@
 --- Values as readable Lua text, for people: sorted keys, cycles marked.
 
+local null = require "orrery.core".null
+
 local WIDTH = 72 -- columns that a table may fill on one line
 
 local words = {}
@@ -45,6 +47,7 @@ local function text_of(value, indent, open)
   if type(value) == "string" then
     return (("%q"):format(value):gsub("\\\n", "\\n"))
   end
+  if value == null then return "null" end
   if type(value) ~= "table" then return tostring(value) end
   local meta = getmetatable(value)
   if type(meta) == "table" and meta.__tostring then return tostring(value) end

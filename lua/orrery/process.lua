@@ -52,6 +52,9 @@ end
 --- A signal is caught while it has a listener, and not otherwise. It holds the
 --- loop only for those who wait for it.
 function bus:listeners_changed_(event, count)
+  if self.channel_ then
+    require "orrery.messaging".listeners_changed(self, event)
+  end
   if not core.signals[event] then return end
   local handle = signal_handles[event]
   if count == 0 and handle then
@@ -273,7 +276,13 @@ end
 local lazy = {
   pid = function() return self_:pid() end,
   argv = function() return rawget(_G, "arg") or {} end,
-  exec_argv = function() return {} end,
+  exec_argv = function()
+    local list, words = {}, rawget(_G, "arg") or {}
+    local first = 0
+    while words[first - 1] do first = first - 1 end
+    for i = first + 1, -1 do list[#list + 1] = words[i] end
+    return list
+  end,
   exec_path = uv.exepath,
   platform = function() return "linux" end,
   arch = function()
@@ -307,6 +316,8 @@ local lazy = {
 local live = {
   ppid = function() return self_:ppid() end,
   exit_code = function() return state.exit_code end,
+  connected = function() return bus.connected or false end,
+  channel = function() return bus.channel end,
 }
 
 -- The tail calls leave the caller at level 2 of a method.
@@ -317,7 +328,19 @@ for name, method in pairs(methods) do
   end
 end
 process.env = env
-process.connected = false
+
+--- The channel to who started this process, where there is one.
+if os.getenv("ORRERY_CHANNEL_FD") or os.getenv("NODE_CHANNEL_FD") then
+  local messaging = require "orrery.messaging"
+  if messaging.adopt(bus) then
+    for name, method in pairs(messaging.Messaging) do
+      process[name] = function(first, ...)
+        if rawequal(first, process) then return method(bus, ...) end
+        return method(bus, first, ...)
+      end
+    end
+  end
+end
 
 return setmetatable(process, {
   __name = "orrery.process",

@@ -87,7 +87,7 @@ local schema = {
   gid = checks.id,
   groups = list(checks.id, "a list of group ids"),
   kill_signal = checks.signal,
-  max_message = checks.size,
+  max_message = integer(1, 0xfffffff0, "an integer of bytes, 1 to 4294967280"),
   nice = integer(-20, 19, "an integer from -20 to 19"),
   pgroup = is_pgroup,
   rlimits = is_rlimit,
@@ -201,9 +201,9 @@ local function check_variable(where, option, name, value, level)
 end
 
 --- The environment as a list of NAME=value; nil for ours as it is. `false` in
---- env_extend takes a variable away.
-local function environment(where, opts, level)
-  if not opts.env and not opts.env_extend then return nil end
+--- env_extend takes a variable away. `extra` are added in any case.
+local function environment(where, opts, extra, level)
+  if not opts.env and not opts.env_extend and not extra then return nil end
   local merged, out = {}, {}
   for name, value in pairs(opts.env or uv.os_environ()) do
     if opts.env then check_variable(where, "env", name, value, level + 1) end
@@ -214,6 +214,7 @@ local function environment(where, opts, level)
     merged[name] = value
     if value == false then merged[name] = nil end
   end
+  for name, value in pairs(extra or {}) do merged[name] = value end
   for name, value in pairs(merged) do
     out[#out + 1] = name .. "=" .. tostring(value)
   end
@@ -351,7 +352,7 @@ local function launch(file, argv, env, attributes, plan)
       failed_on(stage, index, file, fds, attributes), argv)
   end
   stdio.release(wiring)
-  return handle, plan.wiring and {} or wiring.streams
+  return handle, plan.wiring and {} or wiring.streams, wiring.channel
 end
 
 --- Starts what sorted arguments and checked options describe. `argv` is the
@@ -359,28 +360,34 @@ end
 --- @return userdata? handle orrery.spawn; nil where it could not start
 --- @return table|Error streams by fd; the error
 --- @return string file, string[] argv, table plan
+--- @return userdata? channel orrery.fd of our end
 function spawn.begin(where, argv, opts, level)
   local file
   file, argv = command_line(argv, opts)
   local plan = stdio.check(where, opts.stdio, level + 1)
-  local env = environment(where, opts, level + 1)
+  local extra = opts.extra_env
+  if plan.channel then
+    extra = require "orrery.messaging".environment(plan.channel, opts, extra)
+  end
+  local env = environment(where, opts, extra, level + 1)
   local attributes = attributes_of(opts)
   if opts.scope and opts.scope.closed then
     options.raise(level + 1, "%s: option 'scope': the scope is closed", where)
   end
-  local known, handle, streams = true, nil, nil
+  local known, handle, streams, channel = true, nil, nil, nil
   if opts.user then known, streams = set_user(attributes, opts.user) end
   if known then
-    handle, streams = launch(file, argv, env, attributes, plan)
+    handle, streams, channel = launch(file, argv, env, attributes, plan)
   end
-  return handle, streams, file, argv, plan
+  return handle, streams, file, argv, plan, channel
 end
 
 --- begin, with a Child of what became of it; for run and exec as well.
 --- @return Child
 function spawn.start(where, argv, opts, level)
-  local handle, streams, file, plan
-  handle, streams, file, argv, plan = spawn.begin(where, argv, opts, level + 1)
+  local handle, streams, file, plan, channel
+  handle, streams, file, argv, plan, channel =
+    spawn.begin(where, argv, opts, level + 1)
   if not handle then
     local child = Child.new(file, argv, stdio.ended(plan))
     child:failed(streams)
@@ -391,6 +398,7 @@ function spawn.start(where, argv, opts, level)
     child.leader_ = true
   end
   child:started(handle)
+  if channel then child:connect_(channel, opts) end
   if opts.timeout and opts.timeout > 0 then
     child:set_timeout_(opts.timeout,
       options.signal_number(opts.kill_signal or "SIGTERM"))

@@ -13,8 +13,9 @@ local MAX_FD = 1023
 
 local words = {
   pipe = true, socket = true, ignore = true, inherit = true, stdout = true,
+  ipc = true,
 }
-local later = { ipc = true, pty = true }
+local later = { pty = true }
 
 local function fd_of(value)
   if math.type(value) == "integer" then return value >= 0 and value or nil end
@@ -53,7 +54,7 @@ local function complaint(fd, value)
     local why = bad_file(value)
     if why == true then
       return ("%s %s is no fd, stream or word (%s)"):format(type(value),
-        options.show(value), "pipe, socket, ignore, inherit, stdout")
+        options.show(value), "pipe, socket, ignore, inherit, stdout, ipc")
     end
     return why
   end
@@ -74,27 +75,34 @@ local function normalize(where, value, level)
       if key - 1 > last then last = key - 1 end
     end
   end
+  local channel
   for fd = 0, last do
     local entry = entries[fd]
     local why = entry ~= nil and complaint(fd, entry)
+    if entry == "ipc" and channel then
+      why = ('there is a channel on fd %d, and one is all (ERR_IPC_ONE_PIPE)')
+        :format(channel)
+    end
     if why then
       options.raise(level + 1, "%s: option 'stdio', fd %d: %s", where, fd, why)
     end
+    if entry == "ipc" then channel = fd end
   end
-  return entries, last
+  return entries, last, channel
 end
 
 local none = {} -- what `theirs` is while nothing is to be closed
 local plans = {} -- of the words, which mean the same each time
 
---- Checks the option before anything exists.
+--- Checks the option before anything exists. `plan.channel` is the child's fd of
+--- its channel, if it has one.
 --- @return table plan
 function stdio.check(where, value, level)
   if value == nil then value = "pipe" end
   local plan = plans[value]
   if plan then return plan end
-  local entries, last = normalize(where, value, level + 1)
-  plan = { entries = entries, last = last }
+  local entries, last, channel = normalize(where, value, level + 1)
+  plan = { entries = entries, last = last, channel = channel }
   if words[value] then plans[value], plans[plan] = plan, true end
   return plan
 end
@@ -108,6 +116,7 @@ end
 --- @field fds integer[] Lua's order: fds[1] is for child fd 0
 --- @field streams table<integer, Stream>
 --- @field theirs userdata[] the child's ends, to be closed after the start
+--- @field channel userdata? orrery.fd of our end of the channel
 
 --- Notes an end that is the child's.
 local function give(wiring, fd)
@@ -132,6 +141,13 @@ local function socket(wiring, fd)
   return give(wiring, theirs)
 end
 
+local function ipc(wiring)
+  local ours, theirs = core.socketpair()
+  if not ours then return nil, theirs, "pipe" end
+  wiring.channel = ours
+  return give(wiring, theirs)
+end
+
 local function file(wiring, value)
   local fd, errno = core.open(value.file, value.mode or "r")
   if not fd then return nil, errno, "open", value.file end
@@ -150,6 +166,8 @@ local function open_entry(wiring, fd, entry)
     return (fd <= 2 and pipe or socket)(wiring, fd)
   elseif entry == "socket" then
     return socket(wiring, fd)
+  elseif entry == "ipc" then
+    return ipc(wiring)
   elseif entry == "ignore" then
     if fd > 2 then return -1 end
     local null, errno = core.null_fd()
@@ -196,6 +214,7 @@ end
 function stdio.close(wiring)
   stdio.release(wiring)
   for _, ours in pairs(wiring.streams) do ours.fd:close() end
+  if wiring.channel then wiring.channel:close() end
 end
 
 --- Streams that are over already, for a child that did not start.

@@ -1,0 +1,37 @@
+/*
+** buffer.c - bytes that grow at the end.
+*/
+#include "buffer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { FIRST = 1024, DOUBLED = 1 << 20 };
+
+int orr_buffer_reserve(struct orr_buffer *buffer, size_t more) {
+  if (more <= buffer->capacity - buffer->length)
+    return 0;
+  if (more > SIZE_MAX / 2 - buffer->length)
+    return -ENOMEM;
+  size_t wanted = buffer->length + more;
+  /* Large buffers are moved by remapping: less than doubling is enough. */
+  size_t grown = buffer->capacity < DOUBLED
+                     ? buffer->capacity * 2
+                     : buffer->capacity + buffer->capacity / 4;
+  if (wanted < grown)
+    wanted = grown;
+  if (wanted < FIRST)
+    wanted = FIRST;
+  uint8_t *data = realloc(buffer->data, wanted);
+  if (data == NULL)
+    return -ENOMEM;
+  buffer->data = data;
+  buffer->capacity = wanted;
+  return 0;
+}
+
+void orr_buffer_free(struct orr_buffer *buffer) {
+  free(buffer->data);
+  buffer->data = NULL;
+  buffer->length = buffer->capacity = 0;
+}

@@ -1,0 +1,19 @@
+/* buffer.h - bytes that grow at the end. Engine: no Lua. */
+#ifndef ORR_BUFFER_H
+#define ORR_BUFFER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct orr_buffer {
+  uint8_t *data; /* NULL until something is reserved */
+  size_t length, capacity;
+};
+
+/* Makes room for `more` bytes behind the length, at least doubling what is there
+   while it is small. 0; -ENOMEM: nothing has changed. */
+int orr_buffer_reserve(struct orr_buffer *buffer, size_t more);
+
+void orr_buffer_free(struct orr_buffer *buffer);
+
+#endif

@@ -1,0 +1,125 @@
+/* channel.h - messages and fds over a Unix stream socket. Engine: no Lua.
+
+   Two framings. FRAMES is our own: a header of 8 bytes
+     u32le payload length | u8 type | u8 flags | u16le n
+   and the payload. LINES is Node's: payload, newline; types do not exist.
+
+   fds travel in sets. One sendmsg carries one set of at most 253 fds, and the
+   frame that it begins with, of type ORR_FDS, gives the set's number (its payload,
+   u32le) and how many they are (n). A frame with ORR_HANDLE opens its payload with
+   the number of a set, u32le, and n is the place in it, from 0. A set ends where
+   the next begins. A receiver at its limit of open files gets fewer fds than were
+   sent, or none; since it knows which bytes they came with, exactly those frames
+   are known to have lost theirs.
+
+   The peer is hostile: what it sends is bounded and checked. */
+#ifndef ORR_CHANNEL_H
+#define ORR_CHANNEL_H
+
+#include "buffer.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum orr_framing { ORR_FRAMES, ORR_LINES };
+
+enum {
+  ORR_HEADER = 8,     /* bytes */
+  ORR_SET_SIZE = 253, /* SCM_MAX_FD of Linux, see unix(7) */
+};
+
+/* Types of frames. Others are skipped: a newer peer may know more. */
+enum {
+  ORR_MESSAGE = 0,
+  ORR_REQUEST = 1, /* payload: u32le id, value */
+  ORR_REPLY = 2,   /* payload: u32le id, value */
+  ORR_FDS = 3,
+  ORR_INTERNAL = 4, /* between the engines, such as the cluster's */
+};
+
+/* Flags of frames. */
+enum {
+  ORR_HANDLE = 1, /* an fd belongs to it */
+  ORR_FAILED = 2, /* a reply with an error */
+};
+
+struct orr_set;
+struct orr_segment;
+
+struct orr_channel {
+  int fd; /* owned; -1: closed */
+  enum orr_framing framing;
+  size_t max_message; /* bytes of a payload, both ways */
+
+  struct orr_buffer in;
+  size_t in_start;          /* first byte that is not used up */
+  size_t scanned;           /* LINES: bytes from there without a newline */
+  bool filled;              /* the last read may have left something */
+  uint64_t received;        /* bytes, ever */
+  struct orr_set *arrived;  /* fds whose frame is not parsed yet, in order */
+  struct orr_set *current;  /* the set that frames may name */
+  uint32_t current_number;
+  uint32_t current_count; /* as its sender says */
+
+  struct orr_segment *head, *tail; /* to be sent */
+  struct orr_segment *spare;
+  uint64_t accepted, sent; /* bytes, ever */
+  uint32_t next_set;
+  int pending_fd; /* of the frame that is being built; -1: none */
+  size_t frame_start;
+};
+
+struct orr_frame {
+  int type, flags;
+  unsigned n;
+  const uint8_t *payload; /* until the next receive */
+  size_t length;
+  int fd;    /* the receiver's from now on; -1: none */
+  bool lost; /* it had one that did not arrive */
+};
+
+/* Takes `fd` over, which stays as it is: no flag of it is changed. */
+void orr_channel_open(struct orr_channel *channel, int fd,
+                      enum orr_framing framing, size_t max_message);
+
+/* Closes it with all fds that have arrived, and frees all. Again: nothing. */
+void orr_channel_close(struct orr_channel *channel);
+
+/* Opens a frame: returns the buffer to append the payload to, NULL where memory
+   is short. It is sent only after orr_channel_commit; a frame opened before and
+   not committed is forgotten. `fd` (-1: none) stays the caller's, who keeps it
+   open until that much is sent. LINES ignores type and flags. */
+struct orr_buffer *orr_channel_begin(struct orr_channel *channel, int type,
+                                     int flags, int fd);
+
+/* Queues the frame. 0; -EMSGSIZE: the payload is longer than max_message;
+   -ENOMEM. */
+int orr_channel_commit(struct orr_channel *channel);
+
+/* Bytes that wait to be sent. */
+size_t orr_channel_queued(const struct orr_channel *channel);
+
+/* Sends what the socket takes at once. 0: all of it; -EAGAIN: the rest when it is
+   writable; -ETOOMANYREFS, -ENOBUFS, -ENOMEM, -EMFILE: some time later; other
+   errors: the peer is gone. */
+int orr_channel_flush(struct orr_channel *channel);
+
+/* No more is sent: the peer reads what there is and then the end. */
+void orr_channel_shutdown(struct orr_channel *channel);
+
+/* Reads once. Bytes read; 0 at the end; -EAGAIN; -EPROTO where more fds come
+   than anybody may send; other errors. */
+long orr_channel_receive(struct orr_channel *channel);
+
+/* The next whole frame, without orr_FDS ones. 1: it is there; 0: receive more;
+   -EPROTO, -EMSGSIZE: the peer breaks the rules, and the stream is of no use. */
+int orr_channel_next(struct orr_channel *channel, struct orr_frame *frame);
+
+/* LINES: the fd that came with what is read already, the caller's from now on.
+   -1: none; `*lost` says whether one was lost. */
+int orr_channel_take_fd(struct orr_channel *channel, bool *lost);
+
+/* Bytes received that are not part of a whole frame: at the end, one was cut. */
+size_t orr_channel_partial(const struct orr_channel *channel);
+
+#endif

@@ -1,0 +1,315 @@
+/*
+** lua_fork.c - the userdata orrery.fork: one end of a channel between two
+** processes. It frames, encodes and queues; when to read and to write, and what
+** messages mean, is Lua's.
+*/
+#include "binding.h"
+#include "channel.h"
+#include "lua_msgpack.h"
+#include "lua_shape.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { BLAME = 2 }; /* the caller of the Lua function that calls us */
+enum { BUDGET_FACTOR = 4, BUDGET_BASE = 1 << 20 }; /* of decoded messages */
+
+static struct orr_channel *check_channel(lua_State *L) {
+  return orr_check_self(L, ORR_FORK);
+}
+
+/* fork(fd, framing, max_message) -> channel. Takes the orrery.fd over. framing:
+   "frames" or "lines"; max_message in bytes. */
+static int l_fork(lua_State *L) {
+  static const char *const framings[] = {"frames", "lines", NULL};
+  luaL_checkudata(L, 1, ORR_FD);
+  int framing = luaL_checkoption(L, 2, NULL, framings);
+  lua_Integer most = luaL_checkinteger(L, 3);
+  luaL_argcheck(L, most > 0, 3, "must be positive");
+  struct orr_channel *channel = lua_newuserdatauv(L, sizeof *channel, 0);
+  orr_channel_open(channel, -1, (enum orr_framing)framing, (size_t)most);
+  luaL_setmetatable(L, ORR_FORK);
+  channel->fd = orr_fd_take(L, 1);
+  luaL_argcheck(L, channel->fd >= 0, 1, "is closed");
+  return 1;
+}
+
+static int l_fileno(lua_State *L) {
+  int fd = check_channel(L)->fd;
+  if (fd < 0)
+    luaL_pushfail(L);
+  else
+    lua_pushinteger(L, fd);
+  return 1;
+}
+
+/* channel:close() - closes it, with what is queued. Again: nothing. */
+static int l_close(lua_State *L) {
+  orr_channel_close(luaL_checkudata(L, 1, ORR_FORK)); /* a metamethod, too */
+  return 0;
+}
+
+/* Sending ------------------------------------------------------------------- */
+
+static int commit(lua_State *L, struct orr_channel *channel) {
+  int error = orr_channel_commit(channel);
+  if (error < 0)
+    return orr_fail(L, -error);
+  lua_pushinteger(L, (lua_Integer)orr_channel_queued(channel));
+  return 1;
+}
+
+/* channel:send(value) -> bytes queued; nil, errno (EMSGSIZE, ENOMEM). Raises
+   where the value cannot be sent. */
+static int l_send(lua_State *L) {
+  struct orr_channel *channel = check_channel(L);
+  struct orr_buffer *out = orr_channel_begin(channel, ORR_MESSAGE, 0, -1);
+  if (out == NULL)
+    return orr_fail(L, ENOMEM);
+  orr_msgpack_encode(L, 2, out, BLAME);
+  return commit(L, channel);
+}
+
+static void put_id(lua_State *L, struct orr_buffer *out, lua_Integer id) {
+  if (orr_buffer_reserve(out, 4) < 0)
+    luaL_error(L, "not enough memory to send a message");
+  for (int i = 0; i < 4; i++)
+    out->data[out->length++] = (uint8_t)(id >> (8 * i));
+}
+
+/* channel:post(type, flags, value, id, description, fd) -> as send. With an id
+   for requests and replies; with a description and an fd for handles. */
+static int l_post(lua_State *L) {
+  struct orr_channel *channel = check_channel(L);
+  int type = (int)luaL_checkinteger(L, 2), flags = (int)luaL_checkinteger(L, 3);
+  int fd = (int)luaL_optinteger(L, 7, -1);
+  lua_settop(L, 7);
+  struct orr_buffer *out = orr_channel_begin(channel, type, flags, fd);
+  if (out == NULL)
+    return orr_fail(L, ENOMEM);
+  if (!lua_isnil(L, 5))
+    put_id(L, out, lua_tointeger(L, 5));
+  if (fd >= 0)
+    orr_msgpack_encode(L, 6, out, 0);
+  orr_msgpack_encode(L, 4, out, 0);
+  return commit(L, channel);
+}
+
+/* channel:line(text, fd) -> as send, for framing "lines". */
+static int l_line(lua_State *L) {
+  struct orr_channel *channel = check_channel(L);
+  size_t length;
+  const char *text = luaL_checklstring(L, 2, &length);
+  int fd = (int)luaL_optinteger(L, 3, -1);
+  struct orr_buffer *out = orr_channel_begin(channel, 0, 0, fd);
+  if (out == NULL || orr_buffer_reserve(out, length) < 0)
+    return orr_fail(L, ENOMEM);
+  if (length > 0)
+    memcpy(out->data + out->length, text, length);
+  out->length += length;
+  return commit(L, channel);
+}
+
+/* channel:flush() -> true: all is sent; false, errno: later (EAGAIN: when it is
+   writable); nil, errno: the peer is gone. */
+static int l_flush(lua_State *L) {
+  int error = orr_channel_flush(check_channel(L));
+  bool later = error == -EAGAIN || error == -ETOOMANYREFS ||
+               error == -ENOBUFS || error == -ENOMEM || error == -EMFILE;
+  if (error < 0 && !later)
+    return orr_fail(L, -error);
+  lua_pushboolean(L, error == 0);
+  lua_pushinteger(L, -error);
+  return 2;
+}
+
+/* channel:totals() -> bytes accepted, bytes sent, since it was opened. */
+static int l_totals(lua_State *L) {
+  struct orr_channel *channel = check_channel(L);
+  lua_pushinteger(L, (lua_Integer)channel->accepted);
+  lua_pushinteger(L, (lua_Integer)channel->sent);
+  return 2;
+}
+
+static int l_shutdown(lua_State *L) {
+  orr_channel_shutdown(check_channel(L));
+  return 0;
+}
+
+/* Receiving ----------------------------------------------------------------- */
+
+/* channel:receive() -> bytes read, 0 at the end, and whether there may be more at
+   once; nil, errno. */
+static int l_receive(lua_State *L) {
+  struct orr_channel *channel = check_channel(L);
+  long n = orr_channel_receive(channel);
+  if (n < 0)
+    return orr_fail(L, (int)-n);
+  lua_pushinteger(L, n);
+  lua_pushboolean(L, channel->filled);
+  return 2;
+}
+
+static int protocol_error(lua_State *L, int error, const char *text) {
+  lua_pushboolean(L, false);
+  lua_pushinteger(L, error);
+  if (text != NULL)
+    lua_pushstring(L, text);
+  else
+    lua_rotate(L, -3, 2); /* the text is below */
+  return 3;
+}
+
+/* Pushes the value at the start of the frame's payload and moves it on. False:
+   pushes what is wrong. */
+static bool decode(lua_State *L, const struct orr_channel *channel,
+                   struct orr_frame *frame) {
+  size_t used, budget = channel->max_message * BUDGET_FACTOR + BUDGET_BASE;
+  if (orr_msgpack_decode(L, frame->payload, frame->length, budget, &used) < 0)
+    return false;
+  frame->payload += used;
+  frame->length -= used;
+  return true;
+}
+
+/* The whole payload: (description) value. False: pushes what is wrong. */
+static bool decode_all(lua_State *L, const struct orr_channel *channel,
+                       struct orr_frame *frame) {
+  if (frame->flags & ORR_HANDLE) {
+    if (!decode(L, channel, frame))
+      return false;
+  } else {
+    lua_pushnil(L);
+  }
+  if (!decode(L, channel, frame))
+    return false;
+  if (frame->length == 0)
+    return true;
+  lua_pushliteral(L, "not MessagePack: something follows the value");
+  return false;
+}
+
+static bool take_id(struct orr_frame *frame, lua_Integer *id) {
+  if (frame->type != ORR_REQUEST && frame->type != ORR_REPLY)
+    return true;
+  if (frame->length < 4)
+    return false;
+  for (int i = 3; i >= 0; i--)
+    *id = *id << 8 | frame->payload[i];
+  frame->payload += 4;
+  frame->length -= 4;
+  return true;
+}
+
+/* type, value, id, flags, description, fd: of one frame. */
+static int push_frame(lua_State *L, const struct orr_channel *channel,
+                      struct orr_frame *frame) {
+  lua_settop(L, 1);
+  lua_pushboolean(L, false); /* 2: the fd, before anything can raise */
+  if (frame->fd >= 0) {
+    orr_fd_push(L);
+    lua_replace(L, 2);
+    orr_fd_set(L, 2, frame->fd, true);
+  }
+  lua_Integer id = 0;
+  if (!take_id(frame, &id))
+    return protocol_error(L, EPROTO, "a request without an id");
+  if (!decode_all(L, channel, frame)) /* 3: description, 4: value */
+    return protocol_error(L, EPROTO, NULL);
+  lua_pushinteger(L, frame->type);
+  lua_pushvalue(L, 4);
+  lua_pushinteger(L, id);
+  lua_pushinteger(L, frame->flags);
+  lua_pushvalue(L, 3);
+  lua_pushvalue(L, 2);
+  return 6;
+}
+
+/* The frames nearly all are: a message and nothing else. */
+static int push_message(lua_State *L, const struct orr_channel *channel,
+                        struct orr_frame *frame) {
+  lua_pushinteger(L, ORR_MESSAGE);
+  if (decode(L, channel, frame) && frame->length == 0)
+    return 2;
+  if (frame->length != 0 && lua_type(L, -1) != LUA_TSTRING)
+    lua_pushliteral(L, "not MessagePack: something follows the value");
+  return protocol_error(L, EPROTO, NULL);
+}
+
+static int push_line(lua_State *L, const struct orr_frame *frame) {
+  lua_pushinteger(L, ORR_MESSAGE);
+  lua_pushlstring(L, (const char *)frame->payload, frame->length);
+  return 2;
+}
+
+/* channel:next() -> type, value, id, flags, description, fd of the next frame
+   that is there whole; type, text with framing "lines"; nil where there is none;
+   false, errno, text where the peer breaks the rules. The fd is an orrery.fd, or
+   false where it was lost. */
+static int l_next(lua_State *L) {
+  struct orr_channel *channel = check_channel(L);
+  struct orr_frame frame;
+  int rc;
+  while ((rc = orr_channel_next(channel, &frame)) == 1) {
+    if (channel->framing == ORR_LINES)
+      return push_line(L, &frame);
+    if (frame.type == ORR_MESSAGE && frame.flags == 0)
+      return push_message(L, channel, &frame);
+    if (frame.type <= ORR_INTERNAL)
+      return push_frame(L, channel, &frame);
+    if (frame.fd >= 0)
+      orr_fd_discard(frame.fd);
+  }
+  if (rc < 0)
+    return protocol_error(L, -rc, rc == -EMSGSIZE ? "a message is too long"
+                                                  : "a frame makes no sense");
+  luaL_pushfail(L);
+  return 1;
+}
+
+/* channel:take_fd() -> the orrery.fd that came with the lines read so far; false
+   where it was lost; nil: there was none. */
+static int l_take_fd(lua_State *L) {
+  struct orr_channel *channel = check_channel(L);
+  bool lost;
+  orr_fd_push(L);
+  int fd = orr_channel_take_fd(channel, &lost);
+  if (fd >= 0)
+    orr_fd_set(L, -1, fd, true);
+  else if (lost)
+    lua_pushboolean(L, false);
+  else
+    luaL_pushfail(L);
+  return 1;
+}
+
+/* channel:partial() -> bytes received that are no whole frame yet. */
+static int l_partial(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)orr_channel_partial(check_channel(L)));
+  return 1;
+}
+
+static int l_tostring(lua_State *L) {
+  struct orr_channel *channel = luaL_checkudata(L, 1, ORR_FORK);
+  if (channel->fd < 0)
+    lua_pushliteral(L, "channel (closed)");
+  else
+    lua_pushfstring(L, "channel (fd %d)", channel->fd);
+  return 1;
+}
+
+void orr_open_fork(lua_State *L) {
+  static const luaL_Reg methods[] = {
+      {"fileno", l_fileno},     {"close", l_close},     {"send", l_send},
+      {"post", l_post},         {"line", l_line},       {"flush", l_flush},
+      {"totals", l_totals},     {"next", l_next},       {"receive", l_receive},
+      {"shutdown", l_shutdown}, {"take_fd", l_take_fd}, {"partial", l_partial},
+      {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", l_close},
+                                  {"__close", l_close},
+                                  {"__tostring", l_tostring},
+                                  {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"fork", l_fork}, {NULL, NULL}};
+  orr_class(L, ORR_FORK, methods, meta);
+  luaL_setfuncs(L, functions, 0);
+}

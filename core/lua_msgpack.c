@@ -1,0 +1,454 @@
+/*
+** lua_msgpack.c - MessagePack, straight from and to the Lua stack.
+*/
+#include "lua_msgpack.h"
+
+#include "binding.h"
+#include "lua_shape.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Encoding ------------------------------------------------------------------ */
+
+/* Where `size` more bytes go. */
+static uint8_t *extend(lua_State *L, struct orr_buffer *out, size_t size) {
+  if (size > out->capacity - out->length && orr_buffer_reserve(out, size) < 0)
+    luaL_error(L, "not enough memory to send a message");
+  uint8_t *at = out->data + out->length;
+  out->length += size;
+  return at;
+}
+
+/* `value` in `size` bytes, the highest first. */
+static void store(uint8_t *at, uint64_t value, int size) {
+  for (int i = 0; i < size; i++)
+    at[i] = (uint8_t)(value >> (8 * (size - 1 - i)));
+}
+
+static void put_byte(lua_State *L, struct orr_buffer *out, int byte) {
+  *extend(L, out, 1) = (uint8_t)byte;
+}
+
+static void put_tagged(lua_State *L, struct orr_buffer *out, int tag,
+                       uint64_t value, int size) {
+  uint8_t *at = extend(L, out, 1 + (size_t)size);
+  at[0] = (uint8_t)tag;
+  store(at + 1, value, size);
+}
+
+static void put_integer(lua_State *L, struct orr_buffer *out, lua_Integer i) {
+  if (i >= -32 && i <= 127)
+    put_byte(L, out, (int)i);
+  else if (i >= 0)
+    i <= UINT8_MAX    ? put_tagged(L, out, 0xcc, (uint64_t)i, 1)
+    : i <= UINT16_MAX ? put_tagged(L, out, 0xcd, (uint64_t)i, 2)
+    : i <= UINT32_MAX ? put_tagged(L, out, 0xce, (uint64_t)i, 4)
+                      : put_tagged(L, out, 0xcf, (uint64_t)i, 8);
+  else
+    i >= INT8_MIN    ? put_tagged(L, out, 0xd0, (uint64_t)i, 1)
+    : i >= INT16_MIN ? put_tagged(L, out, 0xd1, (uint64_t)i, 2)
+    : i >= INT32_MIN ? put_tagged(L, out, 0xd2, (uint64_t)i, 4)
+                     : put_tagged(L, out, 0xd3, (uint64_t)i, 8);
+}
+
+static void put_float(lua_State *L, struct orr_buffer *out, double value) {
+  uint64_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  put_tagged(L, out, 0xcb, bits, 8);
+}
+
+/* Bytes of the character at `s`, of which `left` bytes are there; 0: it is none.
+   RFC 3629, section 4. */
+static size_t utf8_character(const uint8_t *s, size_t left) {
+  uint8_t low = 0x80, high = 0xbf;
+  size_t size = s[0] < 0x80   ? 1
+                : s[0] < 0xc2 ? 0
+                : s[0] < 0xe0 ? 2
+                : s[0] < 0xf0 ? 3
+                : s[0] < 0xf5 ? 4
+                              : 0;
+  if (size == 0 || size > left)
+    return 0;
+  if (s[0] == 0xe0)
+    low = 0xa0;
+  else if (s[0] == 0xed)
+    high = 0x9f;
+  else if (s[0] == 0xf0)
+    low = 0x90;
+  else if (s[0] == 0xf4)
+    high = 0x8f;
+  for (size_t i = 1; i < size; i++, low = 0x80, high = 0xbf)
+    if (s[i] < low || s[i] > high)
+      return 0;
+  return size;
+}
+
+static bool is_utf8(const uint8_t *s, size_t length) {
+  size_t i = 0;
+  while (i < length) {
+    uint64_t word;
+    while (length - i >= sizeof word) { /* most text is ASCII */
+      memcpy(&word, s + i, sizeof word);
+      if (word & UINT64_C(0x8080808080808080))
+        break;
+      i += sizeof word;
+    }
+    if (i == length)
+      break;
+    size_t size = utf8_character(s + i, length - i);
+    if (size == 0)
+      return false;
+    i += size;
+  }
+  return true;
+}
+
+static void put_string(lua_State *L, struct orr_buffer *out, int index,
+                       const struct orr_level *level) {
+  size_t length;
+  const char *s = lua_tolstring(L, index, &length);
+  if (length > UINT32_MAX)
+    orr_shape_error(L, level, "a string of more than 4 GiB cannot be sent");
+  bool text = is_utf8((const uint8_t *)s, length);
+  if (text && length < 32)
+    put_byte(L, out, 0xa0 | (int)length);
+  else if (length <= UINT8_MAX)
+    put_tagged(L, out, text ? 0xd9 : 0xc4, length, 1);
+  else if (length <= UINT16_MAX)
+    put_tagged(L, out, text ? 0xda : 0xc5, length, 2);
+  else
+    put_tagged(L, out, text ? 0xdb : 0xc6, length, 4);
+  memcpy(extend(L, out, length), s, length);
+}
+
+/* Heads of lists (fix 0x90, 0xdc, 0xdd) and maps (fix 0x80, 0xde, 0xdf). */
+static size_t store_head(uint8_t head[5], bool list, uint64_t n) {
+  if (n < 16) {
+    head[0] = (uint8_t)((list ? 0x90 : 0x80) | n);
+    return 1;
+  }
+  int size = n <= UINT16_MAX ? 2 : 4;
+  head[0] = (uint8_t)((list ? 0xdc : 0xde) + (size == 4));
+  store(head + 1, n, size);
+  return 1 + (size_t)size;
+}
+
+static void put_value(lua_State *L, struct orr_buffer *out, int index,
+                      const struct orr_level *level, int depth);
+
+static void put_list(lua_State *L, struct orr_buffer *out,
+                     struct orr_level *here, lua_Integer n, int depth) {
+  uint8_t head[5];
+  size_t size = store_head(head, true, (uint64_t)n);
+  memcpy(extend(L, out, size), head, size);
+  here->key = 0;
+  for (here->item = 1; here->item <= n; here->item++) {
+    lua_rawgeti(L, here->table, here->item);
+    put_value(L, out, lua_gettop(L), here, depth + 1);
+    lua_pop(L, 1);
+  }
+}
+
+static void put_key(lua_State *L, struct orr_buffer *out,
+                    const struct orr_level *here) {
+  if (lua_type(L, here->key) == LUA_TSTRING)
+    put_string(L, out, here->key, here);
+  else if (lua_isinteger(L, here->key))
+    put_integer(L, out, lua_tointeger(L, here->key));
+  else if (lua_type(L, here->key) == LUA_TNUMBER)
+    put_float(L, out, lua_tonumber(L, here->key));
+  else
+    orr_shape_error(L, here->up, "keys must be strings or numbers, not a %s",
+                    luaL_typename(L, here->key));
+}
+
+/* One walk: the head, whose size depends on how many pairs there are, is put in
+   front of them afterwards. */
+static void put_map(lua_State *L, struct orr_buffer *out,
+                    struct orr_level *here, int depth) {
+  size_t start = out->length, pairs = 0;
+  uint8_t head[5];
+  extend(L, out, 1);
+  lua_pushnil(L);
+  here->key = lua_gettop(L);
+  for (; lua_next(L, here->table); pairs++) {
+    put_key(L, out, here);
+    put_value(L, out, here->key + 1, here, depth + 1);
+    lua_pop(L, 1);
+  }
+  size_t size = store_head(head, false, pairs);
+  extend(L, out, size - 1);
+  if (size > 1)
+    memmove(out->data + start + size, out->data + start + 1,
+            out->length - start - size);
+  memcpy(out->data + start, head, size);
+}
+
+static void put_table(lua_State *L, struct orr_buffer *out, int index,
+                      const struct orr_level *level, int depth) {
+  struct orr_level here = {.up = level, .table = index};
+  orr_check_depth(L, level, depth, index);
+  luaL_checkstack(L, ORR_DEPTH_SLOTS, "message");
+  lua_Integer n = orr_list_length(L, index);
+  if (n >= 0)
+    put_list(L, out, &here, n, depth);
+  else
+    put_map(L, out, &here, depth);
+}
+
+static void put_value(lua_State *L, struct orr_buffer *out, int index,
+                      const struct orr_level *level, int depth) {
+  int type = lua_type(L, index);
+  if (type == LUA_TSTRING)
+    put_string(L, out, index, level);
+  else if (type == LUA_TNUMBER && lua_isinteger(L, index))
+    put_integer(L, out, lua_tointeger(L, index));
+  else if (type == LUA_TNUMBER)
+    put_float(L, out, lua_tonumber(L, index));
+  else if (type == LUA_TTABLE)
+    put_table(L, out, index, level, depth);
+  else if (type == LUA_TBOOLEAN)
+    put_byte(L, out, lua_toboolean(L, index) ? 0xc3 : 0xc2);
+  else if (orr_is_null(L, index))
+    put_byte(L, out, 0xc0);
+  else
+    orr_shape_error(L, level, "a %s cannot be sent", lua_typename(L, type));
+}
+
+void orr_msgpack_encode(lua_State *L, int index, struct orr_buffer *out,
+                        int blame) {
+  struct orr_level root = {.item = blame};
+  luaL_checkstack(L, LUA_MINSTACK, "message");
+  put_value(L, out, lua_absindex(L, index), &root, 0);
+}
+
+/* Decoding ------------------------------------------------------------------ */
+
+enum { TABLE_COST = 64, ITEM_COST = 16, PAIR_COST = 40, STRING_COST = 32 };
+enum { MAX_PREPARED = 4096 }; /* places made before the items are seen */
+
+struct reader {
+  const uint8_t *at, *end;
+  size_t budget;
+  const char *problem;
+};
+
+static bool bad(struct reader *reader, const char *problem) {
+  reader->problem = problem;
+  return false;
+}
+
+static bool spend(struct reader *reader, uint64_t cost) {
+  if (cost > reader->budget)
+    return bad(reader, "it would take too much memory");
+  reader->budget -= (size_t)cost;
+  return true;
+}
+
+/* The next `size` bytes as an integer, the highest first. */
+static bool get_number(struct reader *reader, int size, uint64_t *value) {
+  if (reader->end - reader->at < size)
+    return bad(reader, "it ends too early");
+  *value = 0;
+  for (int i = 0; i < size; i++)
+    *value = *value << 8 | *reader->at++;
+  return true;
+}
+
+static bool get_value(lua_State *L, struct reader *reader, int depth);
+
+static bool get_string(lua_State *L, struct reader *reader, uint64_t length) {
+  if (length > (uint64_t)(reader->end - reader->at))
+    return bad(reader, "it ends too early");
+  if (!spend(reader, STRING_COST + length))
+    return false;
+  lua_pushlstring(L, (const char *)reader->at, (size_t)length);
+  reader->at += length;
+  return true;
+}
+
+/* Every item takes a byte at least: a count beyond that is a lie. */
+static bool get_list(lua_State *L, struct reader *reader, uint64_t n,
+                     int depth) {
+  if (n > (uint64_t)(reader->end - reader->at))
+    return bad(reader, "it ends too early");
+  if (!spend(reader, TABLE_COST + ITEM_COST * n))
+    return false;
+  lua_createtable(L, (int)(n < MAX_PREPARED ? n : MAX_PREPARED), 0);
+  for (uint64_t i = 1; i <= n; i++) {
+    if (!get_value(L, reader, depth + 1))
+      return false;
+    lua_rawseti(L, -2, (lua_Integer)i);
+  }
+  if (n == 0)
+    orr_mark_list(L);
+  return true;
+}
+
+static bool is_key(lua_State *L) {
+  int type = lua_type(L, -1);
+  if (type != LUA_TNUMBER)
+    return type == LUA_TSTRING || type == LUA_TBOOLEAN;
+  lua_Number number = lua_tonumber(L, -1);
+  return number == number; /* not NaN */
+}
+
+static bool get_map(lua_State *L, struct reader *reader, uint64_t n,
+                    int depth) {
+  if (n > (uint64_t)(reader->end - reader->at) / 2)
+    return bad(reader, "it ends too early");
+  if (!spend(reader, TABLE_COST + PAIR_COST * n))
+    return false;
+  lua_createtable(L, 0, (int)(n < MAX_PREPARED ? n : MAX_PREPARED));
+  for (uint64_t i = 0; i < n; i++) {
+    if (!get_value(L, reader, depth + 1))
+      return false;
+    if (!is_key(L))
+      return bad(reader, "a key is neither string, number nor boolean");
+    if (!get_value(L, reader, depth + 1))
+      return false;
+    lua_rawset(L, -3);
+  }
+  return true;
+}
+
+static bool get_table(lua_State *L, struct reader *reader, uint64_t n,
+                      int depth, bool list) {
+  if (depth >= ORR_MAX_DEPTH)
+    return bad(reader, "more than 100 tables are inside each other");
+  luaL_checkstack(L, ORR_DEPTH_SLOTS, "message");
+  return list ? get_list(L, reader, n, depth) : get_map(L, reader, n, depth);
+}
+
+static void push_unsigned(lua_State *L, uint64_t value) {
+  if (value <= INT64_MAX)
+    lua_pushinteger(L, (lua_Integer)value);
+  else
+    lua_pushnumber(L, (lua_Number)value);
+}
+
+static void push_float(lua_State *L, uint64_t bits, int size) {
+  if (size == 4) {
+    uint32_t low = (uint32_t)bits;
+    float value;
+    memcpy(&value, &low, sizeof value);
+    lua_pushnumber(L, (lua_Number)value);
+  } else {
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    lua_pushnumber(L, value);
+  }
+}
+
+/* A signed integer of `size` bytes. */
+static lua_Integer sign_extend(uint64_t value, int size) {
+  int shift = 64 - 8 * size;
+  return (lua_Integer)(value << shift) >> shift;
+}
+
+/* Values whose tag is followed by a number: 0xc4 to 0xdf. */
+static bool get_tagged(lua_State *L, struct reader *reader, int tag,
+                       int depth) {
+  /* Bytes of that number; 0: an extension, or nothing. */
+  static const uint8_t sizes[] = {1, 2, 4, 0, 0, 0, 4, 8, 1, 2, 4, 8, 1, 2,
+                                  4, 8, 0, 0, 0, 0, 0, 1, 2, 4, 2, 4, 2, 4};
+  int size = sizes[tag - 0xc4];
+  uint64_t value;
+  if (size == 0)
+    return bad(reader, "extension types are not known here");
+  if (!get_number(reader, size, &value))
+    return false;
+  if (tag <= 0xc6 || (tag >= 0xd9 && tag <= 0xdb))
+    return get_string(L, reader, value);
+  if (tag >= 0xdc)
+    return get_table(L, reader, value, depth, tag <= 0xdd);
+  if (tag <= 0xcb)
+    push_float(L, value, size);
+  else if (tag <= 0xcf)
+    push_unsigned(L, value);
+  else
+    lua_pushinteger(L, sign_extend(value, size));
+  return true;
+}
+
+static bool get_value(lua_State *L, struct reader *reader, int depth) {
+  if (reader->at == reader->end)
+    return bad(reader, "it ends too early");
+  int tag = *reader->at++;
+  if (tag <= 0x7f || tag >= 0xe0)
+    lua_pushinteger(L, tag <= 0x7f ? tag : tag - 256);
+  else if (tag <= 0x9f)
+    return get_table(L, reader, (uint64_t)tag & 0x0f, depth, tag >= 0x90);
+  else if (tag <= 0xbf)
+    return get_string(L, reader, (uint64_t)tag & 0x1f);
+  else if (tag == 0xc0)
+    orr_push_null(L);
+  else if (tag == 0xc2 || tag == 0xc3)
+    lua_pushboolean(L, tag == 0xc3);
+  else if (tag == 0xc1)
+    return bad(reader, "0xc1 is no value");
+  else
+    return get_tagged(L, reader, tag, depth);
+  return true;
+}
+
+int orr_msgpack_decode(lua_State *L, const uint8_t *data, size_t length,
+                       size_t budget, size_t *used) {
+  struct reader reader = {data, data + length, budget, NULL};
+  int top = lua_gettop(L);
+  luaL_checkstack(L, LUA_MINSTACK, "message");
+  bool whole = get_value(L, &reader, 0);
+  *used = (size_t)(reader.at - data);
+  if (whole)
+    return 0;
+  lua_settop(L, top);
+  lua_pushfstring(L, "not MessagePack: %s (byte %d)", reader.problem,
+                  (int)*used);
+  return -EPROTO;
+}
+
+/* Strings ------------------------------------------------------------------- */
+
+#define PACKED "orrery.packed"
+
+static int l_packed_gc(lua_State *L) {
+  orr_buffer_free(lua_touserdata(L, 1));
+  return 0;
+}
+
+/* pack(value) -> string. Raises where the value cannot be sent. */
+static int l_pack(lua_State *L) {
+  luaL_checkany(L, 1);
+  struct orr_buffer *out = lua_newuserdatauv(L, sizeof *out, 0);
+  memset(out, 0, sizeof *out);
+  luaL_setmetatable(L, PACKED);
+  orr_msgpack_encode(L, 1, out, 1);
+  lua_pushlstring(L, (const char *)out->data, out->length);
+  orr_buffer_free(out);
+  return 1;
+}
+
+/* unpack(string) -> value; nil, what is wrong. */
+static int l_unpack(lua_State *L) {
+  size_t length, used;
+  const char *data = luaL_checklstring(L, 1, &length);
+  int error = orr_msgpack_decode(L, (const uint8_t *)data, length,
+                                 SIZE_MAX, &used);
+  if (error == 0 && used == length)
+    return 1;
+  if (error == 0)
+    lua_pushliteral(L, "not MessagePack: something follows the value");
+  luaL_pushfail(L);
+  lua_insert(L, -2);
+  return 2;
+}
+
+void orr_open_msgpack(lua_State *L) {
+  static const luaL_Reg none[] = {{NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", l_packed_gc}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"pack", l_pack}, {"unpack", l_unpack}, {NULL, NULL}};
+  orr_class(L, PACKED, none, meta);
+  luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,104 @@
+/*
+** lua_poller.c - the userdata orrery.poller: an epoll set, itself to be polled by
+** luv. It stands between luv and sockets because libuv takes an error on a polled
+** fd, such as a peer that closed without reading all, for a bad fd, and luv prints
+** that.
+*/
+#include "binding.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum { MOST = 64 }; /* events in one wait; the others come with the next */
+
+enum { READ = 1, WRITE = 2 };
+
+struct poller {
+  int fd; /* owned; -1: closed */
+};
+
+static struct poller *check_poller(lua_State *L) {
+  return orr_check_self(L, ORR_POLLER);
+}
+
+/* poller() -> orrery.poller; nil, errno. */
+static int l_poller(lua_State *L) {
+  struct poller *poller = lua_newuserdatauv(L, sizeof *poller, 0);
+  poller->fd = -1;
+  luaL_setmetatable(L, ORR_POLLER);
+  poller->fd = epoll_create1(EPOLL_CLOEXEC);
+  return poller->fd < 0 ? orr_fail(L, errno) : 1;
+}
+
+static int l_fileno(lua_State *L) {
+  lua_pushinteger(L, check_poller(L)->fd);
+  return 1;
+}
+
+static int control(lua_State *L, int operation) {
+  struct poller *poller = check_poller(L);
+  int fd = (int)luaL_checkinteger(L, 2);
+  lua_Integer key = luaL_optinteger(L, 3, 0), wanted = luaL_optinteger(L, 4, 0);
+  struct epoll_event event = {.events = EPOLLRDHUP,
+                              .data = {.u64 = (uint64_t)key}};
+  if (wanted & READ)
+    event.events |= EPOLLIN;
+  if (wanted & WRITE)
+    event.events |= EPOLLOUT;
+  if (epoll_ctl(poller->fd, operation, fd, &event) < 0)
+    return orr_fail(L, errno);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+/* poller:add(fd, key, events) -> true; nil, errno. `key` is an integer that wait
+   gives; events: 1 to read, 2 to write. The peer's end is always reported. */
+static int l_add(lua_State *L) {
+  return control(L, EPOLL_CTL_ADD);
+}
+
+/* poller:change(fd, key, events) -> true; nil, errno. */
+static int l_change(lua_State *L) {
+  return control(L, EPOLL_CTL_MOD);
+}
+
+/* poller:remove(fd) - before it is closed. */
+static int l_remove(lua_State *L) {
+  return control(L, EPOLL_CTL_DEL);
+}
+
+/* poller:wait(list) -> how many fds are ready: their keys, and whether they take
+   writes, fill list[1], list[2], list[3] … in pairs. Never blocks. */
+static int l_wait(lua_State *L) {
+  struct poller *poller = check_poller(L);
+  struct epoll_event events[MOST];
+  luaL_checktype(L, 2, LUA_TTABLE);
+  int n = epoll_wait(poller->fd, events, MOST, 0);
+  for (int i = 0; i < n; i++) {
+    lua_pushinteger(L, (lua_Integer)events[i].data.u64);
+    lua_rawseti(L, 2, 2 * i + 1);
+    lua_pushboolean(L, (events[i].events & EPOLLOUT) != 0);
+    lua_rawseti(L, 2, 2 * i + 2);
+  }
+  lua_pushinteger(L, n < 0 ? 0 : n);
+  return 1;
+}
+
+static int l_gc(lua_State *L) {
+  struct poller *poller = luaL_checkudata(L, 1, ORR_POLLER);
+  if (poller->fd >= 0)
+    close(poller->fd);
+  poller->fd = -1;
+  return 0;
+}
+
+void orr_open_poller(lua_State *L) {
+  static const luaL_Reg methods[] = {{"fileno", l_fileno}, {"add", l_add},
+                                     {"change", l_change}, {"remove", l_remove},
+                                     {"wait", l_wait},     {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", l_gc}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"poller", l_poller}, {NULL, NULL}};
+  orr_class(L, ORR_POLLER, methods, meta);
+  luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,510 @@
+--- One end of a channel between two processes: reading, queueing, flushing, its
+--- end. `messaging.lua` is what users call; the frames are the core's.
+---
+--- It owns the core's `orrery.fork` and what polls its fd. The
+--- owner, a child or this process, is the emitter of `message`, `disconnect` and
+--- `drain`.
+
+local core = require "orrery.core"
+local clock = require "orrery.clock"
+local errors = require "orrery.errors"
+local loop = require "orrery.loop"
+local poller = require "orrery.poller"
+
+local FLUSH = 64 * 1024 -- bytes queued: sent at once
+local HIGH_WATER = 128 * 1024 -- bytes queued: send says false
+local MOST_QUEUED = 64 * 1024 * 1024 -- bytes queued: send refuses
+local INBOX_BYTES, INBOX_COUNT = 1024 * 1024, 1024 -- then reading stops
+local READS = 8 -- in a row, before others have their turn
+local RETRY = 5 -- ms, doubled up to 16 times, where the kernel is short
+local EXIT_FLUSH = 2000 -- ms in all
+
+local MESSAGE = 0 -- type of a frame, see core/channel.h
+
+local EAGAIN = core.errnos.EAGAIN
+
+--- @class Channel
+--- @field closed boolean
+local Channel = { __name = "orrery.Channel" }
+Channel.__index = Channel
+
+local channels = {} -- that are open
+local dirty = {} -- with bytes that wait for the end of the turn
+
+--- How many callbacks of sends were given, and called: they end up the same.
+local counts = { given = 0, called = 0 }
+
+function Channel.__tostring(self)
+  return ("channel: %s"):format(self.closed and "closed" or "open")
+end
+
+-- Keeping the loop alive -----------------------------------------------------
+
+--- A channel of a child counts while it is open. This process's own counts while
+--- somebody listens, waits or is owed bytes, until ref or unref say otherwise.
+local function update_ref(self)
+  if self.closed then return end
+  local wanted = self.pinned_ref
+  if wanted == nil then
+    wanted = not self.inherited or self.listeners > 0 or self.end_listeners > 0
+      or self.handler ~= nil or #self.readers > 0 or next(self.requests) ~= nil
+  end
+  self.watcher:set_ref(wanted or self.writing or #self.callbacks > 0)
+end
+Channel.update_ref = update_ref
+
+--- The loop lives while the channel is open.
+function Channel:ref()
+  self.pinned_ref = true
+  update_ref(self)
+  return self
+end
+
+--- The channel does not keep the loop alive, but for what is still to be sent.
+function Channel:unref()
+  self.pinned_ref = false
+  update_ref(self)
+  return self
+end
+
+--- @return integer? fd nil once it is closed
+function Channel:fileno() return self.fork:fileno() end
+
+-- What the poll listens for --------------------------------------------------
+
+local function listen(self)
+  if not self.closed then self.watcher:listen(not self.paused, self.writing) end
+end
+
+-- Sending --------------------------------------------------------------------
+
+--- @class Sent a send that somebody wants to hear of
+--- @field at integer? bytes of the channel, ever, after which it is sent
+--- @field done fun(err: Error?)
+
+local function call_back(entry, err)
+  if entry.called then return end
+  entry.called = true
+  counts.called = counts.called + 1
+  loop.soon(entry.done, err)
+end
+
+Channel.call_back = call_back
+
+--- Tells those whose bytes are with the kernel.
+local function settle(self)
+  local list, first = self.callbacks, 1
+  if not list[1] then return end
+  local _, sent = self.fork:totals()
+  while list[first] and list[first].at <= sent do
+    call_back(list[first])
+    first = first + 1
+  end
+  if first > 1 then table.move(list, first, #list + first - 1, 1) end
+end
+
+local function fail_all(self, err)
+  local list = self.callbacks
+  self.callbacks = {}
+  for _, entry in ipairs(list) do call_back(entry, err) end
+end
+
+local function closed_error(what)
+  return errors.new("ERR_IPC_CHANNEL_CLOSED",
+    (what or "send") .. ": the channel is closed")
+end
+
+local function sent_all(self)
+  if self.retry_ms then self.retry_ms = nil end
+  if self.writing then
+    self.writing = false
+    listen(self)
+  end
+  if not self.wire.is_idle(self) then return end
+  if self.need_drain then
+    self.need_drain, self.sends_fast = false, self.fast
+    loop.soon(self.owner.emit, self.owner, "drain")
+  end
+  if self.leaving then self:finish() end
+end
+
+--- Memory, or the limit of fds in flight (unix(7), ETOOMANYREFS), is short: that
+--- nobody signals the end of, so it is tried again.
+local function retry_later(self)
+  if self.retry then return end
+  self.retry_ms = math.min((self.retry_ms or RETRY / 2) * 2, RETRY * 16)
+  self.retry = clock.after(self.retry_ms // 1 | 0, loop.guard(function()
+    self.retry = nil
+    self:flush()
+  end))
+end
+
+--- Sends what the socket takes now; the rest when it takes more.
+--- @return boolean sent all of it
+function Channel:flush()
+  if self.closed or self.broken then return false end
+  local done, errno = self.fork:flush()
+  settle(self)
+  if done then
+    sent_all(self)
+  elseif done == false and errno ~= EAGAIN then
+    retry_later(self)
+  elseif done == false then
+    self.writing = true
+    listen(self)
+  else
+    self:break_off(errors.system(errno, "send"))
+  end
+  update_ref(self)
+  return done == true
+end
+
+--- The peer takes no more. What it has sent is still read, to its end.
+function Channel:break_off(err)
+  if self.broken then return end
+  self.broken, self.writing, self.paused = true, false, false
+  self.sends_fast = false
+  fail_all(self, err)
+  listen(self)
+  if self.leaving then self:finish() end
+end
+
+local function flush_dirty()
+  local list = dirty
+  dirty = {}
+  for i = 1, #list do
+    list[i].dirty = false
+    list[i]:flush()
+  end
+end
+
+--- Something has been queued, `queued` bytes by now: it goes out when the turn
+--- ends, or at once where it is much.
+--- @return boolean go_on
+function Channel:queued(queued)
+  if queued >= FLUSH and not self.writing then
+    self:flush()
+    local accepted, sent = self.fork:totals()
+    queued = accepted - sent
+  elseif not self.dirty and not self.writing then
+    self.dirty = true
+    if not dirty[1] then loop.at_turn_end(flush_dirty) end
+    dirty[#dirty + 1] = self
+  end
+  if queued < HIGH_WATER then return true end
+  self.need_drain, self.sends_fast = true, false
+  return false
+end
+
+--- Why no more can be sent; nil where it can.
+--- @return Error?
+function Channel:refusal()
+  if self.closed or self.leaving or self.broken then return closed_error() end
+  if not self.need_drain then return nil end
+  local accepted, sent = self.fork:totals()
+  if accepted - sent < MOST_QUEUED then return nil end
+  return errors.new("ENOBUFS", ("send: %d bytes are queued already, and the peer "
+    .. "does not read: wait for 'drain'"):format(accepted - sent))
+end
+
+--- A callback that will be called once: done(err).
+--- @return Sent
+function Channel:expect(done) -- luacheck: ignore 212
+  counts.given = counts.given + 1
+  return { done = done }
+end
+
+--- Has it called when what was queued last is sent, or never will be.
+--- @param entry Sent
+function Channel:when_sent(entry)
+  entry.at = self.fork:totals()
+  self.callbacks[#self.callbacks + 1] = entry
+  update_ref(self)
+end
+
+-- Receiving ------------------------------------------------------------------
+
+--- A message for whoever waits, listens, or will.
+function Channel:deliver(value, handle, err)
+  local wake = table.remove(self.readers, 1)
+  if wake then
+    wake(value, handle, err)
+    update_ref(self)
+  elseif self.listeners > 0 then
+    self.owner:emit("message", value, handle, err)
+  else
+    self.inbox[#self.inbox + 1] = { value, handle, err }
+  end
+end
+
+--- Whether more may wait here for somebody to want it.
+local function inbox_full(self)
+  return #self.inbox >= INBOX_COUNT or self.inbox_bytes >= INBOX_BYTES
+end
+
+local function pause_if_full(self)
+  if self.paused or self.broken or not inbox_full(self) then return end
+  self.paused = true
+  listen(self)
+end
+
+--- The only listener of `message`, where nobody waits and there is just one.
+local function sole_listener(self)
+  local all = self.owner.listeners_
+  local entries = all and all.message
+  local entry = entries and entries[1]
+  if entry and not entries[2] and not entry.once and not self.readers[1] then
+    return entry.fn
+  end
+end
+
+--- Delivers one frame. Whether there was one.
+local function next_frame(self)
+  local kind, value, id, flags, description, fd = self.next(self.fork)
+  if kind == nil then return false end
+  if kind == false then
+    self:protocol_error(value, id)
+  elseif kind == MESSAGE and not description and self.fast then
+    local listener = sole_listener(self)
+    if not listener then
+      self:deliver(value)
+    else -- what emit does, at the cost of a call
+      loop.emitting = loop.emitting + 1
+      listener(value)
+      loop.emitting = loop.emitting - 1
+    end
+  else
+    self.wire.receive(self, kind, value, id, flags, description, fd)
+  end
+  return true
+end
+
+--- The same where nobody listens, with the inbox kept small.
+local function next_for_inbox(self)
+  local before = self.fork:partial()
+  local more = next_frame(self)
+  if self.inbox[1] and not self.closed then
+    self.inbox_bytes = self.inbox_bytes + before - self.fork:partial()
+  end
+  pause_if_full(self)
+  return more
+end
+
+--- Each frame is gone from the core before it is delivered, so that an error of a
+--- listener loses none: dispatch goes on in the next tick.
+local function dispatch_frames(self)
+  while not self.closed and (self.ended or not self.paused) do
+    local take = self.listeners > 0 and next_frame or next_for_inbox
+    if not take(self) then return end
+  end
+end
+
+local dispatch
+
+local Unfinished = {
+  __close = function(guard)
+    if not guard.self.dispatching then return end
+    loop.emitting = guard.emitting
+    loop.soon(dispatch, guard.self)
+  end,
+}
+
+function dispatch(self)
+  local guard <close> = self.unfinished
+  guard.emitting = loop.emitting
+  self.dispatching = true
+  dispatch_frames(self)
+  self.dispatching = false
+  if self.ended and not self.closed then loop.soon(self.finish, self) end
+end
+
+--- What waits is delivered now that somebody listens; then reading goes on.
+local function empty_inbox(self)
+  self.emptying = false
+  while self.inbox[1] and self.listeners > 0 do
+    local item = table.remove(self.inbox, 1)
+    if self.inbox[1] and not self.emptying then
+      self.emptying = true
+      loop.soon(empty_inbox, self)
+    end
+    if not self.inbox[1] then self:resume() end
+    self.owner:emit("message", item[1], item[2], item[3])
+  end
+  self:resume()
+end
+
+--- Takes up reading again, where the inbox has room.
+function Channel:resume()
+  if #self.inbox == 0 then self.inbox_bytes = 0 end
+  if self.closed or not self.paused or inbox_full(self) then return end
+  self.paused = false
+  listen(self)
+  loop.soon(dispatch, self)
+end
+
+--- The number of `message` or `disconnect` listeners has changed.
+function Channel:listeners_changed(messages, disconnects)
+  self.listeners, self.end_listeners = messages, disconnects
+  if messages > 0 and self.inbox[1] and not self.emptying then
+    self.emptying = true
+    loop.soon(empty_inbox, self)
+  end
+  update_ref(self)
+end
+
+--- The peer breaks the rules: nothing that it sends can be trusted any more.
+function Channel:protocol_error(errno, text)
+  self.error = errors.system(errno, "receive")
+  self.error.message = ("channel: %s (%s)"):format(text, self.error.code)
+  self:finish()
+end
+
+--- The peer will send no more.
+local function on_end(self, errno)
+  self.ended = true
+  if errno and errno ~= core.errnos.ECONNRESET then
+    self.error = errors.system(errno, "receive")
+  end
+  self.paused = false
+end
+
+local function read(self)
+  for _ = 1, READS do
+    local n, more = self.fork:receive()
+    if n == 0 then return on_end(self) end
+    if not n then
+      if more ~= EAGAIN then on_end(self, more) end
+      return
+    end
+    dispatch(self)
+    if not more or self.closed or self.paused then return end
+  end
+end
+
+--- While reading is paused, only the end is reported, and that is read up to.
+local function on_ready(self, writable)
+  if self.closed then return end
+  if self.writing and writable then self:flush() end
+  if self.closed or (self.paused and writable) then return end
+  self.paused = false
+  read(self)
+  if self.ended and not self.closed then dispatch(self) end
+end
+
+-- The end --------------------------------------------------------------------
+
+--- A peer that ended within a message was cut off.
+local function cut_off(self)
+  local partial = self.fork:partial()
+  if self.error or partial == 0 or not self.ended then return self.error end
+  return errors.new("ECONNRESET",
+    ("channel: the peer ended after %d bytes of a message"):format(partial))
+end
+
+local function emit_disconnect(self, err)
+  self.done = true
+  self.owner:emit("disconnect", err)
+  if self.on_finish then self.on_finish() end
+end
+
+--- Closes it; what was not sent fails, who waits is told, `disconnect` follows.
+function Channel:finish()
+  if self.closed then return end
+  local err = cut_off(self)
+  self.closed, self.sends_fast = true, false
+  channels[self] = nil
+  if self.retry then self.retry:stop() end
+  self.watcher:close()
+  self.fork:close()
+  self.owner.connected, self.owner.channel = false, nil
+  self.wire.close(self, err or closed_error())
+  fail_all(self, err or closed_error())
+  local readers, requests = self.readers, self.requests
+  self.readers, self.requests, self.handler = {}, {}, nil
+  for _, wake in ipairs(readers) do wake(nil, err or closed_error()) end
+  for _, answer in pairs(requests) do answer(nil, err or closed_error()) end
+  loop.soon(emit_disconnect, self, err)
+end
+
+--- No more is sent, once what is queued is out; what has come is delivered.
+function Channel:leave()
+  if self.leaving or self.closed then return end
+  self.owner.connected = false
+  self.leaving, self.sends_fast = true, false
+  loop.soon(function()
+    if self.closed then return end
+    read(self)
+    if self.ended then dispatch(self) end
+    self:flush()
+  end)
+end
+
+-- Exit -----------------------------------------------------------------------
+
+--- Writes what is queued, waiting for slow readers, for all channels together.
+loop.at_exit(function()
+  local deadline = clock.now() + EXIT_FLUSH
+  for self in pairs(channels) do self.fork:flush() end
+  for self in pairs(channels) do
+    local done, errno = self.fork:flush()
+    while done == false and clock.now() < deadline do
+      local full = errno == EAGAIN
+      core.poll({}, full and { self.fork:fileno() } or {},
+        full and deadline - clock.now() or RETRY)
+      done, errno = self.fork:flush()
+    end
+  end
+end)
+
+-- Making one -----------------------------------------------------------------
+
+local channel = { Channel = Channel, counts = counts }
+
+--- Opens a channel over a connected Unix stream socket.
+--- @param fd userdata orrery.fd; the channel's from now on
+--- @param owner Emitter
+--- @param opts {wire: table, framing: string, max_message: integer, inherited: boolean}
+--- @return Channel? channel nil, err (EMFILE)
+--- @return Error? err
+function channel.open(fd, owner, opts)
+  local fork = core.fork(fd, opts.framing, opts.max_message)
+  local self = setmetatable({
+    fork = fork,
+    owner = owner,
+    wire = opts.wire,
+    next = fork.next,
+    fast = opts.framing == "frames",
+    sends_fast = opts.framing == "frames", -- and nothing is in the way
+    max_message = opts.max_message,
+    inherited = opts.inherited or false,
+    closed = false,
+    paused = false, -- the inbox is full
+    writing = false, -- the socket is
+    listeners = owner:listener_count("message"),
+    end_listeners = owner:listener_count("disconnect"),
+    inbox = {},
+    inbox_bytes = 0,
+    readers = {},
+    requests = {},
+    callbacks = {},
+    last_id = 0,
+    serving = 0,
+  }, Channel)
+  self.unfinished = setmetatable({ self = self }, Unfinished)
+  local err
+  self.watcher, err = poller.watch(fork:fileno(), function(writable)
+    on_ready(self, writable)
+  end)
+  if not self.watcher then
+    fork:close()
+    return nil, err
+  end
+  channels[self] = true
+  owner.connected = true
+  update_ref(self)
+  return self
+end
+
+channel.closed_error = closed_error
+
+return channel

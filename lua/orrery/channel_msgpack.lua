@@ -1,0 +1,49 @@
+--- How channels speak between two of us: the core's frames of MessagePack. Any
+--- number of handles is on its way at once. docs/channel.md has the format.
+
+local handles = require "orrery.handles"
+
+local MESSAGE, REQUEST, REPLY, INTERNAL = 0, 1, 2, 4
+local FAILED = 2 -- flag of a reply
+
+local wire = { framing = "frames" }
+
+--- Queues a message; `done` is called when it is sent, or never will be. Bytes
+--- queued; nil, errno; raises, without a line, where it cannot be sent.
+function wire.send(channel, value, sent, done)
+  local queued, errno = channel.fork:post(MESSAGE, 0, value, nil,
+    sent and sent.description, sent and sent.fd)
+  if queued and done then channel:when_sent(channel:expect(done)) end
+  return queued, errno
+end
+
+function wire.request(channel, id, value)
+  return channel.fork:post(REQUEST, 0, value, id)
+end
+
+function wire.reply(channel, id, failed, value)
+  return channel.fork:post(REPLY, failed and FAILED or 0, value, id)
+end
+
+function wire.internal(channel, value)
+  return channel.fork:post(INTERNAL, 0, value)
+end
+
+--- Handles a frame that is no plain message.
+function wire.receive(channel, kind, value, id, flags, description, fd)
+  if kind == MESSAGE then
+    channel:deliver(value, handles.receive(description, fd))
+  elseif kind == REQUEST then
+    channel:serve(id, value)
+  elseif kind == REPLY then
+    channel:answer(id, flags & FAILED ~= 0, value)
+  elseif kind == INTERNAL then
+    channel:internal(value)
+  end
+end
+
+--- Nothing waits here.
+function wire.is_idle() return true end
+function wire.close() end
+
+return wire

@@ -1,0 +1,115 @@
+--- `fork`: the interpreter again, with a script, Orrery and a channel to us. It is
+--- no fork(2): nothing of this process's memory goes along.
+
+local uv = require "luv"
+local options = require "orrery.options"
+local spawn = require "orrery.spawn"
+
+local fork = {}
+
+local MOST_GENERATIONS = 16 -- a script that forks itself ends somewhere
+
+local checks = options.checks
+
+local schema = options.copy(spawn.schema)
+schema.exec_path = checks.string
+schema.exec_argv = options.list(checks.string, "a list of strings")
+schema.silent = checks.boolean
+
+local words = { pipe = true, inherit = true, ignore = true }
+
+--- stdio with a channel: fd 3, or where the list says.
+local function stdio_of(opts, level)
+  local stdio = opts.stdio
+  if stdio == nil then stdio = opts.silent and "pipe" or "inherit" end
+  if type(stdio) == "string" then
+    if not words[stdio] then
+      options.raise(level + 1, "fork: option 'stdio' must be \"pipe\", "
+        .. '"inherit", "ignore" or a list with "ipc", got %s', options.show(stdio))
+    end
+    return { stdio, stdio, stdio, "ipc" }
+  end
+  for _, entry in next, type(stdio) == "table" and stdio or {} do
+    if entry == "ipc" then return stdio end
+  end
+  options.raise(level + 1, "fork: option 'stdio' must be a list with \"ipc\" for "
+    .. "one of the fds (ERR_CHILD_PROCESS_IPC_REQUIRED)")
+end
+
+--- Templates of a search path, the one that found us made absolute first: the
+--- child may start in another directory.
+local function search_path(path, module, pattern)
+  local file = package.searchpath(module, path)
+  if not file or file:sub(1, 1) == "/" then return path end
+  local folder = uv.fs_realpath(file):match("^(.*)/orrery/[^/]*$")
+  return pattern:gsub("@", folder) .. ";" .. path
+end
+
+--- What a Lua interpreter is to run in front of the script, and the variables
+--- that tell it where modules are. Other programs get the script as it is.
+local function bootstrap(exec_path)
+  if not exec_path:match("([^/]*)$"):find("^lua") then return {}, nil end
+  local path = search_path(package.path, "orrery.forked", "@/?.lua;@/?/init.lua")
+  local cpath = search_path(package.cpath, "orrery.core", "@/?.so")
+  local file = uv.fs_realpath(package.searchpath("orrery.forked", path))
+  return { file, "--" }, path .. "\n" .. cpath
+end
+
+local function append(list, more)
+  for i = 1, #more do list[#list + 1] = more[i] end
+end
+
+--- The script with its arguments, and the options.
+local function check_arguments(module_path, args, opts, level)
+  options.argument("fork", "the script", module_path, checks.string, level + 1)
+  if module_path == "" then
+    options.raise(level + 1, "fork: the script must not be an empty string")
+  end
+  if opts == nil and type(args) == "table" and #args == 0 and next(args) then
+    args, opts = nil, args
+  end
+  local script = spawn.arguments("fork", module_path, args, nil, level + 1)
+  return script, options.check("fork", opts, schema, level + 1)
+end
+
+local function generation(level)
+  local count = math.tointeger(tonumber(os.getenv("ORRERY_GENERATION"))) or 0
+  if count >= MOST_GENERATIONS then
+    options.raise(level + 1, "fork: %d generations of processes have forked each "
+      .. "other: a script that forks itself?", count)
+  end
+  return count + 1
+end
+
+--- Starts a script in a process of its own, with a channel to this one.
+---
+---     local child = orrery.fork("worker.lua", {"7"})
+---     child:on("message", print)
+---     child:send {job = 1}
+---
+--- stdio is inherited unless `silent` or `stdio` say otherwise. The child lives
+--- while it has something to do, or a listener of `message` or `disconnect`.
+--- @param module_path string the script
+--- @param args string[]? its arguments
+--- @param opts table? spawn's, and `exec_path` (this interpreter), `exec_argv`,
+---   `silent`, `serialization` ("msgpack"; "json" is Node's), `max_message`
+--- @return Child
+function fork.fork(module_path, args, opts)
+  local script
+  script, opts = check_arguments(module_path, args, opts, 2)
+  opts = options.copy(opts)
+  opts.stdio = stdio_of(opts, 2)
+  opts.shell = nil
+  local process = require "orrery.process"
+  local exec_path = opts.exec_path or process.exec_path
+  local loader, paths = bootstrap(exec_path)
+  opts.extra_env = { ORRERY_FORK = paths, ORRERY_GENERATION = generation(2) }
+  local argv = { exec_path }
+  append(argv, opts.exec_argv or process.exec_argv)
+  append(argv, loader)
+  append(argv, script)
+  local child = spawn.start("fork", argv, opts, 2)
+  return child
+end
+
+return fork

@@ -1,0 +1,13 @@
+--- What `fork` has the interpreter run: takes the search paths over and runs the
+--- script, as `orrery` does.
+
+local paths = os.getenv("ORRERY_FORK") or ""
+local path, cpath = paths:match("^([^\n]*)\n(.*)$")
+if not path then error("orrery.forked is for orrery.fork to run", 0) end
+package.path, package.cpath = path, cpath
+
+-- The core comes before luv: where fds 0 to 2 are closed, luv would take them.
+require "orrery.core".process():open_std()
+require "luv".os_unsetenv("ORRERY_FORK")
+require "orrery.compiled".install()
+require "orrery.cli".main(arg)

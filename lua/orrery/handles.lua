@@ -1,0 +1,164 @@
+--- What can travel with a message, and what becomes of it here and there.
+---
+--- The description that goes along: {type="net.Socket", …}, with `unread` bytes
+--- where some were read here already.
+
+local uv = require "luv"
+local core = require "orrery.core"
+local errors = require "orrery.errors"
+local loop = require "orrery.loop"
+local options = require "orrery.options"
+local stream = require "orrery.stream"
+
+local handles = {}
+
+--- @class Handle a handle on its way
+--- @field fd integer open until `done`
+--- @field description table
+local Handle = {}
+Handle.__index = Handle
+
+-- Sending --------------------------------------------------------------------
+
+--- A socket is the other process's once it is sent; on failure it stays ours,
+--- with what was read of it.
+local function give_away(socket)
+  local unread = socket:unread_()
+  return unread ~= "" and unread or nil, function(err)
+    socket:unpin_()
+    if not err then return socket:sent_() end
+    socket:put_back_(unread)
+  end
+end
+
+--- One of our objects: its fd stays open while it is pinned.
+local function prepare_object(object, opts)
+  local fd = object:fileno()
+  if not fd then
+    return nil, errors.new("EBADF", ("send: the handle is closed (%s)"):format(
+      tostring(object)))
+  end
+  object:pin_()
+  local description = { type = object.handle_type, udp = object.type }
+  local release = function() object:unpin_() end
+  if object.handle_type == "net.Socket" and not opts.keep_open then
+    description.unread, release = give_away(object)
+  elseif object.handle_type == "stream" then
+    description.kind = object.kind
+  end
+  return setmetatable(
+    { fd = fd, description = description, release = release }, Handle)
+end
+
+--- An fd that its owner may close at any time: a copy goes.
+local function prepare_fd(number, description)
+  local copy, errno = core.dup(number)
+  if not copy then return nil, errors.system(errno, "send") end
+  return setmetatable({
+    fd = copy:fileno(),
+    description = description,
+    release = function() copy:close() end,
+  }, Handle)
+end
+
+local luv_kinds = { tcp = true, pipe = true, udp = true, tty = true }
+
+--- "fd" for the core's, a kind for luv's; nil.
+local function userdata_kind(value)
+  if type(value) ~= "userdata" then return nil end
+  local ok, kind = pcall(function() return value:get_type() end)
+  if ok then return luv_kinds[kind] and kind end
+  return core.is_fd(value) and "fd" or nil
+end
+
+--- Prepares a handle for sending; raises where there is no such kind.
+--- @return Handle? nil, err (EBADF, EMFILE)
+--- @return Error? err
+function handles.prepare(value, opts, level)
+  if type(value) == "table" and value.handle_type then
+    return prepare_object(value, opts)
+  end
+  local kind = userdata_kind(value)
+  if not kind then
+    options.raise(level + 1, "send: a %s cannot be sent along "
+      .. "(ERR_INVALID_HANDLE_TYPE): give a socket, server, stream, luv handle or "
+      .. "orrery.core.fd", type(value))
+  end
+  local number = value:fileno()
+  if not number then
+    return nil, errors.new("EBADF", "send: the handle is closed")
+  end
+  if kind == "fd" then return prepare_fd(number, { type = "fd" }) end
+  return prepare_fd(number, { type = "luv", kind = kind })
+end
+
+--- It is sent, or never will be.
+function Handle:done(err)
+  local release = self.release
+  self.release = nil
+  if release then release(err) end
+end
+
+-- Receiving ------------------------------------------------------------------
+
+--- A luv handle over an fd; nil, code.
+local function open_luv(kind, fd)
+  local handle
+  if kind == "tty" then return uv.new_tty(fd:take(), true) end
+  if kind == "tcp" then handle = uv.new_tcp() end
+  if kind == "pipe" then handle = uv.new_pipe(false) end
+  if kind == "udp" then handle = uv.new_udp() end
+  if not handle then return nil, "EINVAL" end
+  local ok, _, code = handle:open(fd:fileno())
+  if ok then
+    fd:take()
+    return handle
+  end
+  loop.close(handle)
+  return nil, code
+end
+
+local stream_kinds = { pipe = true, tty = true, tcp = true, file = true }
+
+local builders = {
+  ["net.Socket"] = function(fd, description)
+    local unread = description.unread
+    return require "orrery.net".adopt_socket(fd,
+      type(unread) == "string" and unread or "")
+  end,
+  ["net.Server"] = function(fd) return require "orrery.net".adopt_server(fd) end,
+  ["dgram.Socket"] = function(fd, description)
+    return require "orrery.dgram".adopt(fd,
+      description.udp == "udp6" and "udp6" or "udp4")
+  end,
+  stream = function(fd, description)
+    if not stream_kinds[description.kind] then return nil, "EINVAL" end
+    return stream.new(fd, description.kind, "rw")
+  end,
+  luv = function(fd, description) return open_luv(description.kind, fd) end,
+  fd = function(fd) return fd end,
+}
+
+--- What an fd becomes here. A hostile description is an error, and no more.
+--- @param description any as the peer sent it
+--- @param fd userdata|false orrery.fd; false: it was lost on the way
+--- @return any handle nil, err (EMFILE: it was lost, for want of free fds)
+--- @return Error? err
+function handles.receive(description, fd)
+  if not fd then
+    return nil, errors.system(core.errnos.EMFILE, "receive",
+      { path = type(description) == "table" and description.type or "handle" })
+  end
+  local build = type(description) == "table" and builders[description.type]
+  if not build then
+    fd:close()
+    return nil, errors.new("ERR_INVALID_HANDLE_TYPE",
+      "receive: a handle of a kind that is not known here")
+  end
+  local object, code = build(fd, description)
+  if object then return object end
+  fd:close()
+  return nil, errors.luv(code or "EINVAL", "receive")
+end
+
+return handles
