@@ -55,6 +55,7 @@ build = {
     ["orrery.collect"] = "lua/orrery/collect.lua",
     ["orrery.compiled"] = "lua/orrery/compiled.lua",
     ["orrery.dgram"] = "lua/orrery/dgram.lua",
+    ["orrery.elsewhere"] = "lua/orrery/elsewhere.lua",
     ["orrery.endpoint"] = "lua/orrery/endpoint.lua",
     ["orrery.errors"] = "lua/orrery/errors.lua",
     ["orrery.events"] = "lua/orrery/events.lua",

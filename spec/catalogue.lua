@@ -9,14 +9,10 @@ local GROUPS = {
 }
 
 local later = {
-  F = "fork and its channel are not there yet",
-  G = "handles travel over a channel, which is not there yet",
   I = "the cluster is not there yet",
   J = "the cluster is not there yet",
   K = "the cluster is not there yet",
   L = "of the process module only its base is there; see spec/process_spec.lua",
-  B30 = "a channel on fd 0 or 1 needs the channel",
-  B33 = "silent is an option of fork",
 }
 
 --- The rows that an `it` names, "A1: …".

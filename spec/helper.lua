@@ -68,6 +68,36 @@ function helper.lua_as(code, opts)
   return result
 end
 
+--- Forks a script given as text, for which `process` and `orrery` are there.
+--- @return Child
+function helper.fork(code, opts, args)
+  local path = helper.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write("local orrery = require 'orrery' local process = orrery.process ", code)
+  file:close()
+  opts = opts or {}
+  opts.env_extend = opts.env_extend or { LD_PRELOAD = preload }
+  local child = require "orrery.fork".fork(path, args, opts)
+  child:once("close", function() os.remove(path) end)
+  return child
+end
+
+--- A process that holds the other end of a channel, and runs a Lua program that
+--- has it as `peer`, an orrery.fd, and no more of Orrery than the core.
+--- @return Child
+function helper.raw_peer(code, opts)
+  opts = opts or {}
+  opts.stdio = { "ignore", "inherit", "inherit", "ipc" }
+  opts.env_extend = helper.env()
+  return spawn(helper.interpreter, { "-e",
+    "local core = require 'orrery.core' local peer = core.adopt(3) " .. code }, opts)
+end
+
+--- Waits until a child is closed. [w]
+function helper.await_close(child)
+  if not child.closed_ then child:wait_for("close", 20000) end
+end
+
 --- Runs fn as a task on the loop, at most `ms`, and raises what it raises.
 function helper.run(fn, ms)
   local t = task.go(fn)

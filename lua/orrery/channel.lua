@@ -421,6 +421,7 @@ function Channel:finish()
   fail_all(self, err or closed_error())
   local readers, requests = self.readers, self.requests
   self.readers, self.requests, self.handler = {}, {}, nil
+  if self.on_lost then self:on_lost() end
   for _, wake in ipairs(readers) do wake(nil, err or closed_error()) end
   for _, answer in pairs(requests) do answer(nil, err or closed_error()) end
   loop.soon(emit_disconnect, self, err)

@@ -29,10 +29,23 @@ function wire.internal(channel, value)
   return channel.fork:post(INTERNAL, 0, value)
 end
 
+--- The handle; nil, err. The end of a connection is told to who counts it.
+local function receive_handle(channel, description, fd)
+  local object, err = handles.receive(description, fd)
+  local server = type(description) == "table" and description.server
+  if not server then return object, err end
+  if not object then
+    channel:report_closed(server)
+  elseif object.once then
+    object:once("close", function() channel:report_closed(server) end)
+  end
+  return object, err
+end
+
 --- Handles a frame that is no plain message.
 function wire.receive(channel, kind, value, id, flags, description, fd)
   if kind == MESSAGE then
-    channel:deliver(value, handles.receive(description, fd))
+    channel:deliver(value, receive_handle(channel, description, fd))
   elseif kind == REQUEST then
     channel:serve(id, value)
   elseif kind == REPLY then

@@ -5,6 +5,7 @@
 
 local uv = require "luv"
 local core = require "orrery.core"
+local elsewhere = require "orrery.elsewhere"
 local errors = require "orrery.errors"
 local loop = require "orrery.loop"
 local options = require "orrery.options"
@@ -22,17 +23,20 @@ Handle.__index = Handle
 
 --- A socket is the other process's once it is sent; on failure it stays ours,
 --- with what was read of it.
-local function give_away(socket)
-  local unread = socket:unread_()
-  return unread ~= "" and unread or nil, function(err)
+local function give_away(socket, description, channel)
+  local unread, server = socket:unread_(), elsewhere.id_of(socket)
+  description.unread = unread ~= "" and unread or nil
+  description.server = server
+  return function(err)
     socket:unpin_()
-    if not err then return socket:sent_() end
-    socket:put_back_(unread)
+    if err then return socket:put_back_(unread) end
+    if server then elsewhere.sent(channel, server) end
+    socket:sent_()
   end
 end
 
 --- One of our objects: its fd stays open while it is pinned.
-local function prepare_object(object, opts)
+local function prepare_object(object, opts, channel)
   local fd = object:fileno()
   if not fd then
     return nil, errors.new("EBADF", ("send: the handle is closed (%s)"):format(
@@ -42,7 +46,7 @@ local function prepare_object(object, opts)
   local description = { type = object.handle_type, udp = object.type }
   local release = function() object:unpin_() end
   if object.handle_type == "net.Socket" and not opts.keep_open then
-    description.unread, release = give_away(object)
+    release = give_away(object, description, channel)
   elseif object.handle_type == "stream" then
     description.kind = object.kind
   end
@@ -74,9 +78,9 @@ end
 --- Prepares a handle for sending; raises where there is no such kind.
 --- @return Handle? nil, err (EBADF, EMFILE)
 --- @return Error? err
-function handles.prepare(value, opts, level)
+function handles.prepare(value, opts, channel, level)
   if type(value) == "table" and value.handle_type then
-    return prepare_object(value, opts)
+    return prepare_object(value, opts, channel)
   end
   local kind = userdata_kind(value)
   if not kind then
@@ -155,10 +159,10 @@ function handles.receive(description, fd)
     return nil, errors.new("ERR_INVALID_HANDLE_TYPE",
       "receive: a handle of a kind that is not known here")
   end
-  local object, code = build(fd, description)
+  local object, err = build(fd, description)
   if object then return object end
   fd:close()
-  return nil, errors.luv(code or "EINVAL", "receive")
+  return nil, type(err) == "table" and err or errors.luv(err or "EINVAL", "receive")
 end
 
 return handles

@@ -3,6 +3,7 @@
 
 local uv = require "luv"
 local core = require "orrery.core"
+local elsewhere = require "orrery.elsewhere"
 local errors = require "orrery.errors"
 local loop = require "orrery.loop"
 local options = require "orrery.options"
@@ -84,7 +85,8 @@ local function send_fully(channel, value, handle, opts, cb, level)
   if err then return refuse(err, cb) end
   local sent
   if handle ~= nil then
-    sent, err = require "orrery.handles".prepare(handle, opts, level + 1)
+    sent, err = require "orrery.handles".prepare(handle, opts, channel,
+      level + 1)
     if err then return refuse(err, cb) end
   end
   local ok, queued, errno = pcall(channel.wire.send, channel, value, sent,
@@ -276,9 +278,18 @@ function Methods:answer(id, failed, value)
   wake(table.unpack(results, 1, n))
 end
 
---- Between the engines; nobody listens yet.
+--- A word between the engines.
 function Methods:internal(value)
-  if self.on_internal then self.on_internal(value) end
+  if type(value) == "table" and value.closed then
+    elsewhere.closed(self, value.closed)
+  end
+end
+
+--- Tells the other side that a connection which it sent is closed.
+function Methods:report_closed(server)
+  if self:refusal() then return end
+  local queued = self.wire.internal(self, { closed = server })
+  if queued then self:queued(queued) end
 end
 
 -- The end --------------------------------------------------------------------
@@ -329,6 +340,7 @@ function messaging.open(owner, fd, opts)
     inherited = opts.inherited,
   })
   if not channel then return nil, err end
+  channel.on_lost = elsewhere.lost
   owner.channel_, owner.channel = channel, channel
   return channel
 end

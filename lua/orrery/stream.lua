@@ -22,7 +22,7 @@ local HIGH_WATER = 65536 -- bytes: stop reading ahead
 local MAX_LINE = 64 * 1024 * 1024 -- bytes of a line without its end
 
 --- @class Stream : Emitter
-local Stream = { __name = "orrery.Stream" }
+local Stream = { __name = "orrery.Stream", handle_type = "stream" }
 Stream.__index = Stream
 events.extend(Stream)
 stream.Stream = Stream
@@ -58,10 +58,11 @@ local openers = {
 
 --- The luv handle, opened on first use; nil, err.
 local function handle_of(self)
-  if self.handle then return self.handle end
   if self.closed then
     return nil, errors.new("ERR_STREAM_DESTROYED", "the stream is closed")
   end
+  if self.handle then return self.handle end
+  if not self.fd then return nil, errors.luv("ENOTCONN", "write") end
   local fd = self.fd:fileno()
   local handle, code, failed = openers[self.kind](fd, self.readable)
   if not handle then
@@ -87,9 +88,35 @@ local function wake_reader(self)
   if wake then wake(true) end
 end
 
-local function closed(self)
+--- It is closed, as far as the user can tell. Sockets add to it.
+function Stream:closed_()
   self.handle_closed = true
   self:emit("close")
+end
+
+local function release(self, fn)
+  if self.handle then return loop.close(self.handle, fn) end
+  if self.fd then self.fd:close() end
+  if fn then loop.soon(fn) end
+end
+
+--- Whoever sends the fd to another process keeps its number valid until then:
+--- closed meanwhile, the stream is closed for its user, and the fd stays open.
+function Stream:pin_()
+  self.pins = (self.pins or 0) + 1
+end
+
+function Stream:unpin_()
+  self.pins = self.pins > 1 and self.pins - 1 or nil
+  if self.closed and not self.pins then release(self) end
+end
+
+local function release_pinned(self)
+  if self.handle then
+    self.handle:read_stop()
+    self.handle:unref()
+  end
+  loop.soon(self.closed_, self)
 end
 
 --- Ends both directions at once. Writes that are still queued fail.
@@ -100,11 +127,10 @@ function Stream:destroy(err)
   self.chunks, self.skip, self.size = {}, 0, 0
   reading[self] = nil
   if err then loop.soon(self.emit, self, "error", err) end
-  if self.handle then
-    loop.close(self.handle, function() closed(self) end)
+  if self.pins then
+    release_pinned(self)
   else
-    if self.fd then self.fd:close() end
-    loop.soon(closed, self)
+    release(self, function() self:closed_() end)
   end
   if self.on_finish then
     loop.soon(self.on_finish, err or errors.new("ECANCELED", "stream destroyed"))
@@ -122,7 +148,9 @@ Stream.__close = Stream.close
 --- A stream that nobody has any more, and that does not read, lets go of its fd.
 --- When the Lua state closes, the handle may be no object any longer.
 function Stream:__gc()
-  if self.handle and not self.closed then pcall(loop.close, self.handle) end
+  if self.handle and (self.pins or not self.closed) then
+    pcall(loop.close, self.handle)
+  end
 end
 
 --- Closes once both directions are over and nothing is left to be read.
@@ -152,7 +180,7 @@ end
 function Stream:fileno()
   if self.closed then return nil end
   if self.handle then return (self.handle:fileno()) end
-  return self.fd:fileno()
+  return self.fd and self.fd:fileno()
 end
 
 --- A stream that owns `fd`.
@@ -218,14 +246,13 @@ local function stop_reading(self)
 end
 
 local function finish_reading(self)
-  if self.end_emitted or buffered(self) then return end
+  if self.end_emitted then return end
+  if buffered(self) then return self:close_if_over_() end
   self.end_emitted = true
   self:emit("end")
-  if self.stillborn then
-    closed(self)
-  else
-    close_if_over(self)
-  end
+  if self.stillborn then return self:closed_() end
+  if self.after_end_ then self:after_end_() end
+  self:close_if_over_()
 end
 
 local function on_end(self, err)
@@ -245,6 +272,7 @@ local function on_read(self, err, chunk)
   if self.closed then return end
   if err or not chunk then return on_end(self, err) end
   self.bytes_read = self.bytes_read + #chunk
+  if self.touch_ then self.touch_() end
   if self.flowing and not buffered(self) then
     return self:emit("data", chunk)
   end
@@ -264,7 +292,7 @@ local function reader_of(self)
 end
 
 local function start_reading(self)
-  if self.reading or self.ended or self.closed then return end
+  if self.reading or self.ended or self.closed or self.pending then return end
   local handle, err = handle_of(self)
   if not handle then return self:destroy(err) end
   self.reading = true
@@ -359,6 +387,11 @@ local function await_bytes(self, deadline, what)
   return ok, err
 end
 
+--- Between two reads. A socket goes on, to notice that its peer has gone.
+local function pause_reading(self)
+  if not self.flowing and not self.reads_ahead then stop_reading(self) end
+end
+
 --- Reads until `enough(self)`, and no further ahead. True; false where the end
 --- came first; nil, err.
 local function fill(self, enough, deadline, what)
@@ -367,11 +400,11 @@ local function fill(self, enough, deadline, what)
     if self.ended then return false, self.read_error end
     local ok, err = await_bytes(self, deadline, what)
     if not ok then
-      if not self.flowing then stop_reading(self) end
+      pause_reading(self)
       return nil, err
     end
   end
-  if not self.flowing then stop_reading(self) end
+  pause_reading(self)
   return true
 end
 
@@ -460,6 +493,7 @@ function Stream:lines()
 end
 
 Stream.handle_of_, Stream.close_if_over_ = handle_of, close_if_over
+Stream.start_reading_ = start_reading
 for name, method in pairs(require "orrery.stream_writing") do
   Stream[name] = method
 end

@@ -1,0 +1,51 @@
+--- Connections that a server here has accepted and that live in other processes by
+--- now: whoever got one tells when it is closed, so that `server:close` can wait
+--- for them and `get_connections` counts them.
+
+local elsewhere = {}
+
+local servers = setmetatable({}, { __mode = "v" }) -- by id
+local last_id = 0
+
+--- What to send along with a connection, so that its end is reported; nil where
+--- no server counts it.
+--- @param socket Socket
+--- @return integer? id
+function elsewhere.id_of(socket)
+  local server = socket.server
+  if not server or not socket.counted_ then return nil end
+  if not server.id_ then
+    last_id = last_id + 1
+    server.id_ = last_id
+    servers[last_id] = server
+  end
+  return server.id_
+end
+
+--- A connection of server `id` has gone over `channel`.
+function elsewhere.sent(channel, id)
+  local server = servers[id]
+  if not server then return end
+  channel.sent_connections = channel.sent_connections or {}
+  channel.sent_connections[id] = (channel.sent_connections[id] or 0) + 1
+  server:moved_(1)
+end
+
+--- The other side says that one was closed. It may say anything.
+function elsewhere.closed(channel, id)
+  local counts = channel.sent_connections
+  local count = counts and counts[id]
+  if not count then return end
+  counts[id] = count > 1 and count - 1 or nil
+  if servers[id] then servers[id]:moved_(-1) end
+end
+
+--- The other side has gone, and its connections with it.
+function elsewhere.lost(channel)
+  for id, count in pairs(channel.sent_connections or {}) do
+    if servers[id] then servers[id]:moved_(-count) end
+  end
+  channel.sent_connections = nil
+end
+
+return elsewhere

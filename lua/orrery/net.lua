@@ -1,0 +1,76 @@
+--- Stream connections over TCP and Unix sockets, as Node's net: servers here,
+--- connections there, and both taken over from other processes.
+
+local endpoint = require "orrery.endpoint"
+local errors = require "orrery.errors"
+local net_connect = require "orrery.net_connect"
+local options = require "orrery.options"
+local Server = require "orrery.net_server"
+local Socket = require "orrery.net_socket"
+
+local net = { Server = Server, Socket = Socket }
+
+--- A server. Each connection runs `on_connection` as a task.
+---
+---     net.create_server(function(socket)
+---       for line in socket:lines() do socket:write(line .. "\n") end
+---     end):listen(8080)
+---
+--- @param opts {allow_half_open: boolean?, pause_on_connect: boolean?,
+---   no_delay: boolean?, keep_alive: boolean?}?
+---   allow_half_open: our side stays open when the peer has ended.
+---   pause_on_connect: nothing is read until `resume` or a read
+--- @param on_connection fun(socket: Socket)?
+--- @return Server
+function net.create_server(opts, on_connection)
+  local server = Server.new(opts, on_connection, 2)
+  return server
+end
+
+--- A socket to be connected by `socket:connect`.
+--- @param opts {allow_half_open: boolean?, no_delay: boolean?,
+---   keep_alive: boolean?}?
+--- @return Socket
+function net.socket(opts)
+  return Socket.new(options.check("socket", opts, Socket.schema, 2))
+end
+
+--- Connects: connect(port, host?, cb), connect(path, cb), connect({port, host,
+--- family, path, allow_half_open, no_delay, keep_alive}, cb). The host is
+--- "localhost" unless given. Waits in a task without `cb`. [w]
+--- @return Socket? socket connected, where it has waited; nil, err
+--- @return Error? err
+function net.connect(...)
+  local target, cb = net_connect.target(2, ...)
+  return Socket.new(target):open_(target, cb)
+end
+
+net.create_connection = net.connect
+
+--- A connection that comes from elsewhere.
+--- @param fd userdata orrery.fd, owned
+--- @param unread string? bytes of it that were read already
+--- @return Socket? socket nil, err (ENOTSOCK), and the fd is the caller's still
+--- @return Error? err
+function net.adopt_socket(fd, unread)
+  local socket = Socket.new {}
+  local handle, kind = endpoint.handle_from(fd)
+  if not handle then return nil, errors.luv(kind, "open") end
+  socket:begin_(handle, kind)
+  if unread and unread ~= "" then
+    socket.bytes_read = #unread
+    socket:put_back_(unread)
+  end
+  return socket
+end
+
+--- A server on a bound socket that comes from elsewhere; `listening` is emitted
+--- in the next tick.
+--- @param fd userdata orrery.fd, owned
+--- @return Server? server nil, err (ENOTSOCK, EINVAL …)
+--- @return Error? err
+function net.adopt_server(fd)
+  return Server.new(nil, nil, 2):adopt_(fd)
+end
+
+return net

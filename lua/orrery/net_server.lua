@@ -1,0 +1,341 @@
+--- Servers of TCP and Unix connections. The public names are in net.lua.
+
+local uv = require "luv"
+local address = require "orrery.address"
+local core = require "orrery.core"
+local endpoint = require "orrery.endpoint"
+local errors = require "orrery.errors"
+local loop = require "orrery.loop"
+local options = require "orrery.options"
+local scheduler = require "orrery.scheduler"
+local Socket = require "orrery.net_socket"
+
+local BACKLOG = 511 -- connections the kernel keeps until they are accepted
+
+local checks = options.checks
+
+--- @class Server : Endpoint
+--- @field listening boolean
+--- @field connections integer accepted and not closed so far
+--- @field moved integer of those that were sent to other processes and live there
+--- @field max_connections integer? what comes beyond is closed
+local Server = { __name = "orrery.Server", handle_type = "net.Server" }
+endpoint.extend(Server)
+
+function Server.__tostring(self)
+  return ("server %s: %s"):format(address.show(self:address()),
+    self.handle and "listening" or "closed")
+end
+
+local schema = options.copy(Socket.schema)
+schema.pause_on_connect = checks.boolean
+
+--- See net.create_server. Level as error's, seen from the caller of this.
+--- @return Server
+function Server.new(opts, on_connection, level)
+  if type(opts) == "function" then opts, on_connection = nil, opts end
+  opts = options.check("create_server", opts, schema, level + 1)
+  local self = setmetatable({
+    options = options.copy(opts),
+    listening = false,
+    connections = 0,
+    moved = 0,
+  }, Server)
+  if on_connection == nil then return self end
+  options.argument("create_server", "on_connection", on_connection,
+    checks.callback, level + 1)
+  self:on("connection", function(socket)
+    scheduler.go(on_connection, socket)
+  end)
+  return self
+end
+
+-- Accepting ------------------------------------------------------------------
+
+--- Too many: gone at once.
+local function drop(self, socket)
+  socket:destroy()
+  self:emit("drop", {
+    local_address = socket.local_address,
+    local_port = socket.local_port,
+    remote_address = socket.remote_address,
+    remote_port = socket.remote_port,
+    remote_family = socket.remote_family,
+  })
+end
+
+local function welcome(self, socket, handle, kind)
+  socket.paused = self.options.pause_on_connect
+  socket:begin_(handle, kind)
+  if self.max_connections and self.connections >= self.max_connections then
+    return drop(self, socket)
+  end
+  self.connections = self.connections + 1
+  socket.server, socket.counted_ = self, true
+  self:emit("connection", socket)
+end
+
+--- One connection went wrong, which a peer can bring about: an `error` for
+--- those who listen, and no reason to end.
+local function accept_failed(self, code)
+  if self:listener_count("error") > 0 then
+    self:emit("error", errors.luv(code, "accept"))
+  end
+end
+
+--- What luv calls for each connection. One that is not accepted stops libuv
+--- from taking further ones: so it is with a server that is closed and pinned.
+local function acceptor(self, handle, kind)
+  return loop.guard(function(code)
+    if self.handle ~= handle then return end
+    if code then return accept_failed(self, code) end
+    local socket = Socket.new(self.options) -- first, see there
+    local connection = kind == "tcp" and uv.new_tcp() or uv.new_pipe(false)
+    local ok, _, failed = handle:accept(connection)
+    if ok then return welcome(self, socket, connection, kind) end
+    loop.close(connection)
+    accept_failed(self, failed)
+  end)
+end
+
+-- Listening ------------------------------------------------------------------
+
+local function bind_tcp(ip, target)
+  local place = { address = ip, port = target.port }
+  local handle = uv.new_tcp()
+  local ok, _, code = handle:bind(ip, target.port,
+    { ipv6only = target.ipv6_only })
+  if ok then return handle, "tcp", place end
+  loop.close(handle)
+  return nil, address.failure(code, "bind", place)
+end
+
+local no_ipv6 = { EAFNOSUPPORT = true, EADDRNOTAVAIL = true, EINVAL = true }
+
+--- All addresses of both families, or of IPv4 where there is no IPv6.
+local function bind_any(target)
+  local handle, result, place = bind_tcp("::", target)
+  if handle or not no_ipv6[result.code] then return handle, result, place end
+  return bind_tcp("0.0.0.0", target)
+end
+
+local function bind_path(target)
+  local path = target.path
+  local err = address.path_failure(path, "bind")
+  if err then return nil, err end
+  local handle = uv.new_pipe(false)
+  local ok, _, code = handle:bind(path)
+  if ok then return handle, "pipe", target end
+  loop.close(handle)
+  -- libuv says EACCES for ENOENT, as Windows would.
+  if code == "EACCES" and not uv.fs_stat(path:match("^(.*/)[^/]*$") or ".") then
+    code = "ENOENT"
+  end
+  return nil, address.failure(code, "bind", target)
+end
+
+--- A bound handle, its kind, and where that is; nil, err.
+local function bind(target, ip)
+  if target.from then
+    local handle, kind = endpoint.handle_from(target.from)
+    if handle then return handle, kind, {} end
+    return nil, errors.luv(kind, "open")
+  elseif target.path then
+    return bind_path(target)
+  elseif ip then
+    return bind_tcp(ip, target)
+  end
+  return bind_any(target)
+end
+
+local function failed(self, target, err)
+  if self.target ~= target then return end -- closed meanwhile
+  self.target = nil
+  if not endpoint.refused(self, err) then self:emit("error", err) end
+end
+
+local function announce(self, handle)
+  if self.handle == handle then endpoint.opened(self, "listening") end
+end
+
+--- Nil, or err.
+local function start_listening(self, target, ip)
+  local handle, kind, place = bind(target, ip)
+  if not handle then return kind end
+  local ok, _, code = handle:listen(target.backlog or BACKLOG,
+    acceptor(self, handle, kind))
+  if not ok then -- also a port in use, which libuv keeps back until now
+    loop.close(handle)
+    return address.failure(code, "listen", place)
+  end
+  self:hold_(handle)
+  self.listening = true
+  loop.soon(announce, self, handle)
+end
+
+--- Finds out where, and listens there.
+local function begin(self, target)
+  local function at(err, list)
+    if self.target ~= target then return end -- closed meanwhile
+    err = err or start_listening(self, target, list and list[1].address)
+    if err then loop.soon(failed, self, target, err) end
+  end
+  if not target.host then return at() end
+  address.resolve(target.host, nil, at)
+end
+
+local function check_fd(value)
+  if math.type(value) ~= "integer" or value < 0 or value > 0x7fffffff then
+    return "the number of an fd"
+  end
+end
+
+local listen_options = {
+  port = address.checks.port,
+  host = address.checks.host,
+  path = address.checks.path,
+  fd = check_fd,
+  backlog = options.integer(1, 0x7fffffff),
+  ipv6_only = checks.boolean,
+  reuse_port = address.checks.reuse_port,
+  exclusive = checks.boolean,
+}
+
+--- The arguments as a table: listen(port, host, backlog) or listen(path,
+--- backlog).
+local function from_list(args)
+  local first = args[1]
+  if type(first) == "string" and not address.port(first) then
+    return { path = first, backlog = args[2] }
+  end
+  return { port = first, host = args[2], backlog = args[3] }
+end
+
+--- What to listen on. `from` is an fd that is ours.
+local function target_of(args, level)
+  local first = args[1]
+  if endpoint.has_fd(first) then
+    local number = first:fileno()
+    if not number then
+      options.raise(level + 1, "listen: the handle is closed or has no fd")
+    end
+    local fd, errno = core.dup(number)
+    if not fd then return nil, errors.system(errno, "dup") end
+    return { from = fd }
+  end
+  local given = type(first) == "table" and first or from_list(args)
+  local target = options.copy(options.check("listen", given, listen_options,
+    level + 1))
+  target.port = address.port(target.port or 0)
+  target.from = target.fd and core.fd(target.fd)
+  return target
+end
+
+--- Starts to listen: listen(port?, host?, backlog?, cb), listen(path, cb),
+--- listen(options, cb), or listen(handle, cb) for a socket that another server,
+--- an orrery.fd or a luv handle has and keeps. Waits in a task without `cb`. [w]
+--- @return Server? self listening, where it has waited; nil, err (EADDRINUSE,
+---   EACCES, ENOTFOUND …)
+--- @return Error? err
+function Server:listen(...)
+  local args, cb = address.callback(...)
+  if self.target then
+    options.raise(2, "listen: the server is listening already")
+  end
+  local target, err = target_of(args, 2)
+  return endpoint.open(self, "listen", cb, function()
+    self.target = target or {}
+    if err then return loop.soon(failed, self, self.target, err) end
+    begin(self, target)
+  end, Server.__close)
+end
+
+--- Listens on a socket that came from elsewhere.
+--- @param fd userdata orrery.fd, owned
+--- @return Server? self nil, err
+--- @return Error? err
+function Server:adopt_(fd)
+  local target = { from = fd }
+  local err = start_listening(self, target)
+  if err then return nil, err end
+  self.target = target
+  return self
+end
+
+-- Closing --------------------------------------------------------------------
+
+--- `close` comes when the last connection has ended.
+local function close_if_drained(self)
+  if not self.closing or self.handle_closing
+    or self.connections + self.moved > 0 then
+    return
+  end
+  local replies = self.closing
+  self.closing = nil
+  for _, reply in ipairs(replies) do loop.soon(reply) end
+  self:emit("close")
+end
+
+local function stop_listening(self)
+  self.target, self.listening = nil, false
+  self.handle_closing = true
+  self:release_(function()
+    self.handle_closing = false
+    close_if_drained(self)
+  end)
+  endpoint.refused(self, errors.new("ECANCELED",
+    "listen: the server was closed meanwhile"))
+end
+
+local function close(self, reply)
+  if not self.target and not self.closing then
+    return loop.soon(reply, errors.new("ERR_SERVER_NOT_RUNNING",
+      "close: the server is not listening"))
+  end
+  self.closing = self.closing or {}
+  table.insert(self.closing, reply)
+  if self.target then stop_listening(self) end
+end
+
+--- Accepts no more. `close` and `cb` come once the connections have ended, too.
+--- Waits for that in a task without `cb`; not one of the connections' own. [w]
+--- @param cb fun(err: Error?)? ERR_SERVER_NOT_RUNNING
+--- @return true|Server|nil ok true where it has waited; nil, err
+--- @return Error? err
+function Server:close(cb)
+  if cb ~= nil then
+    options.argument("close", "the callback", cb, checks.callback, 2)
+  end
+  return endpoint.ask(self, "close", cb, function(reply) close(self, reply) end)
+end
+
+--- Does not wait for the connections.
+function Server:__close()
+  if self.target then close(self, function() end) end
+end
+
+--- A connection has ended.
+function Server:left_()
+  self.connections = self.connections - 1
+  if self.closing then loop.soon(close_if_drained, self) end
+end
+
+--- So many more live in other processes.
+function Server:moved_(by)
+  self.moved = self.moved + by
+  if self.closing then loop.soon(close_if_drained, self) end
+end
+
+--- How many connections are open, here and where they were sent. Waits in a task without `cb`. [w]
+--- @param cb fun(err: nil, count: integer)?
+--- @return integer|Server count
+function Server:get_connections(cb)
+  if cb ~= nil then
+    options.argument("get_connections", "the callback", cb, checks.callback, 2)
+  end
+  return endpoint.ask(self, "get_connections", cb, function(reply)
+    loop.soon(reply, nil, self.connections + self.moved)
+  end)
+end
+
+return Server

@@ -1,0 +1,256 @@
+--- Connections over TCP and Unix sockets: streams that know where they go. The
+--- public names are in net.lua; net_connect.lua is how a socket gets connected.
+---
+--- Unlike other streams a socket reads ahead from the start, up to a limit: else
+--- it would not notice that its peer has gone.
+
+local uv = require "luv"
+local address = require "orrery.address"
+local clock = require "orrery.clock"
+local endpoint = require "orrery.endpoint"
+local errors = require "orrery.errors"
+local loop = require "orrery.loop"
+local net_connect = require "orrery.net_connect"
+local options = require "orrery.options"
+local stream = require "orrery.stream"
+
+local Stream = stream.Stream
+local checks = options.checks
+
+--- @class Socket : Stream
+--- @field connecting boolean
+--- @field local_address string? an IP address, or the path of a Unix socket
+--- @field local_port integer?
+--- @field remote_address string?
+--- @field remote_port integer?
+--- @field remote_family 4|6|"unix"|nil
+--- @field bytes_read integer
+--- @field bytes_written integer
+--- @field server Server? which accepted it
+local Socket = options.copy(Stream)
+Socket.__index = Socket
+Socket.__name = "orrery.Socket"
+Socket.handle_type = "net.Socket"
+Socket.reads_ahead = true
+Socket.connecting = false
+
+function Socket.__tostring(self)
+  local place = self.remote_address or "-"
+  if self.remote_port then
+    place = address.show { address = place, port = self.remote_port }
+  end
+  local state = self.closed and "closed" or self.connecting and "connecting"
+    or self.pending and "new" or self.ended and "ended" or "open"
+  return ("socket %s: %s"):format(place, state)
+end
+
+Socket.schema = net_connect.schema
+for name, method in pairs(net_connect.methods) do Socket[name] = method end
+
+--- A socket that is not connected. It must be there before its handle: when
+--- the Lua state closes, what was made last is finalized first, and a handle must
+--- not be closed by its socket then.
+--- @param opts {allow_half_open: boolean?, no_delay: boolean?,
+---   keep_alive: boolean?}
+--- @return Socket
+function Socket.new(opts)
+  local self = setmetatable(stream.new(nil, "tcp", "rw"), Socket)
+  self.pending = true -- nothing can be read yet
+  self.allow_half_open = opts.allow_half_open
+  self.no_delay, self.keep_alive = opts.no_delay, opts.keep_alive
+  return self
+end
+
+local function unix_addresses(self, handle)
+  local own, peer = handle:getsockname(), handle:getpeername()
+  self.local_address = own ~= "" and own or nil
+  self.remote_address = peer ~= "" and peer or nil
+  self.remote_family = "unix"
+end
+
+local function addresses(self, handle)
+  local own, peer = handle:getsockname(), handle:getpeername()
+  if own then self.local_address, self.local_port = own.ip, own.port end
+  if not peer then return end -- it has gone already
+  self.remote_address, self.remote_port = peer.ip, peer.port
+  self.remote_family = peer.family == "inet" and 4 or 6
+end
+
+--- Takes a connected handle in, and looks out for the peer's end.
+--- @param handle userdata of luv
+--- @param kind "tcp"|"pipe"
+--- @return Socket self
+function Socket:begin_(handle, kind)
+  self.handle, self.kind, self.pending = handle, kind, nil
+  if kind == "tcp" then
+    addresses(self, handle)
+    if self.no_delay then handle:nodelay(true) end
+    if self.keep_alive then self:set_keep_alive(true, self.keep_alive_delay) end
+  else
+    unix_addresses(self, handle)
+  end
+  if not self.paused then self:start_reading_() end
+  return self
+end
+
+-- Ending ---------------------------------------------------------------------
+
+--- The peer has ended: unless told otherwise, so do we.
+function Socket:after_end_()
+  if not self.allow_half_open then self:finish() end
+end
+
+--- A connection that is of no use any more, and whose bytes nobody has asked
+--- for so far, does not wait for that. They can be read all the same.
+function Socket:close_if_over_()
+  local over = self.write_error
+    or self.ended and (self.read_error or not self.writable)
+  if self.closed or self.asked or not over then
+    return Stream.close_if_over_(self)
+  end
+  local chunks, skip, size = self.chunks, self.skip, self.size
+  self:destroy()
+  self.chunks, self.skip, self.size = chunks, skip, size
+end
+
+--- Ends both directions at once.
+--- @param err Error? emitted as `error` first
+function Socket:destroy(err)
+  if self.closed then return end
+  local held = self.held or {}
+  local reason = self.write_error or err
+    or errors.new("ECANCELED", "the socket was closed")
+  self.held, self.connecting, self.touch_ = nil, false, nil
+  if self.idle_timer then self.idle_timer:stop() end
+  Stream.destroy(self, err)
+  for _, job in ipairs(held) do
+    if job.cb then loop.soon(job.cb, reason) end
+  end
+  endpoint.refused(self, reason)
+end
+
+--- The server that accepted it counts it no longer.
+local function leave(self)
+  if not self.counted_ then return end
+  self.counted_ = nil
+  self.server:left_()
+end
+
+function Socket:closed_()
+  leave(self)
+  Stream.closed_(self)
+end
+
+--- When the Lua state closes, nothing of luv's may be touched any more.
+function Socket:__gc()
+  if not self.closed then pcall(leave, self) end
+  Stream.__gc(self)
+end
+
+-- Handing it over ------------------------------------------------------------
+
+--- It belongs to another process now: closed here, without a word to the peer.
+function Socket:sent_() self:destroy() end
+
+--- Takes back what was read and not consumed, and reads no further.
+--- @return string
+function Socket:unread_()
+  local data = table.concat(self.chunks):sub(self.skip + 1)
+  self.chunks, self.skip, self.size = {}, 0, 0
+  self.was_flowing_, self.was_paused_ = self.flowing, self.paused
+  self:pause()
+  return data
+end
+
+--- The reverse of `unread_`, where it stays here after all, and for bytes that
+--- came with it.
+--- @param data string
+--- @return Socket self
+function Socket:put_back_(data)
+  if data ~= "" then self.chunks, self.size = { data }, #data end
+  self.paused = self.was_paused_
+  if self.was_flowing_ then return self:resume() end
+  if not self.paused then self:start_reading_() end
+  return self
+end
+
+-- Settings -------------------------------------------------------------------
+
+--- Its own address: `{address, port, family}`, or `{path}` of a Unix socket.
+--- @return table?
+function Socket:address()
+  if self.closed or self.pending then return nil end
+  return address.of((self.handle:getsockname()))
+end
+
+--- Whether small writes go out at once (TCP_NODELAY). Nothing on Unix sockets.
+--- @param on boolean? true
+--- @return Socket self
+function Socket:set_no_delay(on)
+  if on == nil then on = true end
+  options.argument("set_no_delay", "the argument", on, checks.boolean, 2)
+  self.no_delay = on
+  if self.handle and self.kind == "tcp" and not self.closed then
+    self.handle:nodelay(on)
+  end
+  return self
+end
+
+--- Whether the kernel probes an idle connection (SO_KEEPALIVE).
+--- @param on boolean? true
+--- @param delay integer? ms of idleness before the first probe; 0: the system's
+--- @return Socket self
+function Socket:set_keep_alive(on, delay)
+  if on == nil then on = true end
+  options.argument("set_keep_alive", "the argument", on, checks.boolean, 2)
+  options.argument("set_keep_alive", "the delay", delay or 0, checks.ms, 2)
+  self.keep_alive, self.keep_alive_delay = on, delay
+  if self.handle and self.kind == "tcp" and not self.closed then
+    self.handle:keepalive(on, math.ceil((delay or 0) / 1000))
+  end
+  return self
+end
+
+--- Emits `timeout` when nothing has gone either way for `ms`. No re-arming on
+--- each read: `check` sees how long it has really been.
+local function watch_idleness(self, ms)
+  local at, queue = nil, 0
+  local check
+  local function arm(left)
+    self.idle_timer = clock.after(left, check)
+    self.idle_timer:set_ref(false)
+  end
+  function check()
+    self.idle_timer = nil
+    local still = self.handle and self.handle:get_write_queue_size() or 0
+    if still ~= queue then at, queue = uv.now(), still end
+    local left = at + ms - uv.now()
+    if left > 0 then return arm(left) end
+    self:emit("timeout")
+  end
+  function self.touch_()
+    at = uv.now()
+    if not self.idle_timer then arm(ms) end
+  end
+  self.touch_()
+end
+
+--- Emits `timeout` once nothing has been read or written for so long; what
+--- becomes of the connection is the listener's affair.
+--- @param ms integer 0: no longer
+--- @param cb function? added as a listener for one `timeout`
+--- @return Socket self
+function Socket:set_timeout(ms, cb)
+  options.argument("set_timeout", "the time", ms, checks.ms, 2)
+  if cb ~= nil then
+    options.argument("set_timeout", "the callback", cb, checks.callback, 2)
+  end
+  if self.idle_timer then self.idle_timer:stop() end
+  self.idle_timer, self.touch_ = nil, nil
+  if ms == 0 or self.closed then return self end
+  if cb then self:once("timeout", cb) end
+  watch_idleness(self, ms)
+  return self
+end
+
+return Socket
