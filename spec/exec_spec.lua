@@ -42,7 +42,8 @@ describe("exec_file #spawn", function()
       assert.is_nil((result_of(exec_file, "true", nil, {})))
       assert.is_nil((result_of(exec_file, { "true" })))
       for _, args in ipairs { { 5 }, { "true", 5 }, { "true", {}, 5 },
-        { "true", {}, {}, 5 }, { "true", {}, { max_buffer = -1 } } } do
+        { "true", {}, {}, 5 }, { "true", {}, { max_buffer = -1 } },
+        { "true", print, {} }, { "true", {}, print, {} } } do
         local ok, why = pcall(function()
           local child = exec_file(table.unpack(args, 1, 4))
           return child
@@ -59,6 +60,7 @@ describe("exec_file #spawn", function()
       assert.same({ "ENOENT", "does-not-exist x", "", "" },
         { err.code, err.cmd, out, errout })
       assert.is_nil(child.pid)
+      assert.is_false(err.killed)
       local shell, _, _, running = result_of(exec, "does-not-exist")
       assert.equal(127, shell.code)
       assert.equal("integer", math.type(running.pid))
@@ -116,7 +118,8 @@ describe("exec #spawn", function()
       local child = orrery.spawn("sh", { "-c", "trap '' TERM; echo; while :; do sleep 0.01; done" },
         { stdio = { "ignore", "pipe", "inherit" } })
       child.stdout:read()
-      local job = collect.start(child, { timeout = 10, stop_grace = 20 }, 1000)
+      local job = collect.start(child, { timeout = 10 }, 1000)
+      job.grace = 20
       local code, signal = collect.await(job)
 
       assert.same({ 137, "SIGKILL", true }, { code, signal, job.forced })
@@ -194,6 +197,73 @@ describe("exec #spawn", function()
       orrery.process.kill(tonumber(pid), "SIGKILL")
 
       assert.is_nil(err)
+    end)
+  end)
+
+  it("raises for what comes after the callback", function()
+    run(function()
+      for _, args in ipairs { { "true", print, { timeout = 1 } },
+        { "true", {}, print, "x" }, { "true", print, print } } do
+        local ok, why = pcall(function()
+          local child = exec(table.unpack(args))
+          return child
+        end)
+        assert.is_false(ok)
+        assert.matches("^spec/exec_spec.lua:%d+: exec: nothing may follow the callback",
+          why)
+      end
+    end)
+  end)
+
+  it("loses no output where a handler holds the loop up, and reaps", function()
+    run(function()
+      local _ <close> = task.every(10, function()
+        orrery.spawn_sync("sleep", { "0.1" })
+      end)
+      local got = {}
+      for i = 1, 6 do
+        exec(("sleep 0.0%d; echo hi"):format(2 * i), { stdio_grace = 50 },
+          function(err, out) got[#got + 1] = err or out end)
+      end
+      helper.eventually(function() return #got == 6 end, 15000)
+
+      assert.equal(("hi\n"):rep(6), table.concat(got))
+    end)
+  end)
+
+  it("does not count time in which the loop was held up as grace", function()
+    run(function()
+      local path, out = helper.tmpname(), nil
+      os.remove(path)
+      local child = exec(("(until [ -e %s ]; do sleep 0.01; done; echo late) &"):format(path),
+        { stdio_grace = 400 }, function(_, text) out = text end)
+      child:wait()
+      task.sleep(1)
+      orrery.spawn_sync("sleep", { "0.5" })
+      io.open(path, "w"):close()
+      helper.eventually(function() return out end)
+
+      assert.equal("late\n", out)
+      os.remove(path)
+    end)
+  end)
+
+  it("calls back where the child's own error listeners raise, or go", function()
+    run(function()
+      local result = helper.lua([[
+        local orrery = require "orrery"
+        orrery.process.on("uncaught_exception", function(e) print("uncaught", e) end)
+        local function show(err) print("called back", err.code) end
+        orrery.exec_file("/no/such", show):on("error", function() error("mine", 0) end)
+        orrery.exec_file("/no/such", show):remove_all("error")
+        orrery.exec_file("/no/such", show):prepend("error", function() error("first", 0) end)
+        require "luv".run()]])
+
+      local lines = {}
+      for line in result.stdout:gmatch("[^\n]+") do lines[#lines + 1] = line end
+      table.sort(lines)
+      assert.same({ "called back\tENOENT", "called back\tENOENT", "called back\tENOENT",
+        "uncaught\tfirst", "uncaught\tmine" }, lines)
     end)
   end)
 

@@ -85,6 +85,40 @@ describe("pipeline #spawn", function()
     end)
   end)
 
+  it("tells of the whole what is true of a stage", function()
+    run(function()
+      local cut = pipeline { { "sh", "-c", "yes >&2" }, { "cat" }, max_buffer = 10 }
+      local held = pipeline { { "sh", "-c", "sleep 1000 >&- & echo $!" }, { "cat" },
+        stdio_grace = 10 }
+      orrery.process.kill(tonumber(held.stdout), "SIGKILL")
+
+      assert.same({ false, true, true, false, 0 },
+        { cut.ok, cut.truncated, cut.killed, cut.forced, cut.code })
+      assert.same({ true, true, false, false },
+        { held.ok, held.stdio_incomplete, held.killed, held.truncated })
+    end)
+  end)
+
+  it("names the stage that is missing, and the option that is wrong", function()
+    run(function()
+      for what, bad in pairs {
+        ["stage 2 must be"] = { { "printf", "a" }, nil, { "wc", "-c" } },
+        ["stage 1 must be"] = { nil, { "wc", "-c" } },
+        ["option 'stdin' must be"] = { { "cat" }, stdin = true },
+        ["option 'stdin' must be a string"] = { { "cat" }, stdin = { file = 5 } },
+        ["unknown option \"stdio\""] = { { "cat" }, stdio = "pipe" },
+        ["unknown option 0"] = { { "cat" }, [0] = { "cat" } },
+      } do
+        local ok, err = pcall(function()
+          local result = pipeline(bad)
+          return result
+        end)
+        assert.is_false(ok)
+        assert.matches("^spec/pipeline_spec.lua:%d+: pipeline: " .. what, err)
+      end
+    end)
+  end)
+
   it("raises for what is no pipeline, at the caller's line", function()
     run(function()
       for _, bad in ipairs { 5, {}, { "ls" }, { { 5 } }, { { "ls" }, tiemout = 1 } } do

@@ -4,6 +4,15 @@ local scheduler = require "orrery.scheduler"
 
 local run, sh, in_task = orrery.run, orrery.sh, helper.run
 
+-- Ignores SIGTERM, and says so by a line in a file.
+local STUBBORN = "trap '' TERM; echo >>%s; exec sleep 1000"
+
+local function line_count(path)
+  local count = 0
+  for _ in io.lines(path) do count = count + 1 end
+  return count
+end
+
 describe("run #spawn", function()
   it("collects both streams of a program", function()
     in_task(function()
@@ -46,6 +55,33 @@ describe("run #spawn", function()
     in_task(function() assert.equal("", run("cat").stdout) end)
   end)
 
+  it("has stdin at its end also where stdio asks for a pipe", function()
+    in_task(function()
+      for _, stdin in ipairs { "pipe", "socket", false } do
+        local result = run("cat", {}, { stdio = { stdin, "pipe", "inherit" } })
+        assert.same({ true, "" }, { result.ok, result.stdout })
+      end
+      local given = run("cat", {}, { stdio = { "socket" }, input = "in" })
+      assert.equal("in", given.stdout)
+    end)
+  end)
+
+  it("raises for input that has no pipe to go through", function()
+    in_task(function()
+      for _, stdin in ipairs { "ignore", "inherit", { file = "/dev/null" }, 0 } do
+        for name, fn in pairs { run = run, sh = sh } do
+          local ok, err = pcall(function()
+            local opts = { input = "x", stdio = { stdin, "pipe", "pipe" } }
+            local result = name == "run" and fn("cat", {}, opts) or fn("cat", opts)
+            return result
+          end)
+          assert.is_false(ok)
+          assert.matches("^spec/run_spec.lua:%d+: " .. name .. ": option 'input'", err)
+        end
+      end
+    end)
+  end)
+
   it("stops at the timeout, and says so", function()
     in_task(function()
       local result = run("sleep", { "1000" }, { timeout = 20 })
@@ -63,6 +99,23 @@ describe("run #spawn", function()
       assert.is_true(result.stdio_incomplete)
       assert.is_true(result.ok)
       assert.equal("early\n", result.stdout)
+    end)
+  end)
+
+  it("calls complete output complete, also without any grace", function()
+    in_task(function()
+      local code = [[
+        local orrery = require "orrery"
+        for _ = 1, 100 do
+          local result = orrery.run("head", {"-c", "200000", "/dev/zero"},
+            {stdio_grace = 0})
+          if result.stdio_incomplete or #result.stdout ~= 200000 then
+            print(#result.stdout, result.stdio_incomplete)
+          end
+        end]]
+
+      assert.equal("", helper.cli({ "-e", code }).stdout)
+      assert.equal("", helper.lua(code).stdout)
     end)
   end)
 
@@ -95,6 +148,23 @@ describe("run #spawn", function()
 
       assert.equal("cancelled", t.status)
       assert.same({}, helper.children())
+    end)
+  end)
+
+  it("takes a child that ignores SIGTERM along as well, with its pipeline", function()
+    in_task(function()
+      local path = helper.tmpname()
+      local command = STUBBORN:format(path)
+      local tasks = {
+        scheduler.go(run, "sh", { "-c", command }), scheduler.go(sh, command),
+        scheduler.go(orrery.pipeline, { { "sh", "-c", command }, { "sh", "-c", command } }),
+      }
+      helper.eventually(function() return line_count(path) == 4 end)
+      for _, t in ipairs(tasks) do t:cancel() end
+      for _, t in ipairs(tasks) do t:join() end
+
+      assert.same({}, helper.children())
+      os.remove(path)
     end)
   end)
 
@@ -139,6 +209,42 @@ describe("run #spawn", function()
     end)
   end)
 
+  it("raises the first error of on_stdout, when the child is reaped", function()
+    in_task(function()
+      local calls, mine = 0, { "mine" }
+      local function refuse()
+        calls = calls + 1
+        error(mine)
+      end
+      for _, command in ipairs { "echo 1; echo 2; echo 3 >&2; exec sleep 1000",
+        "echo 1; echo 2", "printf 1", "printf 1 >&2", "printf 1; printf 2 >&2" } do
+        calls = 0
+        local ok, err = pcall(sh, command, { on_stdout = refuse, on_stderr = refuse })
+        assert.is_false(ok)
+        assert.equal(mine, err)
+        assert.equal(1, calls)
+        assert.same({}, helper.children())
+      end
+    end)
+  end)
+
+  it("is cancelled whatever on_stdout raises meanwhile", function()
+    in_task(function()
+      local ready
+      local t = scheduler.go(sh,
+        "trap 'printf last; exit' TERM; echo; while :; do sleep 0.01; done",
+        { on_stdout = function(line)
+          ready = true
+          if line == "last" then error("mine") end
+        end })
+      helper.eventually(function() return ready end)
+      t:cancel()
+      t:join()
+
+      assert.equal("cancelled", t.status)
+    end)
+  end)
+
   it("raises by check unless all went well", function()
     in_task(function()
       assert.is_true(run("true", {}, { check = true }).ok)
@@ -160,6 +266,80 @@ describe("run #spawn", function()
 
       local results = orrery.all(jobs)
       for i = 1, 40 do assert.equal(i .. "\n", results[i]) end
+    end)
+  end)
+end)
+
+--- What a careless library does to its host, as functions: takes the exit status
+--- of any child; ignores SIGCHLD, and undoes that.
+local function careless()
+  local path = helper.tmpname()
+  assert(run("cc", { "-shared", "-fPIC", "-xc", "-", "-o", path }, { input = [[
+    #include <signal.h>
+    #include <sys/wait.h>
+    static struct sigaction old, ignored = {.sa_handler = SIG_IGN};
+    int take(void *L) { (void)L; waitpid(-1, 0, 0); return 0; }
+    int ignore(void *L) { (void)L; sigaction(SIGCHLD, &ignored, &old); return 0; }
+    int restore(void *L) { (void)L; sigaction(SIGCHLD, &old, 0); return 0; }]],
+    check = true }))
+  local take = assert(package.loadlib(path, "take"))
+  local ignore = assert(package.loadlib(path, "ignore"))
+  local restore = assert(package.loadlib(path, "restore"))
+  os.remove(path)
+  return take, ignore, restore
+end
+
+describe("an exit status that somebody else has taken #spawn", function()
+  it("is told by run, sh and pipeline", function()
+    in_task(function()
+      local take = careless()
+      for _, fn in ipairs {
+        function() return run("true") end,
+        function() return sh("exit 3") end,
+        function() return orrery.pipeline { { "true" } } end,
+      } do
+        local t = scheduler.go(fn)
+        scheduler.go(take)
+        local result = t:join()
+
+        assert.same({ false, "ECHILD" }, { result.ok, result.error.code })
+        assert.same({}, { result.code, result.signal })
+      end
+    end)
+  end)
+
+  it("is a failure for check, and for exec's callback", function()
+    in_task(function()
+      local take = careless()
+      local t = scheduler.go(pcall, run, "true", {}, { check = true })
+      scheduler.go(take)
+      local ok, err = t:join()
+      assert.is_false(ok)
+      assert.matches("^true: child %d+: its exit status was taken", tostring(err))
+      assert.equal("ECHILD", err.result.error.code)
+
+      local why
+      orrery.exec("true", function(e) why = e end)
+      take()
+      helper.eventually(function() return why end)
+      assert.equal("ECHILD", why.code)
+      assert.is_nil(why.signal)
+      assert.matches("^Command failed: true\nchild %d+: its exit status", why.message)
+    end)
+  end)
+
+  it("is told by spawn_sync and exec_sync", function()
+    in_task(function()
+      local _, ignore, restore = careless()
+      ignore()
+      local result = orrery.spawn_sync("echo", { "out" })
+      local none, err = orrery.exec_sync("true")
+      restore()
+
+      assert.same({ "ECHILD", "out\n" }, { result.error.code, result.stdout })
+      assert.same({}, { result.status, result.signal })
+      assert.is_nil(none)
+      assert.equal("ECHILD", err.code)
     end)
   end)
 end)

@@ -33,6 +33,8 @@ describe("spawn_sync #spawn", function()
 
     assert.equal("SIGKILL", result.signal)
     assert.is_nil(result.status)
+    assert.equal("SIGRTMIN+0", spawn_sync { "sh", "-c", "kill -34 $$" }.signal)
+    assert.equal("SIGRTMIN+6", spawn_sync { "sh", "-c", "kill -40 $$" }.signal)
   end)
 
   it("D51: takes input, and raises for what is no string", function()
@@ -48,6 +50,38 @@ describe("spawn_sync #spawn", function()
     end)
     assert.is_false(ok)
     assert.matches("^spec/sync_spec.lua:%d+: spawn_sync: option 'input'", err)
+  end)
+
+  it("raises for input that has no pipe to go through", function()
+    for name, fn in pairs { spawn_sync = spawn_sync, exec_sync = exec_sync,
+      exec_file_sync = exec_file_sync } do
+      local ok, err = pcall(function()
+        local result = fn("cat", { input = "x", stdio = { "ignore", "pipe" } })
+        return result
+      end)
+      assert.is_false(ok)
+      assert.matches("^spec/sync_spec.lua:%d+: " .. name .. ": option 'input'", err)
+    end
+    assert.equal("in", spawn_sync("cat", { input = "in", stdio = "pipe" }).stdout)
+  end)
+
+  it("reads what is there after the exit, also without any grace", function()
+    for _ = 1, 20 do
+      local result = spawn_sync("head", { "-c", "200000", "/dev/zero" },
+        { stdio_grace = 0 })
+      assert.equal(200000, #result.stdout)
+    end
+  end)
+
+  it("takes the longest times that there are", function()
+    local result = spawn_sync("sh", { "-c", "sleep 0.02; echo out" },
+      { timeout = math.maxinteger, stdio_grace = math.maxinteger })
+
+    assert.same({ 0, "out\n" }, { result.status, result.stdout })
+    assert.is_nil(result.error)
+    local late = spawn_sync("sh", { "-c", "(sleep 0.05; echo late) & exit" },
+      { stdio_grace = math.maxinteger })
+    assert.equal("late\n", late.stdout)
   end)
 
   it("D52: ends at the timeout by kill_signal, and by SIGKILL what ignores it", function()

@@ -2,28 +2,47 @@
 --- exec and exec_file share.
 
 local clock = require "orrery.clock"
+local loop = require "orrery.loop"
 local options = require "orrery.options"
 local scheduler = require "orrery.scheduler"
 local spawn = require "orrery.spawn"
+local stdio = require "orrery.stdio"
 
 local collect = {}
 
 local STOP_GRACE = 5000 -- ms from kill_signal to SIGKILL
+local CANCEL_GRACE = 2000 -- the same where the caller has been cancelled
 local STDIO_GRACE = 250 -- ms for output after exit
+local GRACE_STEPS = 8 -- in which that time is counted
+local POLL_TURNS = 3 -- of loop.later: between the first and the last is a poll
 
 --- The options of spawn, and what bounds the output.
 collect.schema = options.copy(spawn.schema)
 collect.schema.max_buffer = options.checks.size
 
+--- options.check for what may have `input`, which needs a pipe to go through.
+--- @return table options
+function collect.check(where, opts, schema, level)
+  opts = options.check(where, opts, schema, level + 1)
+  if opts.input and opts.stdio then
+    local entry = stdio.check(where, opts.stdio, level + 1).entries[0]
+    if entry ~= nil and entry ~= "pipe" and entry ~= "socket" then
+      options.raise(level + 1, "%s: option 'input' needs a pipe as stdin, but "
+        .. "option 'stdio' gives %s", where, options.show(entry))
+    end
+  end
+  return opts
+end
+
 --- The options that are spawn's; timeout is ours.
---- @param stdio any what stdio is by default
-function collect.spawn_options(opts, stdio)
+--- @param default any what stdio is without the option
+function collect.spawn_options(opts, default)
   local copy = {}
   for name, value in next, opts do
     if spawn.schema[name] then copy[name] = value end
   end
   copy.timeout = nil
-  copy.stdio = copy.stdio or stdio
+  copy.stdio = copy.stdio or default
   if copy.die_with_parent == nil then copy.die_with_parent = true end
   return copy
 end
@@ -70,7 +89,8 @@ local function gather(stream, limit, on_full, on_line)
   return self
 end
 
---- Stops a child that has used up its time, or its room.
+--- Stops a child that has used up its time or its room, or whose lines nobody
+--- can take.
 local function end_child(job)
   if job.stopping or not job.child.process_ then return end
   job.stopping = scheduler.go(function()
@@ -79,15 +99,51 @@ local function end_child(job)
   end)
 end
 
---- Waits for the exit and then, `stdio_grace` at most, for the output's end.
-local function await(job)
-  local child = job.child
-  local code, signal = child:wait()
-  if job.stopping then job.stopping:join() end
-  if not child.closed_ then
-    local done = child:wait_for("close", job.stdio_grace)
-    job.incomplete = done == nil and not child.closed_
+--- Hands lines to fn until it raises; that is what the job comes to then.
+local function taker(job, fn)
+  return fn and function(line)
+    if job.thrown then return end
+    local ok, err = pcall(fn, line)
+    if ok then return end
+    job.thrown = { err }
+    end_child(job)
   end
+end
+
+--- Lets the loop look at its fds once, without blocking. Where timers are due,
+--- or in a turn of plain lua5.4, ticks may run many times before it does.
+local function pass_poll()
+  scheduler.wait(function(wake)
+    local left = POLL_TURNS
+    local function turn()
+      left = left - 1
+      if left == 0 then wake() else loop.later(turn) end
+    end
+    loop.later(turn)
+  end, nil, "run")
+end
+
+--- Waits for the output's end, `stdio_grace` at most. It is counted in steps,
+--- each of which ends with a poll: a loop that was held up has lost one step,
+--- and always looks at what has come before it gives up.
+local function await_output(job)
+  local child, left = job.child, job.stdio_grace
+  local step = math.max(1, left // GRACE_STEPS)
+  while not child.closed_ do
+    child:wait_for("close", math.min(step, left))
+    if not child.closed_ then pass_poll() end
+    left = left - step
+    if left <= 0 then break end
+  end
+  job.incomplete = not child.closed_
+end
+
+--- Waits for the exit and then for the output's end.
+local function await(job)
+  local code, signal = job.child:wait()
+  if not code then job.error, signal = signal, nil end
+  if job.stopping then job.stopping:join() end
+  await_output(job)
   return code, signal
 end
 
@@ -100,7 +156,7 @@ function collect.start(child, opts, max_buffer)
     child = child,
     signal = opts.kill_signal or "SIGTERM",
     stdio_grace = opts.stdio_grace or STDIO_GRACE,
-    grace = opts.stop_grace or STOP_GRACE,
+    grace = STOP_GRACE,
   }
   local limit = opts.max_buffer or max_buffer
   local function full(stream)
@@ -108,8 +164,8 @@ function collect.start(child, opts, max_buffer)
     job.truncated = true
     end_child(job)
   end
-  job.out = gather(child.stdout, limit, full, opts.on_stdout)
-  job.err = gather(child.stderr, limit, full, opts.on_stderr)
+  job.out = gather(child.stdout, limit, full, taker(job, opts.on_stdout))
+  job.err = gather(child.stderr, limit, full, taker(job, opts.on_stderr))
   if opts.timeout and opts.timeout > 0 then
     job.timer = clock.after(opts.timeout, function()
       job.timed_out = child.process_ ~= nil
@@ -127,17 +183,22 @@ local function close(job)
 end
 
 --- Waits for the exit, and for the output as far as `stdio_grace` allows. A task
---- that is cancelled takes the child along: stopped and reaped first. [w]
---- @return integer code as child:wait
+--- that is cancelled takes the child along: stopped and reaped first. Raises
+--- what on_stdout or on_stderr raised. [w]
+--- @return integer? code as child:wait; nil where somebody else took the
+---   status, and job.error says so
 --- @return string? signal
 function collect.await(job)
-  local _ <close> = setmetatable({}, { __close = function() close(job) end })
   local ok, code, signal = pcall(await, job)
-  if ok then return code, signal end
-  scheduler.shield(pcall, job.child.stop, job.child,
-    { signal = job.signal, grace = job.grace })
-  job.child:abandon_()
-  error(code, 0)
+  if not ok then
+    scheduler.shield(pcall, job.child.stop, job.child,
+      { signal = job.signal, grace = CANCEL_GRACE })
+    job.child:abandon_()
+  end
+  close(job)
+  if not ok then error(code, 0) end
+  if job.thrown then error(job.thrown[1], 0) end
+  return code, signal
 end
 
 --- @return string stdout, string stderr
@@ -147,8 +208,9 @@ end
 
 --- @class Result
 --- @field ok boolean it ended by itself, with code 0
---- @field code integer 128+n where signal n ended it
+--- @field code integer? 128+n where signal n ended it
 --- @field signal string?
+--- @field error Error? why there is no code: ECHILD, somebody else took it
 --- @field stdout string
 --- @field stderr string
 --- @field timed_out boolean
@@ -163,7 +225,7 @@ end
 
 --- What a job came to; the duration is the caller's to tell.
 --- @param command string
---- @param code integer and signal, as collect.await gives them
+--- @param code integer? and signal, as collect.await gives them
 --- @return Result
 function collect.result(job, command, code, signal)
   local child = job.child
@@ -172,6 +234,7 @@ function collect.result(job, command, code, signal)
     ok = code == 0 and not job.timed_out and not job.truncated,
     code = code,
     signal = signal,
+    error = job.error,
     stdout = stdout,
     stderr = stderr,
     timed_out = job.timed_out or false,

@@ -26,8 +26,11 @@ local function failure(job, command, code, signal, stderr)
   elseif code == 0 and not job.timed_out then
     return nil
   end
-  local err = errors.new("", "Command failed: " .. command .. "\n" .. stderr, fields)
-  err.code = child.exit_code -- nil where a signal ended it
+  local unknown = job.error -- why the status is
+  local err = errors.new(unknown and unknown.code or "",
+    ("Command failed: %s\n%s%s"):format(command,
+      unknown and unknown.message .. "\n" or "", stderr), fields)
+  if not unknown then err.code = child.exit_code end -- nil after a signal
   err.timed_out = job.timed_out or false
   return err
 end
@@ -49,17 +52,21 @@ local function start(where, argv, opts, cb, level)
     local job = collect.start(child, opts, MAX_BUFFER)
     scheduler.go(finish, child, job, command, cb)
   elseif cb then
-    child:once("error", function(err)
-      err.cmd, err.stdout, err.stderr = command, "", ""
-      scheduler.go(cb, err, "", "")
-    end)
+    local _, err = child:wait() -- at once; and so it is no uncaught error
+    err.cmd, err.killed, err.stdout, err.stderr = command, false, "", ""
+    scheduler.go(cb, err, "", "")
   end
   return child
 end
 
-local function check_callback(where, cb, level)
+--- The callback comes last, wherever that is.
+local function check_callback(where, cb, behind, level)
   if cb ~= nil then
     options.argument(where, "the callback", cb, options.checks.callback, level + 1)
+  end
+  if behind ~= nil then
+    options.raise(level + 1, "%s: nothing may follow the callback, got %s %s; "
+      .. "options go before it", where, type(behind), options.show(behind))
   end
 end
 
@@ -67,11 +74,12 @@ end
 --- @param command string
 --- @param opts table? spawn's, and timeout, max_buffer (1 MiB), stdio_grace
 --- @param cb fun(err: Error?, stdout: string, stderr: string)? called once
+--- @param behind nil nothing may follow the callback
 --- @return Child
-function exec.exec(command, opts, cb)
-  if type(opts) == "function" then opts, cb = nil, opts end
+function exec.exec(command, opts, cb, behind)
+  if type(opts) == "function" then opts, cb, behind = nil, opts, cb end
   options.argument("exec", "the command", command, options.checks.string, 2)
-  check_callback("exec", cb, 2)
+  check_callback("exec", cb, behind, 2)
   opts = options.copy(options.check("exec", opts, schema, 2))
   if opts.shell == nil then opts.shell = true end
   local child = start("exec", { command }, opts, cb, 2)
@@ -83,11 +91,14 @@ end
 --- @param args string[]?
 --- @param opts table?
 --- @param cb fun(err: Error?, stdout: string, stderr: string)? called once
+--- @param behind nil nothing may follow the callback
 --- @return Child
-function exec.exec_file(file, args, opts, cb)
-  if type(args) == "function" then args, cb = nil, args end
-  if type(opts) == "function" then opts, cb = nil, opts end
-  check_callback("exec_file", cb, 2)
+function exec.exec_file(file, args, opts, cb, behind)
+  if type(args) == "function" then
+    args, opts, cb, behind = nil, args, opts, cb
+  end
+  if type(opts) == "function" then opts, cb, behind = nil, opts, cb end
+  check_callback("exec_file", cb, behind, 2)
   local argv
   argv, opts = spawn.arguments("exec_file", file, args, opts, 2)
   opts = options.check("exec_file", opts, schema, 2)

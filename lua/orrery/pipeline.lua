@@ -5,6 +5,7 @@ local collect = require "orrery.collect"
 local options = require "orrery.options"
 local scheduler = require "orrery.scheduler"
 local spawn = require "orrery.spawn"
+local stdio = require "orrery.stdio"
 
 local MAX_BUFFER = 100 * 1024 * 1024 -- bytes a stream
 
@@ -12,22 +13,43 @@ local process = core.process()
 local SIGPIPE = 128 + core.signals.SIGPIPE
 
 local schema = options.copy(collect.schema)
-schema.stdin = options.checks.any -- a string, or what stdio takes
+schema.stdio = nil -- the stages' stdio is the pipeline
 
---- Splits {stage, stage, …, option=…}.
+--- A string is what is read; else it must be something that stdio takes.
+function schema.stdin(value)
+  if type(value) ~= "string"
+    and not pcall(stdio.check, "pipeline", { value }, 1) then
+    return "a string, a stream, an fd or {file=path}"
+  end
+end
+
+--- Splits {stage, stage, …, option=…}: how many stages, the options.
+local function split(spec)
+  local opts, count = {}, 0
+  for key, value in next, spec do
+    if math.type(key) == "integer" and key > 0 then
+      count = math.max(count, key)
+    else
+      opts[key] = value
+    end
+  end
+  return count, opts
+end
+
+--- The stages as lists of their own, and the options.
 local function parse(spec)
-  if type(spec) ~= "table" or #spec == 0 then
+  local count, opts = 0, nil
+  if type(spec) == "table" then count, opts = split(spec) end
+  if count == 0 then
     options.raise(3, "pipeline: a list of stages {{command, args…}, …} expected, "
       .. "got %s", options.show(spec))
   end
-  local opts, stages = {}, {}
-  for key, value in next, spec do
-    if math.type(key) ~= "integer" then opts[key] = value end
-  end
-  for i, stage in ipairs(spec) do
+  local stages = {}
+  for i = 1, count do
+    local stage = spec[i]
     if type(stage) ~= "table" then
       options.raise(3, "pipeline: stage %d must be a list {command, args…}, got "
-        .. "%s %s", i, type(stage), options.show(stage))
+        .. "%s", i, options.show(stage))
     end
     stages[i] = spawn.arguments("pipeline", stage, nil, nil, 3)
   end
@@ -78,7 +100,29 @@ local function stage_result(job, argv, last)
   return result
 end
 
---- Waits for all stages; what the pipeline as a whole came to.
+-- What is true of the whole where it is true of a stage.
+local flags = {
+  "timed_out", "truncated", "killed", "forced", "stdio_incomplete",
+}
+
+--- What the pipeline as a whole came to.
+local function sum_up(results)
+  local whole, commands = options.copy(results[#results]), {}
+  whole.stages, whole.stderr = results, ""
+  for i, result in ipairs(results) do
+    whole.ok = whole.ok and result.ok
+    whole.error = whole.error or result.error
+    for _, name in ipairs(flags) do
+      whole[name] = whole[name] or result[name]
+    end
+    whole.stderr = whole.stderr .. result.stderr
+    commands[i] = result.command
+  end
+  whole.command = table.concat(commands, " | ")
+  return whole
+end
+
+--- Waits for all stages.
 local function await(children, stages, opts, begun)
   local jobs, tasks = {}, {}
   for i, child in ipairs(children) do
@@ -87,17 +131,7 @@ local function await(children, stages, opts, begun)
   for i, job in ipairs(jobs) do
     tasks[i] = function() return stage_result(job, stages[i], i == #stages) end
   end
-  local results = require "orrery.task".all(tasks)
-  local whole = options.copy(results[#results])
-  local commands = {}
-  whole.stages, whole.stderr = results, ""
-  for i, result in ipairs(results) do
-    whole.ok = whole.ok and result.ok
-    whole.timed_out = whole.timed_out or result.timed_out
-    whole.stderr = whole.stderr .. result.stderr
-    commands[i] = result.command
-  end
-  whole.command = table.concat(commands, " | ")
+  local whole = sum_up(require "orrery.task".all(tasks))
   whole.duration = (process:hrtime() - begun) / 1e6
   return whole
 end
@@ -109,7 +143,8 @@ end
 --- @param spec table stages {command, args…}; and options: stdin (a string, a
 ---   stream, {file=}; at its end without), and those of run that bound it
 --- @return Result? result of the last stage, with `stages` and all stderr; ok when
----   all are. nil, err where a stage could not start: the others are stopped
+---   all are, timed_out, killed … when one is. nil, err where a stage could not
+---   start: the others are stopped
 --- @return Error? err
 local function pipeline(spec)
   local stages, opts = parse(spec)

@@ -39,6 +39,7 @@ end
 local function failure(result)
   local how = result.timed_out and "timed out"
     or result.truncated and "wrote more than max_buffer"
+    or result.error and result.error.message
     or result.signal and "ended by " .. result.signal
     or "exit code " .. result.code
   local message = ("%s: %s"):format(result.command, how)
@@ -57,7 +58,7 @@ local function run_child(where, argv, opts)
     return nil, add_hint(err, words)
   end
   local job = collect.start(child, opts, MAX_BUFFER)
-  if opts.input and child.stdin then child.stdin:finish(opts.input) end
+  if child.stdin then child.stdin:finish(opts.input) end
   local result = collect.result(job, table.concat(words, " "),
     collect.await(job))
   result.duration = (process:hrtime() - begun) / 1e6
@@ -74,14 +75,14 @@ end
 --- @param file string|string[] or a list {file, args…}
 --- @param args string[]?
 --- @param opts table? spawn's; input, check (raise unless ok), trim (one final
----   newline), on_stdout, on_stderr (fn(line)), max_buffer (bytes a stream, 100 MiB),
----   stdio_grace (ms)
+---   newline), on_stdout, on_stderr (fn(line); their first error stops the program
+---   and is raised here), max_buffer (bytes a stream, 100 MiB), stdio_grace (ms)
 --- @return Result? result nil, err where it could not start
 --- @return Error? err
 function run.run(file, args, opts)
   local argv
   argv, opts = spawn.arguments("run", file, args, opts, 2)
-  opts = options.check("run", opts, schema, 2)
+  opts = collect.check("run", opts, schema, 2)
   local why = scheduler.forbidden("run")
   if why then error(why, 2) end
   local result, err = run_child("run", argv, opts)
@@ -94,7 +95,7 @@ end
 --- @return Result?, Error?
 function run.sh(command, opts)
   options.argument("sh", "the command", command, options.checks.string, 2)
-  opts = options.check("sh", opts, schema, 2)
+  opts = collect.check("sh", opts, schema, 2)
   local why = scheduler.forbidden("sh")
   if why then error(why, 2) end
   opts = options.copy(opts)

@@ -15,6 +15,7 @@ local MAX_BUFFER = 1024 * 1024 -- bytes a stream, as in Node
 local KILL_GRACE = 2000 -- ms from kill_signal to SIGKILL
 local STDIO_GRACE = 250 -- ms for output after exit
 local NO_PIDFD_STEP = 5 -- ms between two looks where no fd tells of the exit
+local LAST_READS = 16 -- of 64 KiB: more than a pipe holds
 
 local process = core.process()
 local SIGKILL = core.signals.SIGKILL
@@ -27,6 +28,12 @@ local function now()
   return process:hrtime() // 1000000
 end
 
+--- The time `ms` from now.
+local function due_in(ms)
+  local time = now()
+  return ms <= math.maxinteger - time and time + ms or math.maxinteger
+end
+
 --- @class SyncJob
 --- @field outputs table<integer, {fd: userdata, chunks: string[], size: integer}>
 
@@ -36,7 +43,7 @@ local function job_of(handle, streams, opts)
     limit = opts.max_buffer or MAX_BUFFER,
     signal = options.signal_number(opts.kill_signal or "SIGTERM"),
     grace = opts.stdio_grace or STDIO_GRACE,
-    deadline = opts.timeout and opts.timeout > 0 and now() + opts.timeout,
+    deadline = opts.timeout and opts.timeout > 0 and due_in(opts.timeout),
   }
   for number, stream in pairs(streams) do
     stream.fd:set_nonblocking()
@@ -57,7 +64,7 @@ local function end_child(job, code)
   job.error = errors.new(code, code == "ETIMEDOUT"
     and "the program timed out" or "the program wrote more than max_buffer")
   job.handle:kill(job.signal)
-  job.kill_at = now() + KILL_GRACE
+  job.kill_at = due_in(KILL_GRACE)
 end
 
 local function write_input(job)
@@ -69,12 +76,13 @@ local function write_input(job)
   end
 end
 
+--- Whether there was something to be read.
 local function read_output(job, output)
   local data, errno = output.fd:read()
-  if not data and errno == EAGAIN then return end
+  if not data and errno == EAGAIN then return false end
   if not data or data == "" then
     output.fd:close()
-    return
+    return false
   end
   local room = job.limit - output.size
   if #data > room then
@@ -83,6 +91,16 @@ local function read_output(job, output)
   end
   output.size = output.size + #data
   output.chunks[#output.chunks + 1] = data
+  return true
+end
+
+--- What is in the pipes when the time is over was written in time.
+local function read_rest(job)
+  for _, output in pairs(job.outputs) do
+    for _ = 1, LAST_READS do
+      if not output.fd:fileno() or not read_output(job, output) then break end
+    end
+  end
 end
 
 --- Whether the program has ended; the children of others are taken in too.
@@ -91,8 +109,12 @@ local function ended(job)
     Child.reap()
     local code, signal, running = job.handle:status()
     if running then return false end
-    job.ended, job.code, job.signal_number = true, code, signal
-    job.output_until = now() + job.grace
+    job.ended, job.code = true, code
+    job.ended_by = signal and Child.signal_name(signal)
+    if not code and not signal then
+      job.error = job.error or Child.status_taken(job.handle:pid())
+    end
+    job.output_until = due_in(job.grace)
   end
   return true
 end
@@ -132,7 +154,11 @@ local function step(job, reaper_fd)
   end
   if ended(job) then
     job.deadline, job.kill_at = nil, nil
-    if #readers == 0 or now() >= job.output_until then return false end
+    if #readers == 0 then return false end
+    if now() >= job.output_until then
+      read_rest(job)
+      return false
+    end
   elseif reaper_fd then
     readers[#readers + 1] = reaper_fd
   end
@@ -160,7 +186,8 @@ end
 --- @field stdout string?
 --- @field stderr string?
 --- @field output table<integer, string> by fd
---- @field error Error? why it could not start; ETIMEDOUT, ENOBUFS
+--- @field error Error? why it could not start; ETIMEDOUT, ENOBUFS; ECHILD where
+---   somebody else took its status
 
 local function execute(where, argv, opts)
   local spawned = options.copy(collect.spawn_options(opts,
@@ -171,7 +198,7 @@ local function execute(where, argv, opts)
   run(job)
   local result = {
     pid = handle:pid(), status = job.code, output = {}, error = job.error,
-    signal = job.signal_number and core.signal_names[job.signal_number],
+    signal = job.ended_by,
   }
   for number, output in pairs(job.outputs) do
     result.output[number] = table.concat(output.chunks)
@@ -189,7 +216,7 @@ end
 function sync.spawn_sync(file, args, opts)
   local argv
   argv, opts = spawn.arguments("spawn_sync", file, args, opts, 2)
-  opts = options.check("spawn_sync", opts, schema, 2)
+  opts = collect.check("spawn_sync", opts, schema, 2)
   local result = execute("spawn_sync", argv, opts)
   return result
 end
@@ -214,7 +241,7 @@ end
 function sync.exec_file_sync(file, args, opts)
   local argv
   argv, opts = spawn.arguments("exec_file_sync", file, args, opts, 2)
-  opts = options.check("exec_file_sync", opts, schema, 2)
+  opts = collect.check("exec_file_sync", opts, schema, 2)
   local command = table.concat(argv, " ")
   local stdout, err = output_or_error(execute("exec_file_sync", argv, opts), command)
   return stdout, err
@@ -225,7 +252,7 @@ end
 --- @return string? stdout, Error? err
 function sync.exec_sync(command, opts)
   options.argument("exec_sync", "the command", command, options.checks.string, 2)
-  opts = options.copy(options.check("exec_sync", opts, schema, 2))
+  opts = options.copy(collect.check("exec_sync", opts, schema, 2))
   if opts.shell == nil then opts.shell = true end
   local stdout, err = output_or_error(execute("exec_sync", { command }, opts),
     command)
