@@ -57,7 +57,7 @@ local function figures_of(command)
   local pipe = assert(io.popen(PREFIX .. command))
   local text, figures = pipe:read("a"), {}
   local ok = pipe:close()
-  for name, number in text:gmatch("(%g+) ([%d.]+)\n") do
+  for name, number in text:gmatch("(%g+) (%-?[%d.]+)\n") do
     figures[name] = tonumber(number)
   end
   return ok and next(figures) and figures or nil
@@ -113,47 +113,60 @@ end
 
 -- Tables ----------------------------------------------------------------------
 
---- Prints one figure of all contenders, in relation to one of them.
+--- Prints one figure of all contenders.
+--- @param reference string? the one that they are held against
 function harness.print_figure(contenders, figure, reference)
-  local base = harness.median(contenders, reference, figure)
-  print(("  %-26s %9s %9s %9s   x %s"):format("", "min", "median", "max",
-    reference))
+  local base = reference and harness.median(contenders, reference, figure)
+  print(("  %-26s %9s %9s %9s   %s"):format(figure, "min", "median", "max",
+    reference and "x " .. reference or ""))
   for _, contender in ipairs(contenders) do
     local median = harness.median(contenders, contender.name, figure)
     if median then
       local samples = contender.samples[figure]
       print(("  %-26s %9.1f %9.1f %9.1f   %s"):format(contender.name,
         samples[1], median, samples[#samples],
-        base and ("%.2f"):format(median / base) or "-"))
-    else
+        base and ("%.2f"):format(median / base) or reference and "-" or ""))
+    elseif contender.missing then
       print(("  %-26s skipped: %s"):format(contender.name, contender.missing))
     end
   end
   print()
 end
 
---- @class Goal of/over is what is held against most or least
+--- @class Goal of, of/over or of-over is what is held against most or least
 --- @field of string a contender
---- @field over string another one
+--- @field over string? another one
+--- @field difference boolean? of-over
 --- @field figure string
+--- @field title string? what is looked at, where the row's title does not tell
 --- @field most number?
 --- @field least number?
+
+--- What a goal is about: a number or nil, and its name.
+local function subject(contenders, goal)
+  local of = harness.median(contenders, goal.of, goal.figure)
+  if not goal.over then return of, goal.of end
+  local over = harness.median(contenders, goal.over, goal.figure)
+  if goal.difference then
+    return of and over and of - over, goal.of .. " - " .. goal.over
+  end
+  return of and over and of / over, goal.of .. " / " .. goal.over
+end
 
 --- @param goal Goal
 --- @return string line for the last table
 function harness.verdict(title, contenders, goal)
-  local of = harness.median(contenders, goal.of, goal.figure)
-  local over = harness.median(contenders, goal.over, goal.figure)
-  local bound = goal.most and ("<= %.1f"):format(goal.most)
-    or (">= %.1f"):format(goal.least)
-  local ratio, word = "-", "skipped"
-  if of and over then
-    local held = of / over <= (goal.most or math.huge)
-      and of / over >= (goal.least or 0)
-    ratio, word = ("%.2f"):format(of / over), held and "holds" or "MISSED"
+  local value, name = subject(contenders, goal)
+  local bound = goal.most and ("<= %g"):format(goal.most)
+    or (">= %g"):format(goal.least)
+  local shown, word = "-", "skipped"
+  if value then
+    local held = value <= (goal.most or math.huge)
+      and value >= (goal.least or -math.huge)
+    shown, word = ("%.2f"):format(value), held and "holds" or "MISSED"
   end
-  return ("%-24s %-34s %6s   %-7s %s"):format(title,
-    goal.of .. " / " .. goal.over, ratio, bound, word)
+  return ("%-24s %-34s %7s   %-7s %s"):format(goal.title or title, name, shown,
+    bound, word)
 end
 
 return harness

@@ -2,20 +2,24 @@
 ---
 ---     lua5.4 bench/run.lua [ROW...]     from the project's root, once built
 ---
---- Rows: spawn heap alive rate read startup. Each is measured round robin; the
---- last table holds the medians against the goals. NODE and BUN name those two
---- where they are not on PATH. A missed goal is no failure: machines are noisy.
+--- Rows: spawn heap alive rate exec pipeline flat read startup. Each is
+--- measured round robin; the last table holds the medians against the goals.
+--- NODE, BUN and PYTHON name those three where they are not on PATH. A missed
+--- goal is no failure: machines are noisy.
 
 local harness = dofile(arg[0]:match("^.*/") .. "harness.lua")
 
 local HEAP = 2048 -- MiB
 local ALIVE = 5000
 local BYTES = 2 << 30
+local EXECS = 1000
+local FIRST, LAST = 1000, 10000 -- runs, where memory is looked at
 local TRUE, NOTHING = "/bin/true", "build/bench/nothing"
 
 local lua = harness.find(arg[-1])
 local node = harness.find(os.getenv("NODE") or "node")
 local bun = harness.find(os.getenv("BUN") or "bun")
+local python = harness.find(os.getenv("PYTHON") or "python3")
 
 -- Contenders ------------------------------------------------------------------
 
@@ -40,12 +44,28 @@ local function starts(name, count, program, with, title)
   }
 end
 
+--- A program that is given its arguments as they are; nil where it is missing.
+local function peer(name, program, arguments)
+  return {
+    name = name,
+    command = program and program .. " " .. arguments,
+    missing = not program and "not found" or nil,
+  }
+end
+
 local function reads(name, reader)
   return {
     name = name,
     command = ("%s %d %s -c %d /dev/zero"):format(reader, BYTES,
       harness.find("head"), BYTES),
   }
+end
+
+local OWN_CPU = "build/bench/own_cpu"
+local PIPELINE = ("head -c %d /dev/zero | cat | wc -c"):format(BYTES)
+
+local function flat(name, program, script)
+  return peer(name, program, ("%s %d %d"):format(script, FIRST, LAST))
 end
 
 -- Rows ------------------------------------------------------------------------
@@ -70,7 +90,7 @@ local rows = {
     title = "spawn",
     text = "parent CPU of a start and exit of /bin/true, us",
     rounds = 7,
-    figure = "cpu_us_per_op",
+    figures = { "cpu_us_per_op" },
     contenders = {
       starts("C", 600, TRUE, PLAIN),
       starts("luv", 600, TRUE, PLAIN),
@@ -89,7 +109,7 @@ local rows = {
     text = "the same with 2 GiB of touched memory in the parent, us",
     obstacle = little_memory,
     rounds = 5,
-    figure = "cpu_us_per_op",
+    figures = { "cpu_us_per_op" },
     contenders = {
       starts("C", 500, TRUE, { heap = HEAP }),
       starts("luv", 15, TRUE, { heap = HEAP }),
@@ -105,7 +125,7 @@ local rows = {
     text = "the same with 5000 children alive, us",
     obstacle = few_fds,
     rounds = 5,
-    figure = "cpu_us_per_op",
+    figures = { "cpu_us_per_op" },
     contenders = {
       starts("C", 500, TRUE, { alive = ALIVE }),
       starts("luv", 40, TRUE, { alive = ALIVE }),
@@ -120,7 +140,7 @@ local rows = {
     title = "starts a second",
     text = "of a program without libc, one at a time, wall clock",
     rounds = 7,
-    figure = "per_second",
+    figures = { "per_second" },
     contenders = {
       starts("C", 2000, NOTHING, PLAIN),
       starts("luv", 1500, NOTHING, PLAIN),
@@ -136,11 +156,83 @@ local rows = {
     },
   },
   {
+    id = "exec",
+    title = "exec",
+    text = 'parent CPU of exec("echo hi"), us',
+    rounds = 7,
+    figures = { "cpu_us_per_op" },
+    contenders = {
+      peer("C", "build/bench/exec", EXECS .. " pipe"),
+      peer("C, event loop", "build/bench/exec", EXECS .. " loop"),
+      peer("luv", lua, "bench/peers/exec_luv.lua " .. EXECS),
+      peer("io.popen", lua, "bench/peers/exec_popen.lua " .. EXECS),
+      peer("Python", python, "bench/peers/exec_python.py " .. EXECS),
+      peer("Node", node, "bench/peers/exec_node.js " .. EXECS),
+      peer("Bun", bun, "bench/peers/exec_bun.js " .. EXECS),
+      peer("Bun, child_process", bun, "bench/peers/exec_node.js " .. EXECS),
+      peer("ours", "bin/orrery", "bench/peers/exec_orrery.lua exec " .. EXECS),
+      peer("ours, sh", "bin/orrery",
+        "bench/peers/exec_orrery.lua sh " .. EXECS),
+    },
+    goals = {
+      { of = "ours", over = "C", most = 2.2 },
+      { of = "ours, sh", over = "C", most = 2.2 },
+    },
+  },
+  {
+    id = "pipeline",
+    title = "pipeline, ms",
+    text = "own CPU of head | cat | wc with 2 GiB",
+    rounds = 7,
+    figures = { "cpu_ms" },
+    reference = "sh",
+    contenders = {
+      peer("sh", OWN_CPU, "sh -c " .. harness.quote(PIPELINE)),
+      peer("sh, nothing to do", OWN_CPU, "sh -c :"),
+      peer("ours", "bin/orrery", "bench/peers/pipeline_orrery.lua " .. BYTES),
+      peer("ours, whole process", OWN_CPU,
+        "bin/orrery bench/peers/pipeline_orrery.lua " .. BYTES),
+      peer("ours, nothing to do", OWN_CPU, "bin/orrery -e ''"),
+    },
+    goals = {
+      { of = "ours", over = "sh", difference = true, most = 5 },
+      { of = "ours, whole process", over = "sh", difference = true, most = 5 },
+    },
+  },
+  {
+    id = "flat",
+    title = "flat",
+    text = ('memory after %d run("true"), and its growth until %d, KiB')
+      :format(FIRST, LAST),
+    rounds = 3,
+    figures = { "heap_kib", "heap_growth_kib", "rss_kib", "rss_growth_kib" },
+    reference = false,
+    contenders = {
+      flat("luv", lua, "bench/peers/flat_luv.lua"),
+      flat("Node", node, "--expose-gc bench/peers/flat_node.js"),
+      flat("ours", "bin/orrery", "bench/peers/flat_orrery.lua"),
+    },
+    goals = {
+      {
+        title = "flat, heap growth, KiB",
+        of = "ours",
+        figure = "heap_growth_kib",
+        most = 64,
+      },
+      {
+        title = "flat, RSS growth, KiB",
+        of = "ours",
+        figure = "rss_growth_kib",
+        most = 1024,
+      },
+    },
+  },
+  {
     id = "read",
     title = "read 2 GiB",
     text = "parent CPU of reading a child's output, ms for each GiB",
     rounds = 7,
-    figure = "cpu_ms_per_gib",
+    figures = { "cpu_ms_per_gib" },
     contenders = {
       reads("C", "build/bench/read"),
       reads("luv", lua .. " bench/peers/read_luv.lua"),
@@ -153,14 +245,22 @@ local rows = {
     title = "orrery -e ''",
     text = "CPU, user and system, then wall clock, of a start and exit, us",
     rounds = 7,
-    figure = "child_cpu_us_per_op",
-    second_figure = "wall_us_per_op",
+    figures = { "child_cpu_us_per_op", "wall_us_per_op" },
     reference = "lua5.4 -e ''",
     contenders = {
       starts("C", 100, lua .. " -e ''", PLAIN, "lua5.4 -e ''"),
       starts("C", 100, "bin/orrery -e ''", PLAIN, "orrery -e ''"),
     },
-    goals = { { of = "orrery -e ''", over = "lua5.4 -e ''", most = 3 } },
+    goals = {
+      { of = "orrery -e ''", over = "lua5.4 -e ''", most = 3 },
+      {
+        title = "orrery -e '', wall",
+        of = "orrery -e ''",
+        over = "lua5.4 -e ''",
+        figure = "wall_us_per_op",
+        most = 3,
+      },
+    },
   },
 }
 
@@ -174,7 +274,7 @@ local function build()
   local cc = os.getenv("CC") or "cc"
   local compile = cc .. " -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra "
   harness.build("mkdir -p build/bench")
-  for _, name in ipairs { "spawn", "read" } do
+  for _, name in ipairs { "spawn", "read", "exec", "own_cpu" } do
     harness.build(("%s -o build/bench/%s bench/peers/%s.c"):format(compile,
       name, name))
   end
@@ -203,14 +303,13 @@ end
 local function run(row, verdicts)
   print(("%s: %s"):format(row.title, row.text))
   harness.measure(row.contenders, row.rounds, row.obstacle and row.obstacle())
-  for _, figure in ipairs { row.figure, row.second_figure } do
-    harness.print_figure(row.contenders, figure, row.reference or "C")
-    for _, goal in ipairs(row.goals) do
-      goal.figure = figure
-      local title = figure == row.second_figure and row.title .. ", wall"
-        or row.title
-      table.insert(verdicts, harness.verdict(title, row.contenders, goal))
-    end
+  for _, figure in ipairs(row.figures) do
+    harness.print_figure(row.contenders, figure,
+      row.reference == nil and "C" or row.reference)
+  end
+  for _, goal in ipairs(row.goals) do
+    goal.figure = goal.figure or row.figures[1]
+    table.insert(verdicts, harness.verdict(row.title, row.contenders, goal))
   end
 end
 
@@ -219,5 +318,5 @@ local asked = chosen()
 build()
 io.stdout:setvbuf("line")
 for _, row in ipairs(asked) do run(row, verdicts) end
-print(("%-24s %-34s %6s   %-7s"):format("row", "figure: medians", "", "goal"))
+print(("%-24s %-34s %7s   %-7s"):format("row", "figure: medians", "", "goal"))
 for _, line in ipairs(verdicts) do print(line) end

@@ -38,4 +38,27 @@ function meter.heap(mib)
   return heap
 end
 
+local function memory()
+  collectgarbage()
+  collectgarbage()
+  return collectgarbage("count"), uv.resident_set_memory() / 1024
+end
+
+--- Calls run(n) until `first` operations are done, and then until `last` are.
+--- Prints Lua's heap after a full collection and the resident memory, in KiB,
+--- as they are after `first`, and how much they have grown by `last`.
+--- @param first integer
+--- @param last integer
+--- @param run fun(n: integer) returns when n operations are done
+function meter.flat(first, last, run)
+  run(first)
+  local heap, rss = memory()
+  run(last - first)
+  local heap_then, rss_then = memory()
+  print(("heap_kib %.3f"):format(heap))
+  print(("heap_growth_kib %.3f"):format(heap_then - heap))
+  print(("rss_kib %.0f"):format(rss))
+  print(("rss_growth_kib %.0f"):format(rss_then - rss))
+end
+
 return meter
