@@ -48,21 +48,24 @@ describe("messages", function()
 
   it("do not pile up where nobody listens: the writer feels it", function()
     run(function()
-      local child = fork [[
-        local n = 0
-        while process.send(("x"):rep(10000)) do n = n + 1 end
+      local child = fork([[
+        local n = 400
+        for i = 1, n do process.send(("x"):rep(10000)) end
         process.handle(function() return n end)
-        process.on("drain", function() n = -1 end)]]
-      helper.eventually(function() return #child.channel.inbox > 50 end)
-      orrery.sleep(20)
-      assert.is_true(#child.channel.inbox < 400)
+        process.on("drain", function() n = -1 end)
+        print "sent"]], { silent = true })
+      assert.equal("sent\n", child.stdout:read(nil, 5000))
+      child.stdout:resume()
+      helper.eventually(function() return child.channel.paused end)
+      local waiting = #child.channel.inbox
+      assert.is_true(waiting > 50 and waiting < 150)
       local seen = 0
       child:on("message", function() seen = seen + 1 end)
 
       helper.eventually(function() return child:request("how many", 5000) == -1 end)
       child:disconnect()
       await_close(child)
-      assert.is_true(seen > 13)
+      assert.equal(400, seen)
     end)
   end)
 

@@ -87,6 +87,9 @@ function cli.main(args)
   if os.getenv("ORRERY_CHANNEL_FD") or os.getenv("NODE_CHANNEL_FD") then
     require "orrery.process" -- takes the channel over before the script runs
   end
+  -- lua5.4 itself starts in generational mode, in which what is finalized, as
+  -- children and streams are, piles up: 36 MB after 40,000 runs against 5.
+  collectgarbage("incremental")
   self:raise_nofile()
   self:ignore_sigpipe()
   os.exit = function(code) -- luacheck: globals os.exit

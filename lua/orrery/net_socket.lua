@@ -4,7 +4,6 @@
 --- Unlike other streams a socket reads ahead from the start, up to a limit: else
 --- it would not notice that its peer has gone.
 
-local uv = require "luv"
 local address = require "orrery.address"
 local clock = require "orrery.clock"
 local endpoint = require "orrery.endpoint"
@@ -223,13 +222,14 @@ local function watch_idleness(self, ms)
   function check()
     self.idle_timer = nil
     local still = self.handle and self.handle:get_write_queue_size() or 0
-    if still ~= queue then at, queue = uv.now(), still end
-    local left = at + ms - uv.now()
+    local now = clock.now()
+    if still ~= queue then at, queue = now, still end
+    local left = at + ms - now
     if left > 0 then return arm(left) end
     self:emit("timeout")
   end
   function self.touch_()
-    at = uv.now()
+    at = clock.now()
     if not self.idle_timer then arm(ms) end
   end
   self.touch_()
