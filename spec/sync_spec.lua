@@ -37,6 +37,16 @@ describe("spawn_sync #spawn", function()
     assert.equal("SIGRTMIN+6", spawn_sync { "sh", "-c", "kill -40 $$" }.signal)
   end)
 
+  it("D50: raises for a channel, whose messages nobody could take", function()
+    local ok, err = pcall(function()
+      local result = orrery.spawn_sync("true", {}, { stdio = { "pipe", "ipc" } })
+      return result
+    end)
+
+    assert.is_false(ok)
+    assert.matches("^spec/sync_spec.lua:%d+: spawn_sync: .*ERR_IPC_SYNC_FORK", err)
+  end)
+
   it("D51: takes input, and raises for what is no string", function()
     assert.equal("hello", spawn_sync("cat", {}, { input = "hello" }).stdout)
     assert.equal("", spawn_sync("cat", {}, { input = "" }).stdout)

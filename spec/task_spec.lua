@@ -617,6 +617,27 @@ describe("scope", function()
 end)
 
 describe("after and every", function()
+  it("let the loop poll, however busy their handlers are", function()
+    run(function()
+      local reading, writing = require "orrery.core".pipe()
+      local stream = require "orrery.stream".new(reading, "pipe", "r")
+      local ticks, got = 0, false
+      stream:on("data", function() got = true end)
+      local _ <close> = task.every(1, function()
+        ticks = ticks + 1
+        local busy = uv.hrtime() + 5e6
+        while uv.hrtime() < busy do end -- so that the next tick is due again
+        task.after(1000, print):stop()
+        if ticks == 1 then writing:write("x") end
+      end)
+      while not got do task.sleep(1) end
+
+      assert.is_true(ticks < 10)
+      stream:destroy()
+      writing:close()
+    end)
+  end)
+
   it("run handlers as tasks, which may wait", function()
     run(function()
       local log = {}

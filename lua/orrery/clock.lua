@@ -2,6 +2,7 @@
 --- and no system call, and thousands of them idle cost nothing.
 
 local uv = require "luv"
+local core = require "orrery.core"
 local loop = require "orrery.loop"
 
 local clock = {}
@@ -12,17 +13,20 @@ local clock = {}
 local Deadline = {}
 Deadline.__index = Deadline
 
+local process = core.process()
+
 local heap, size = {}, 0
 local refs = 0 -- entries that keep the loop alive
 local count = 0 -- entries ever made: the order of equal deadlines
 local timer
 local armed_for -- what the luv timer is set to
 
---- Monotonic ms, fresh.
+--- Monotonic ms, fresh. libuv's own idea of the time, which is that of the turn's
+--- beginning, is left alone: moved on within a turn, it would have timers fire
+--- again and again before the loop polls.
 --- @return integer
 function clock.now()
-  uv.update_time()
-  return uv.now()
+  return process:hrtime() // 1000000
 end
 
 local function before(a, b)
@@ -84,7 +88,8 @@ local function arm()
   timer = timer or uv.new_timer()
   if armed_for ~= first.due then
     armed_for = first.due
-    timer:start(math.max(0, first.due - uv.now()), 0, expire)
+    -- 0 would fire in the same turn. (Node's timers take 1 ms at least as well.)
+    timer:start(math.max(1, first.due - uv.now()), 0, expire)
   end
   if refs > 0 then timer:ref() else timer:unref() end
 end

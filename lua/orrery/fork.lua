@@ -100,6 +100,7 @@ function fork.fork(module_path, args, opts)
   opts = options.copy(opts)
   opts.stdio = stdio_of(opts, 2)
   opts.shell = nil
+  if opts.scope and opts.die_with_parent == nil then opts.die_with_parent = true end
   local process = require "orrery.process"
   local exec_path = opts.exec_path or process.exec_path
   local loader, paths = bootstrap(exec_path)

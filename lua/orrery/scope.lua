@@ -68,6 +68,14 @@ function Scope:spawn(command, args, opts)
     scoped_arguments(self, args, opts))
 end
 
+--- `fork` of a child that is stopped when the scope ends.
+--- @return Child
+function Scope:fork(module_path, args, opts)
+  check_open(self, "scope:fork")
+  return require "orrery.child_process".fork(module_path,
+    scoped_arguments(self, args, opts))
+end
+
 --- `run` of a child that is stopped when the scope ends. [w]
 --- @return Result?, Error?
 function Scope:run(file, args, opts)

@@ -192,6 +192,12 @@ end
 local function execute(where, argv, opts)
   local spawned = options.copy(collect.spawn_options(opts,
     { opts.input and "pipe" or "ignore", "pipe", "pipe" }))
+  for _, entry in next, type(spawned.stdio) == "table" and spawned.stdio or {} do
+    if entry == "ipc" then
+      options.raise(3, "%s: option 'stdio': a channel needs the loop, which stands "
+        .. "still meanwhile (ERR_IPC_SYNC_FORK): use spawn or fork", where)
+    end
+  end
   local handle, streams = spawn.begin(where, argv, spawned, 3)
   if not handle then return { output = {}, error = streams } end
   local job = job_of(handle, streams, opts)
