@@ -185,6 +185,14 @@ describe("json.encode", function()
 end)
 
 describe("json.decode", function()
+  it("refuses more values than anybody sends, and no long string", function()
+    local value, err = decode("[" .. ("[],"):rep(3000000) .. "1]")
+    assert.is_nil(value)
+    assert.matches("more than 4194304 values", err)
+    assert.equal(9000000, #decode('["' .. ("[],"):rep(3000000) .. '"]')[1])
+    assert.equal(1000000, #decode("[" .. ("1,"):rep(999999) .. "1]"))
+  end)
+
   it("reads one value of any type", function()
     for text, value in pairs {
       ["true"] = true, [" false\n"] = false, ["null"] = null, ['""'] = "",

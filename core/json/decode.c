@@ -15,6 +15,11 @@
 
 enum { FLAGS = JSON_DECODE_ANY | JSON_ALLOW_NUL };
 
+/* Values in one text. Each may take 83 bytes while jansson's tree and Lua's
+   tables are both there, and `[]` is one in two bytes: a bound of the text's
+   length alone would let 256 MiB become 21 GB. */
+enum { MAX_VALUES = 4 * 1024 * 1024 };
+
 struct tree {
   json_t *root;
   char nul[4]; /* see struct orr_json_mended */
@@ -186,6 +191,25 @@ static int fail(lua_State *L, json_error_t *error) {
   return 2;
 }
 
+/* Whether there are more values than we take: each has a bracket or a comma in
+   front of it, or is the first. */
+static bool has_too_many(const char *text, size_t length) {
+  size_t values = 0;
+  bool quoted = false;
+  if (length <= MAX_VALUES)
+    return false;
+  for (size_t i = 0; i < length; i++) {
+    char c = text[i];
+    if (quoted && c == '\\')
+      i++;
+    else if (c == '"')
+      quoted = !quoted;
+    else if (!quoted && (c == '[' || c == '{' || c == ','))
+      values++;
+  }
+  return values > MAX_VALUES;
+}
+
 /* decode(string) -> value; nil, message. */
 static int l_decode(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
@@ -196,6 +220,11 @@ static int l_decode(lua_State *L) {
     luaL_pushfail(L);
     lua_pushfstring(L, "invalid JSON at byte %d: NUL byte",
                     (int)(nul - text) + 1);
+    return 2;
+  }
+  if (has_too_many(text, length)) {
+    luaL_pushfail(L);
+    lua_pushfstring(L, "invalid JSON: more than %d values", (int)MAX_VALUES);
     return 2;
   }
   struct tree *tree = push_tree(L);
