@@ -151,6 +151,34 @@ describe("messages", function()
       await_close(child)
     end)
   end)
+
+  it("arrive in order where the first listener comes in the midst of them", function()
+    run(function()
+      local child = fork "for i = 1, 3000 do process.send(i) end"
+      assert.equal(1, child:receive(5000))
+      local got = {}
+      child:on("message", function(m) got[#got + 1] = m end)
+      await_close(child)
+
+      assert.equal(2999, #got)
+      for i, m in ipairs(got) do assert.equal(i + 1, m) end
+    end)
+  end)
+
+  it("end with close, though a listener of disconnect throws", function()
+    run(function()
+      local result = helper.lua([[
+        local orrery = require "orrery"
+        local path = os.tmpname()
+        local child = orrery.fork(path)
+        orrery.process.on("uncaught_exception", function(err) print(err) end)
+        child:on("disconnect", function() error("thrown", 0) end)
+        child:on("close", function() print "closed" os.remove(path) end)
+        require "luv".run()]])
+
+      assert.equal("thrown\nclosed\n", result.stdout)
+    end)
+  end)
 end)
 
 describe("request", function()

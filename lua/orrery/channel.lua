@@ -1,9 +1,8 @@
 --- One end of a channel between two processes: reading, queueing, flushing, its
 --- end. `messaging.lua` is what users call; the frames are the core's.
 ---
---- It owns the core's `orrery.fork` and what polls its fd. The
---- owner, a child or this process, is the emitter of `message`, `disconnect` and
---- `drain`.
+--- It owns the core's `orrery.fork` and what polls its fd. The owner, a child or
+--- this process, is the emitter of `message`, `disconnect` and `drain`.
 
 local core = require "orrery.core"
 local clock = require "orrery.clock"
@@ -16,7 +15,7 @@ local HIGH_WATER = 128 * 1024 -- bytes queued: send says false
 local MOST_QUEUED = 64 * 1024 * 1024 -- bytes queued: send refuses
 local INBOX_BYTES, INBOX_COUNT = 1024 * 1024, 1024 -- then reading stops
 local READS = 8 -- in a row, before others have their turn
-local RETRY = 5 -- ms, doubled up to 16 times, where the kernel is short
+local RETRY, MOST_RETRY = 5, 80 -- ms, doubled, where the kernel is short
 local EXIT_FLUSH = 2000 -- ms in all
 
 local MESSAGE = 0 -- type of a frame, see core/channel.h
@@ -115,7 +114,7 @@ local function closed_error(what)
 end
 
 local function sent_all(self)
-  if self.retry_ms then self.retry_ms = nil end
+  self.retry_ms = nil
   if self.writing then
     self.writing = false
     listen(self)
@@ -132,11 +131,11 @@ end
 --- nobody signals the end of, so it is tried again.
 local function retry_later(self)
   if self.retry then return end
-  self.retry_ms = math.min((self.retry_ms or RETRY / 2) * 2, RETRY * 16)
-  self.retry = clock.after(self.retry_ms // 1 | 0, loop.guard(function()
+  self.retry_ms = self.retry_ms and math.min(self.retry_ms * 2, MOST_RETRY) or RETRY
+  self.retry = clock.after(self.retry_ms, function()
     self.retry = nil
     self:flush()
-  end))
+  end)
 end
 
 --- Sends what the socket takes now; the rest when it takes more.
@@ -230,7 +229,7 @@ function Channel:deliver(value, handle, err)
   if wake then
     wake(value, handle, err)
     update_ref(self)
-  elseif self.listeners > 0 then
+  elseif self.listeners > 0 and not self.inbox[1] then
     self.owner:emit("message", value, handle, err)
   else
     self.inbox[#self.inbox + 1] = { value, handle, err }
@@ -265,7 +264,7 @@ local function next_frame(self)
   if kind == false then
     self:protocol_error(value, id)
   elseif kind == MESSAGE and not description and self.fast then
-    local listener = sole_listener(self)
+    local listener = not self.inbox[1] and sole_listener(self)
     if not listener then
       self:deliver(value)
     else -- what emit does, at the cost of a call
@@ -293,7 +292,7 @@ end
 --- Each frame is gone from the core before it is delivered, so that an error of a
 --- listener loses none: dispatch goes on in the next tick.
 local function dispatch_frames(self)
-  while not self.closed and (self.ended or not self.paused) do
+  while not self.closed and (self.ended or self.leaving or not self.paused) do
     local take = self.listeners > 0 and next_frame or next_for_inbox
     if not take(self) then return end
   end
@@ -403,8 +402,8 @@ end
 
 local function emit_disconnect(self, err)
   self.done = true
+  if self.on_finish then loop.soon(self.on_finish) end
   self.owner:emit("disconnect", err)
-  if self.on_finish then self.on_finish() end
 end
 
 --- Closes it; what was not sent fails, who waits is told, `disconnect` follows.
