@@ -16,13 +16,18 @@ local function tree()
   })
 end
 
---- The name of the chunk that `run` comes from, in the tree's CLI.
-local function origin(dir)
+--- Runs code by the tree's CLI. [w]
+local function cli(dir, code)
   local env = helper.env()
   env.LUA_PATH, env.LUA_CPATH = false, false
-  local result = assert(require "orrery".run(dir .. "/bin/orrery", { "-e",
-    [[print(debug.getinfo(require "orrery".run, "S").short_src)]] },
+  return assert(require "orrery".run(dir .. "/bin/orrery", { "-e", code },
     { env_extend = env, trim = true }))
+end
+
+--- The name of the chunk that `run` comes from, in the tree's CLI. [w]
+local function origin(dir)
+  local result = cli(dir,
+    [[print(debug.getinfo(require "orrery".run, "S").short_src)]])
   return result.ok and result.stdout or result.stderr
 end
 
@@ -41,7 +46,7 @@ describe("compiled modules", function()
       local dir <close> = tree()
 
       assert.equal("[orrery.run]", origin(dir.path))
-      local result = helper.cli { "-e", "require('orrery.inspect').x.y = 1" }
+      local result = cli(dir.path, "require('orrery.inspect').x.y = 1")
       assert.matches("%(command line%):1:", result.stderr)
       assert.matches("%[orrery%.%w+%]:%d+: in", result.stderr)
     end)

@@ -17,7 +17,7 @@ end
 --- Runs a command line in a folder, without our own module paths.
 local function there(dir, command, env)
   env = env or {}
-  env.MAKEFLAGS = false -- those of a make that runs us
+  env.MAKEFLAGS, env.ORRERY_BUILD = false, false -- those of a make that runs us
   env.LUA_PATH, env.LUA_CPATH = env.LUA_PATH or false, env.LUA_CPATH or false
   local result = sh(command, { cwd = dir, env_extend = env, timeout = 120000 })
   assert.is_true(result.ok, command .. "\n" .. result.stdout .. result.stderr)
