@@ -32,7 +32,7 @@ ROADS     := no_clone_vm no_pidfd no_close_range \
 RUN_PACKAGES  := gcc libc6-dev lua5.4 liblua5.4-dev lua-luv lua-check \
                  libjansson-dev
 TEST_PACKAGES := $(RUN_PACKAGES) lua-busted luarocks strace time procps \
-                 util-linux
+                 util-linux nodejs python3
 LINT_PACKAGES := lua-check clang clang-format clang-tidy
 
 .PHONY: all deps deps-run deps-lint build run test lint asan bench catalogue \

@@ -39,7 +39,8 @@ int orr_fail(lua_State *L, int error);
 void orr_fd_push(lua_State *L);
 void orr_fd_set(lua_State *L, int index, int fd, bool owned);
 
-/* The number of the fd object at `index`, the caller's from now on; -1: none. */
+/* The number of the fd object at `index`, the caller's from now on; -1: none.
+ */
 int orr_fd_take(lua_State *L, int index);
 
 /* Closes an fd that nobody wants. */

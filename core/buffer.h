@@ -10,8 +10,8 @@ struct orr_buffer {
   size_t length, capacity;
 };
 
-/* Makes room for `more` bytes behind the length, at least doubling what is there
-   while it is small. 0; -ENOMEM: nothing has changed. */
+/* Makes room for `more` bytes behind the length, at least doubling what is
+   there while it is small. 0; -ENOMEM: nothing has changed. */
 int orr_buffer_reserve(struct orr_buffer *buffer, size_t more);
 
 void orr_buffer_free(struct orr_buffer *buffer);

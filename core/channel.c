@@ -2,7 +2,8 @@
 ** channel.c - messages and fds over a Unix stream socket: see channel.h for the
 ** format.
 **
-** What is to be sent lies in segments. A segment is what one sendmsg begins with:
+** What is to be sent lies in segments. A segment is what one sendmsg begins
+*with:
 ** it has fds, or it has none; more bytes join it until it is being sent.
 */
 #include "channel.h"
@@ -34,8 +35,8 @@ struct orr_segment {
   struct orr_segment *next;
   struct orr_buffer bytes;
   size_t committed, sent;
-  bool carrier; /* opens with an ORR_FDS frame */
-  bool started; /* a sendmsg took some of it: the fds are gone */
+  bool carrier;    /* opens with an ORR_FDS frame */
+  bool started;    /* a sendmsg took some of it: the fds are gone */
   uint32_t number; /* a carrier's set */
   int count;
   int *fds; /* ORR_SET_SIZE of them; NULL while there are none */
@@ -60,16 +61,17 @@ static void put_header(uint8_t *at, size_t length, int type, int flags,
   at[7] = (uint8_t)(n >> 8);
 }
 
-/* Opening and closing ------------------------------------------------------- */
+/* Opening and closing -------------------------------------------------------
+ */
 
 void orr_channel_open(struct orr_channel *channel, int fd,
                       enum orr_framing framing, size_t max_message) {
   memset(channel, 0, sizeof *channel);
   channel->fd = fd;
   channel->framing = framing;
-  channel->max_message = max_message < UINT32_MAX - 64 ? max_message
-                                                        : UINT32_MAX - 64;
-  channel->pending_fd = -1;
+  channel->max_message =
+      max_message < UINT32_MAX - 64 ? max_message : UINT32_MAX - 64;
+  channel->pending_fd = channel->given = -1;
 }
 
 static void free_set(struct orr_set *set) {
@@ -87,17 +89,32 @@ static void free_segment(struct orr_segment *segment) {
   free(segment);
 }
 
+static void drop_first_set(struct orr_channel *channel) {
+  struct orr_set *set = channel->arrived;
+  channel->arrived = set->next;
+  free_set(set);
+}
+
+static void drop_given(struct orr_channel *channel) {
+  if (channel->given >= 0)
+    close(channel->given);
+  channel->given = -1;
+}
+
+static void drop_input(struct orr_channel *channel) {
+  orr_buffer_free(&channel->in);
+  channel->in_start = channel->scanned = 0;
+  channel->changes++;
+}
+
 void orr_channel_close(struct orr_channel *channel) {
   if (channel->fd >= 0)
     close(channel->fd);
   channel->fd = -1;
-  orr_buffer_free(&channel->in);
-  channel->in_start = channel->scanned = 0;
-  while (channel->arrived != NULL) {
-    struct orr_set *set = channel->arrived;
-    channel->arrived = set->next;
-    free_set(set);
-  }
+  drop_input(channel);
+  drop_given(channel);
+  while (channel->arrived != NULL)
+    drop_first_set(channel);
   free_set(channel->current);
   channel->current = NULL;
   while (channel->head != NULL) {
@@ -110,7 +127,8 @@ void orr_channel_close(struct orr_channel *channel) {
   channel->spare = NULL;
 }
 
-/* Sending ------------------------------------------------------------------- */
+/* Sending -------------------------------------------------------------------
+ */
 
 static struct orr_segment *new_segment(struct orr_channel *channel) {
   struct orr_segment *segment = channel->spare;
@@ -167,6 +185,8 @@ static bool reserve_fd(struct orr_segment *segment) {
 
 struct orr_buffer *orr_channel_begin(struct orr_channel *channel, int type,
                                      int flags, int fd) {
+  if (channel->fd < 0)
+    return NULL; /* nothing would free it after a last close by a finalizer */
   struct orr_segment *segment = segment_for(channel, fd >= 0);
   if (segment == NULL || (fd >= 0 && !reserve_fd(segment)))
     return NULL;
@@ -295,19 +315,22 @@ void orr_channel_shutdown(struct orr_channel *channel) {
     shutdown(channel->fd, SHUT_WR);
 }
 
-/* Receiving ----------------------------------------------------------------- */
+/* Receiving -----------------------------------------------------------------
+ */
 
 /* Where the parser is in the stream of bytes. */
 static uint64_t position(const struct orr_channel *channel) {
   return channel->received - (channel->in.length - channel->in_start);
 }
 
-/* How many bytes more would complete the frame that is begun, as far as known. */
+/* How many bytes more would complete the frame that is begun, as far as known.
+ */
 static size_t wanted(const struct orr_channel *channel) {
   size_t there = channel->in.length - channel->in_start;
   if (channel->framing == ORR_LINES || there < ORR_HEADER)
     return 0;
-  size_t whole = ORR_HEADER + (size_t)get32(channel->in.data + channel->in_start);
+  size_t whole =
+      ORR_HEADER + (size_t)get32(channel->in.data + channel->in_start);
   return whole > there ? whole - there : 0;
 }
 
@@ -316,8 +339,7 @@ static size_t wanted(const struct orr_channel *channel) {
 static int make_room(struct orr_channel *channel) {
   struct orr_buffer *in = &channel->in;
   size_t there = in->length - channel->in_start;
-  if (there == 0 && in->capacity > KEPT)
-    orr_buffer_free(in);
+  channel->changes++;
   if (channel->in_start > 0) {
     if (there > 0)
       memmove(in->data, in->data + channel->in_start, there);
@@ -325,7 +347,8 @@ static int make_room(struct orr_channel *channel) {
     channel->in_start = 0;
   }
   size_t room = in->capacity - in->length;
-  size_t size = wanted(channel), least = channel->filled ? READ_BULK : READ_FIRST;
+  size_t size = wanted(channel),
+         least = channel->filled ? READ_BULK : READ_FIRST;
   if (size < least)
     size = least;
   if (room >= size)
@@ -334,13 +357,13 @@ static int make_room(struct orr_channel *channel) {
   return orr_buffer_reserve(in, size < most ? size : most);
 }
 
-/* Notes the fds of one recvmsg: 1 where it had some. MSG_CTRUNC without any is a
-   set as well, of which the kernel could give us nothing. */
+/* Notes the fds of one recvmsg: 1 where it had some. MSG_CTRUNC without any is
+   a set as well, of which the kernel could give us nothing. */
 static int note_set(struct orr_channel *channel, struct msghdr *message,
                     uint64_t from, uint64_t to) {
   struct cmsghdr *header = CMSG_FIRSTHDR(message);
-  while (header != NULL && (header->cmsg_level != SOL_SOCKET ||
-                            header->cmsg_type != SCM_RIGHTS))
+  while (header != NULL &&
+         (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS))
     header = CMSG_NXTHDR(message, header);
   int count = 0;
   if (header != NULL)
@@ -383,6 +406,8 @@ long orr_channel_receive(struct orr_channel *channel) {
                            .msg_iovlen = 1,
                            .msg_control = &control,
                            .msg_controllen = sizeof control};
+  if (channel->framing == ORR_LINES)
+    message.msg_controllen = CMSG_LEN(sizeof(int)); /* nobody asks for more */
   ssize_t n;
   do
     n = recvmsg(channel->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -416,8 +441,8 @@ static int claim_set(struct orr_channel *channel, uint64_t place,
   return 0;
 }
 
-static int begin_set(struct orr_channel *channel,
-                     const struct orr_frame *frame, uint64_t place) {
+static int begin_set(struct orr_channel *channel, const struct orr_frame *frame,
+                     uint64_t place) {
   struct orr_set *set;
   if (frame->length != 4 || frame->n == 0 || frame->n > ORR_SET_SIZE)
     return -EPROTO;
@@ -439,13 +464,11 @@ static int attach_fd(struct orr_channel *channel, struct orr_frame *frame) {
   frame->payload += 4;
   frame->length -= 4;
   struct orr_set *set = channel->current;
-  if (set == NULL || (int)frame->n >= set->count) {
-    frame->lost = true;
-    return 0;
-  }
-  frame->fd = set->fds[frame->n];
+  if (set == NULL || (int)frame->n >= set->count)
+    return 0; /* lost on the way */
+  channel->given = set->fds[frame->n];
   set->fds[frame->n] = -1;
-  return frame->fd < 0 ? -EPROTO : 0;
+  return channel->given < 0 ? -EPROTO : 0;
 }
 
 /* The next frame of any type, and its place in the stream. */
@@ -464,8 +487,7 @@ static int parse_frame(struct orr_channel *channel, struct orr_frame *frame,
                               .flags = at[5],
                               .n = at[6] | (unsigned)at[7] << 8,
                               .payload = at + ORR_HEADER,
-                              .length = length,
-                              .fd = -1};
+                              .length = length};
   *place = position(channel);
   channel->in_start += ORR_HEADER + length;
   return 1;
@@ -493,8 +515,13 @@ static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
 }
 
 static int next_line(struct orr_channel *channel, struct orr_frame *frame) {
-  const uint8_t *at = channel->in.data + channel->in_start;
+  /* Fds that came with lines which are done, and that nobody asked for. */
+  while (channel->arrived != NULL && channel->arrived->to <= position(channel))
+    drop_first_set(channel);
   size_t there = channel->in.length - channel->in_start;
+  if (there == 0)
+    return 0;
+  const uint8_t *at = channel->in.data + channel->in_start;
   const uint8_t *end = NULL;
   if (there > channel->scanned)
     end = memchr(at + channel->scanned, '\n', there - channel->scanned);
@@ -504,27 +531,45 @@ static int next_line(struct orr_channel *channel, struct orr_frame *frame) {
   channel->scanned = end != NULL ? 0 : there;
   if (end == NULL)
     return 0;
-  *frame = (struct orr_frame){.payload = at, .length = length, .fd = -1};
+  *frame = (struct orr_frame){.payload = at, .length = length};
   channel->in_start += length + 1;
   return 1;
 }
 
 int orr_channel_next(struct orr_channel *channel, struct orr_frame *frame) {
-  return channel->framing == ORR_LINES ? next_line(channel, frame)
-                                       : next_frame(channel, frame);
+  drop_given(channel);
+  int rc = channel->framing == ORR_LINES ? next_line(channel, frame)
+                                         : next_frame(channel, frame);
+  /* A channel that falls idle after a long message gives its memory back. */
+  if (rc == 0 && channel->in_start == channel->in.length &&
+      channel->in.capacity > KEPT)
+    drop_input(channel);
+  return rc;
+}
+
+/* LINES: the set that came with the line, or with those before it in one read.
+ */
+static int take_from_line(struct orr_channel *channel, bool *lost) {
+  struct orr_set *set = channel->arrived;
+  if (set == NULL || set->from >= position(channel))
+    return -1;
+  int fd = -1;
+  if (set->count > 0) {
+    fd = set->fds[0];
+    set->fds[0] = -1;
+  }
+  *lost = fd < 0;
+  drop_first_set(channel);
+  return fd;
 }
 
 int orr_channel_take_fd(struct orr_channel *channel, bool *lost) {
-  struct orr_set *set = channel->arrived;
   *lost = false;
-  if (set == NULL || set->from >= position(channel))
-    return -1;
-  channel->arrived = set->next;
-  int fd = set->count > 0 ? set->fds[0] : -1;
+  if (channel->framing == ORR_LINES)
+    return take_from_line(channel, lost);
+  int fd = channel->given;
+  channel->given = -1;
   *lost = fd < 0;
-  if (set->count > 0)
-    set->fds[0] = -1;
-  free_set(set);
   return fd;
 }
 

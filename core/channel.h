@@ -5,12 +5,12 @@
    and the payload. LINES is Node's: payload, newline; types do not exist.
 
    fds travel in sets. One sendmsg carries one set of at most 253 fds, and the
-   frame that it begins with, of type ORR_FDS, gives the set's number (its payload,
-   u32le) and how many they are (n). A frame with ORR_HANDLE opens its payload with
-   the number of a set, u32le, and n is the place in it, from 0. A set ends where
-   the next begins. A receiver at its limit of open files gets fewer fds than were
-   sent, or none; since it knows which bytes they came with, exactly those frames
-   are known to have lost theirs.
+   frame that it begins with, of type ORR_FDS, gives the set's number (its
+   payload, u32le) and how many they are (n). A frame with ORR_HANDLE opens its
+   payload with the number of a set, u32le, and n is the place in it, from 0. A
+   set ends where the next begins. A receiver at its limit of open files gets
+   fewer fds than were sent, or none; since it knows which bytes they came with,
+   exactly those frames are known to have lost theirs.
 
    The peer is hostile: what it sends is bounded and checked. */
 #ifndef ORR_CHANNEL_H
@@ -52,14 +52,16 @@ struct orr_channel {
   size_t max_message; /* bytes of a payload, both ways */
 
   struct orr_buffer in;
-  size_t in_start;          /* first byte that is not used up */
-  size_t scanned;           /* LINES: bytes from there without a newline */
-  bool filled;              /* the last read may have left something */
-  uint64_t received;        /* bytes, ever */
-  struct orr_set *arrived;  /* fds whose frame is not parsed yet, in order */
-  struct orr_set *current;  /* the set that frames may name */
+  size_t in_start;         /* first byte that is not used up */
+  size_t scanned;          /* LINES: bytes from there without a newline */
+  bool filled;             /* the last read may have left something */
+  unsigned changes;        /* of `in`: each moved or freed what was in it */
+  uint64_t received;       /* bytes, ever */
+  struct orr_set *arrived; /* fds whose frame is not parsed yet, in order */
+  struct orr_set *current; /* the set that frames may name */
   uint32_t current_number;
   uint32_t current_count; /* as its sender says */
+  int given; /* the fd of the last frame, not taken yet; -1: none */
 
   struct orr_segment *head, *tail; /* to be sent */
   struct orr_segment *spare;
@@ -72,10 +74,8 @@ struct orr_channel {
 struct orr_frame {
   int type, flags;
   unsigned n;
-  const uint8_t *payload; /* until the next receive */
+  const uint8_t *payload; /* until `changes` of the channel grows */
   size_t length;
-  int fd;    /* the receiver's from now on; -1: none */
-  bool lost; /* it had one that did not arrive */
 };
 
 /* Takes `fd` over, which stays as it is: no flag of it is changed. */
@@ -86,9 +86,10 @@ void orr_channel_open(struct orr_channel *channel, int fd,
 void orr_channel_close(struct orr_channel *channel);
 
 /* Opens a frame: returns the buffer to append the payload to, NULL where memory
-   is short. It is sent only after orr_channel_commit; a frame opened before and
-   not committed is forgotten. `fd` (-1: none) stays the caller's, who keeps it
-   open until that much is sent. LINES ignores type and flags. */
+   is short or the channel closed. It is sent only after orr_channel_commit; a
+   frame opened before and not committed is forgotten. `fd` (-1: none) stays the
+   caller's, who keeps it open until that much is sent. LINES ignores type and
+   flags. */
 struct orr_buffer *orr_channel_begin(struct orr_channel *channel, int type,
                                      int flags, int fd);
 
@@ -99,9 +100,9 @@ int orr_channel_commit(struct orr_channel *channel);
 /* Bytes that wait to be sent. */
 size_t orr_channel_queued(const struct orr_channel *channel);
 
-/* Sends what the socket takes at once. 0: all of it; -EAGAIN: the rest when it is
-   writable; -ETOOMANYREFS, -ENOBUFS, -ENOMEM, -EMFILE: some time later; other
-   errors: the peer is gone. */
+/* Sends what the socket takes at once. 0: all of it; -EAGAIN: the rest when it
+   is writable; -ETOOMANYREFS, -ENOBUFS, -ENOMEM, -EMFILE: some time later;
+   other errors: the peer is gone. */
 int orr_channel_flush(struct orr_channel *channel);
 
 /* No more is sent: the peer reads what there is and then the end. */
@@ -112,14 +113,17 @@ void orr_channel_shutdown(struct orr_channel *channel);
 long orr_channel_receive(struct orr_channel *channel);
 
 /* The next whole frame, without orr_FDS ones. 1: it is there; 0: receive more;
-   -EPROTO, -EMSGSIZE: the peer breaks the rules, and the stream is of no use. */
+   -EPROTO, -EMSGSIZE: the peer breaks the rules, and the stream is of no use.
+ */
 int orr_channel_next(struct orr_channel *channel, struct orr_frame *frame);
 
-/* LINES: the fd that came with what is read already, the caller's from now on.
-   -1: none; `*lost` says whether one was lost. */
+/* The fd of the frame that orr_channel_next gave last, one with ORR_HANDLE or a
+   line that speaks of an fd: the caller's from now on. Where nobody takes it,
+   it is closed by and by. -1: none; `*lost` says whether one did not arrive. */
 int orr_channel_take_fd(struct orr_channel *channel, bool *lost);
 
-/* Bytes received that are not part of a whole frame: at the end, one was cut. */
+/* Bytes received that are not part of a whole frame: at the end, one was cut.
+ */
 size_t orr_channel_partial(const struct orr_channel *channel);
 
 #endif

@@ -233,8 +233,8 @@ static int l_dup(lua_State *L) {
   return 1;
 }
 
-/* adopt(n) -> the Unix stream socket that was inherited as n, ours from now on and
-   CLOEXEC; nil, errno where n is none (ENOTSOCK, EBADF). */
+/* adopt(n) -> the Unix stream socket that was inherited as n, ours from now on
+   and CLOEXEC; nil, errno where n is none (ENOTSOCK, EBADF). */
 static int l_adopt(lua_State *L) {
   lua_Integer n = luaL_checkinteger(L, 1);
   luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
@@ -261,8 +261,8 @@ void orr_open_fd(lua_State *L) {
                                   {"__tostring", l_tostring},
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {
-      {"fd", l_fd},     {"pipe", l_pipe}, {"socketpair", l_socketpair},
-      {"open", l_open}, {"dup", l_dup},   {"poll", l_poll},
+      {"fd", l_fd},       {"pipe", l_pipe},   {"socketpair", l_socketpair},
+      {"open", l_open},   {"dup", l_dup},     {"poll", l_poll},
       {"is_fd", l_is_fd}, {"adopt", l_adopt}, {NULL, NULL}};
   orr_class(L, ORR_FD, methods, meta);
   luaL_setfuncs(L, functions, 0);

@@ -12,7 +12,10 @@
 #include <string.h>
 
 enum { BLAME = 2 }; /* the caller of the Lua function that calls us */
-enum { BUDGET_FACTOR = 4, BUDGET_BASE = 1 << 20 }; /* of decoded messages */
+
+/* Bytes of memory that a decoded message may take: so many times max_message,
+   but at least this, since small values take up to 100 times their bytes. */
+enum { BUDGET_FACTOR = 4, LEAST_BUDGET = 1 << 30 };
 
 static struct orr_channel *check_channel(lua_State *L) {
   return orr_check_self(L, ORR_FORK);
@@ -49,7 +52,12 @@ static int l_close(lua_State *L) {
   return 0;
 }
 
-/* Sending ------------------------------------------------------------------- */
+/* Sending -------------------------------------------------------------------
+ */
+
+static int fail_begin(lua_State *L, const struct orr_channel *channel) {
+  return orr_fail(L, channel->fd < 0 ? EBADF : ENOMEM);
+}
 
 static int commit(lua_State *L, struct orr_channel *channel) {
   int error = orr_channel_commit(channel);
@@ -59,13 +67,13 @@ static int commit(lua_State *L, struct orr_channel *channel) {
   return 1;
 }
 
-/* channel:send(value) -> bytes queued; nil, errno (EMSGSIZE, ENOMEM). Raises
-   where the value cannot be sent. */
+/* channel:send(value) -> bytes queued; nil, errno (EMSGSIZE, ENOMEM, EBADF).
+   Raises where the value cannot be sent. */
 static int l_send(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   struct orr_buffer *out = orr_channel_begin(channel, ORR_MESSAGE, 0, -1);
   if (out == NULL)
-    return orr_fail(L, ENOMEM);
+    return fail_begin(L, channel);
   orr_msgpack_encode(L, 2, out, BLAME);
   return commit(L, channel);
 }
@@ -86,7 +94,7 @@ static int l_post(lua_State *L) {
   lua_settop(L, 7);
   struct orr_buffer *out = orr_channel_begin(channel, type, flags, fd);
   if (out == NULL)
-    return orr_fail(L, ENOMEM);
+    return fail_begin(L, channel);
   if (!lua_isnil(L, 5))
     put_id(L, out, lua_tointeger(L, 5));
   if (fd >= 0)
@@ -102,7 +110,9 @@ static int l_line(lua_State *L) {
   const char *text = luaL_checklstring(L, 2, &length);
   int fd = (int)luaL_optinteger(L, 3, -1);
   struct orr_buffer *out = orr_channel_begin(channel, 0, 0, fd);
-  if (out == NULL || orr_buffer_reserve(out, length) < 0)
+  if (out == NULL)
+    return fail_begin(L, channel);
+  if (orr_buffer_reserve(out, length) < 0)
     return orr_fail(L, ENOMEM);
   if (length > 0)
     memcpy(out->data + out->length, text, length);
@@ -136,10 +146,11 @@ static int l_shutdown(lua_State *L) {
   return 0;
 }
 
-/* Receiving ----------------------------------------------------------------- */
+/* Receiving -----------------------------------------------------------------
+ */
 
-/* channel:receive() -> bytes read, 0 at the end, and whether there may be more at
-   once; nil, errno. */
+/* channel:receive() -> bytes read, 0 at the end, and whether there may be more
+   at once; nil, errno. */
 static int l_receive(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   long n = orr_channel_receive(channel);
@@ -160,80 +171,97 @@ static int protocol_error(lua_State *L, int error, const char *text) {
   return 3;
 }
 
-/* Pushes the value at the start of the frame's payload and moves it on. False:
-   pushes what is wrong. */
-static bool decode(lua_State *L, const struct orr_channel *channel,
-                   struct orr_frame *frame) {
-  size_t used, budget = channel->max_message * BUDGET_FACTOR + BUDGET_BASE;
-  if (orr_msgpack_decode(L, frame->payload, frame->length, budget, &used) < 0)
-    return false;
-  frame->payload += used;
-  frame->length -= used;
-  return true;
+static struct orr_msgpack_reader reader_of(const struct orr_channel *channel,
+                                           const struct orr_frame *frame) {
+  size_t budget = channel->max_message * BUDGET_FACTOR;
+  return (struct orr_msgpack_reader){
+      .at = frame->payload,
+      .end = frame->payload + frame->length,
+      .budget = budget > LEAST_BUDGET ? budget : LEAST_BUDGET,
+      .changes = &channel->changes,
+      .changes_seen = channel->changes};
 }
 
-/* The whole payload: (description) value. False: pushes what is wrong. */
-static bool decode_all(lua_State *L, const struct orr_channel *channel,
-                       struct orr_frame *frame) {
-  if (frame->flags & ORR_HANDLE) {
-    if (!decode(L, channel, frame))
-      return false;
-  } else {
+/* Pushes the description of a handle, or nil. False: pushes what is wrong. */
+static bool decode_description(lua_State *L, const struct orr_frame *frame,
+                               struct orr_msgpack_reader *reader) {
+  if ((frame->flags & ORR_HANDLE) == 0) {
     lua_pushnil(L);
-  }
-  if (!decode(L, channel, frame))
-    return false;
-  if (frame->length == 0)
     return true;
-  lua_pushliteral(L, "not MessagePack: something follows the value");
+  }
+  if (orr_msgpack_decode(L, reader) < 0)
+    return false;
+  if (lua_istable(L, -1))
+    return true;
+  lua_pushliteral(L, "a handle is not described");
   return false;
 }
 
-static bool take_id(struct orr_frame *frame, lua_Integer *id) {
+/* Pushes the value that is all the rest. False: pushes what is wrong. */
+static bool decode_rest(lua_State *L, struct orr_msgpack_reader *reader) {
+  if (orr_msgpack_decode(L, reader) < 0)
+    return false;
+  if (reader->at == reader->end)
+    return true;
+  lua_pushliteral(L, ORR_MSGPACK_MORE);
+  return false;
+}
+
+static bool take_id(const struct orr_frame *frame,
+                    struct orr_msgpack_reader *reader, lua_Integer *id) {
   if (frame->type != ORR_REQUEST && frame->type != ORR_REPLY)
     return true;
-  if (frame->length < 4)
+  if (reader->end - reader->at < 4)
     return false;
   for (int i = 3; i >= 0; i--)
-    *id = *id << 8 | frame->payload[i];
-  frame->payload += 4;
-  frame->length -= 4;
+    *id = *id << 8 | reader->at[i];
+  reader->at += 4;
   return true;
 }
 
-/* type, value, id, flags, description, fd: of one frame. */
-static int push_frame(lua_State *L, const struct orr_channel *channel,
-                      struct orr_frame *frame) {
-  lua_settop(L, 1);
-  lua_pushboolean(L, false); /* 2: the fd, before anything can raise */
-  if (frame->fd >= 0) {
-    orr_fd_push(L);
-    lua_replace(L, 2);
-    orr_fd_set(L, 2, frame->fd, true);
+/* Pushes the fd of the frame. False: it has none, has lost it, or is of a type
+   that has no use for it. */
+static void push_fd(lua_State *L, struct orr_channel *channel,
+                    const struct orr_frame *frame) {
+  bool lost = true;
+  int fd = -1;
+  if ((frame->flags & ORR_HANDLE) != 0 &&
+      (frame->type == ORR_MESSAGE || frame->type == ORR_INTERNAL)) {
+    orr_fd_push(L); /* first: it may raise */
+    fd = orr_channel_take_fd(channel, &lost);
   }
+  if (fd >= 0)
+    orr_fd_set(L, -1, fd, true);
+  else
+    lua_pushboolean(L, false);
+}
+
+/* type, value, id, flags, description, fd: of one frame. */
+static int push_frame(lua_State *L, struct orr_channel *channel,
+                      const struct orr_frame *frame) {
+  struct orr_msgpack_reader reader = reader_of(channel, frame);
   lua_Integer id = 0;
-  if (!take_id(frame, &id))
+  if (!take_id(frame, &reader, &id))
     return protocol_error(L, EPROTO, "a request without an id");
-  if (!decode_all(L, channel, frame)) /* 3: description, 4: value */
+  push_fd(L, channel, frame);
+  int fd = lua_gettop(L);
+  if (!decode_description(L, frame, &reader) || !decode_rest(L, &reader))
     return protocol_error(L, EPROTO, NULL);
   lua_pushinteger(L, frame->type);
-  lua_pushvalue(L, 4);
+  lua_pushvalue(L, fd + 2); /* the value */
   lua_pushinteger(L, id);
   lua_pushinteger(L, frame->flags);
-  lua_pushvalue(L, 3);
-  lua_pushvalue(L, 2);
+  lua_pushvalue(L, fd + 1); /* the description */
+  lua_pushvalue(L, fd);
   return 6;
 }
 
 /* The frames nearly all are: a message and nothing else. */
 static int push_message(lua_State *L, const struct orr_channel *channel,
-                        struct orr_frame *frame) {
+                        const struct orr_frame *frame) {
+  struct orr_msgpack_reader reader = reader_of(channel, frame);
   lua_pushinteger(L, ORR_MESSAGE);
-  if (decode(L, channel, frame) && frame->length == 0)
-    return 2;
-  if (frame->length != 0 && lua_type(L, -1) != LUA_TSTRING)
-    lua_pushliteral(L, "not MessagePack: something follows the value");
-  return protocol_error(L, EPROTO, NULL);
+  return decode_rest(L, &reader) ? 2 : protocol_error(L, EPROTO, NULL);
 }
 
 static int push_line(lua_State *L, const struct orr_frame *frame) {
@@ -243,9 +271,9 @@ static int push_line(lua_State *L, const struct orr_frame *frame) {
 }
 
 /* channel:next() -> type, value, id, flags, description, fd of the next frame
-   that is there whole; type, text with framing "lines"; nil where there is none;
-   false, errno, text where the peer breaks the rules. The fd is an orrery.fd, or
-   false where it was lost. */
+   that is there whole; type, text with framing "lines"; nil where there is
+   none; false, errno, text where the peer breaks the rules. The fd is an
+   orrery.fd, or false where it was lost. */
 static int l_next(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   struct orr_frame frame;
@@ -257,18 +285,17 @@ static int l_next(lua_State *L) {
       return push_message(L, channel, &frame);
     if (frame.type <= ORR_INTERNAL)
       return push_frame(L, channel, &frame);
-    if (frame.fd >= 0)
-      orr_fd_discard(frame.fd);
   }
   if (rc < 0)
-    return protocol_error(L, -rc, rc == -EMSGSIZE ? "a message is too long"
-                                                  : "a frame makes no sense");
+    return protocol_error(L, -rc,
+                          rc == -EMSGSIZE ? "a message is too long"
+                                          : "a frame makes no sense");
   luaL_pushfail(L);
   return 1;
 }
 
-/* channel:take_fd() -> the orrery.fd that came with the lines read so far; false
-   where it was lost; nil: there was none. */
+/* channel:take_fd() -> the orrery.fd that came with the lines read so far;
+   false where it was lost; nil: there was none. */
 static int l_take_fd(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   bool lost;
@@ -299,12 +326,19 @@ static int l_tostring(lua_State *L) {
 }
 
 void orr_open_fork(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"fileno", l_fileno},     {"close", l_close},     {"send", l_send},
-      {"post", l_post},         {"line", l_line},       {"flush", l_flush},
-      {"totals", l_totals},     {"next", l_next},       {"receive", l_receive},
-      {"shutdown", l_shutdown}, {"take_fd", l_take_fd}, {"partial", l_partial},
-      {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"fileno", l_fileno},
+                                     {"close", l_close},
+                                     {"send", l_send},
+                                     {"post", l_post},
+                                     {"line", l_line},
+                                     {"flush", l_flush},
+                                     {"totals", l_totals},
+                                     {"next", l_next},
+                                     {"receive", l_receive},
+                                     {"shutdown", l_shutdown},
+                                     {"take_fd", l_take_fd},
+                                     {"partial", l_partial},
+                                     {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", l_close},
                                   {"__close", l_close},
                                   {"__tostring", l_tostring},

@@ -9,7 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Encoding ------------------------------------------------------------------ */
+/* Encoding ------------------------------------------------------------------
+ */
 
 /* Where `size` more bytes go. */
 static uint8_t *extend(lua_State *L, struct orr_buffer *out, size_t size) {
@@ -58,8 +59,8 @@ static void put_float(lua_State *L, struct orr_buffer *out, double value) {
   put_tagged(L, out, 0xcb, bits, 8);
 }
 
-/* Bytes of the character at `s`, of which `left` bytes are there; 0: it is none.
-   RFC 3629, section 4. */
+/* Bytes of the character at `s`, of which `left` bytes are there; 0: it is
+   none. RFC 3629, section 4. */
 static size_t utf8_character(const uint8_t *s, size_t left) {
   uint8_t low = 0x80, high = 0xbf;
   size_t size = s[0] < 0x80   ? 1
@@ -223,61 +224,67 @@ void orr_msgpack_encode(lua_State *L, int index, struct orr_buffer *out,
   put_value(L, out, lua_absindex(L, index), &root, 0);
 }
 
-/* Decoding ------------------------------------------------------------------ */
+/* Decoding ------------------------------------------------------------------
+ */
 
 enum { TABLE_COST = 64, ITEM_COST = 16, PAIR_COST = 40, STRING_COST = 32 };
 enum { MAX_PREPARED = 4096 }; /* places made before the items are seen */
+enum { MAX_STEPS = 1 << 28, DENSE = 16 }; /* see is_cheap */
 
-struct reader {
-  const uint8_t *at, *end;
-  size_t budget;
+struct decoder {
+  struct orr_msgpack_reader in;
+  uint64_t steps; /* that looking up keys may still take, at worst */
   const char *problem;
 };
 
-static bool bad(struct reader *reader, const char *problem) {
-  reader->problem = problem;
+static bool bad(struct decoder *decoder, const char *problem) {
+  decoder->problem = problem;
   return false;
 }
 
-static bool spend(struct reader *reader, uint64_t cost) {
-  if (cost > reader->budget)
-    return bad(reader, "it would take too much memory");
-  reader->budget -= (size_t)cost;
+static bool spend(struct decoder *decoder, uint64_t cost) {
+  if (cost > decoder->in.budget)
+    return bad(decoder, "it would take too much memory");
+  decoder->in.budget -= (size_t)cost;
   return true;
+}
+
+static size_t bytes_left(const struct decoder *decoder) {
+  return (size_t)(decoder->in.end - decoder->in.at);
 }
 
 /* The next `size` bytes as an integer, the highest first. */
-static bool get_number(struct reader *reader, int size, uint64_t *value) {
-  if (reader->end - reader->at < size)
-    return bad(reader, "it ends too early");
+static bool get_number(struct decoder *decoder, int size, uint64_t *value) {
+  if (bytes_left(decoder) < (size_t)size)
+    return bad(decoder, "it ends too early");
   *value = 0;
   for (int i = 0; i < size; i++)
-    *value = *value << 8 | *reader->at++;
+    *value = *value << 8 | *decoder->in.at++;
   return true;
 }
 
-static bool get_value(lua_State *L, struct reader *reader, int depth);
+static bool get_value(lua_State *L, struct decoder *decoder, int depth);
 
-static bool get_string(lua_State *L, struct reader *reader, uint64_t length) {
-  if (length > (uint64_t)(reader->end - reader->at))
-    return bad(reader, "it ends too early");
-  if (!spend(reader, STRING_COST + length))
+static bool get_string(lua_State *L, struct decoder *decoder, uint64_t length) {
+  if (length > bytes_left(decoder))
+    return bad(decoder, "it ends too early");
+  if (!spend(decoder, STRING_COST + length))
     return false;
-  lua_pushlstring(L, (const char *)reader->at, (size_t)length);
-  reader->at += length;
+  lua_pushlstring(L, (const char *)decoder->in.at, (size_t)length);
+  decoder->in.at += length;
   return true;
 }
 
 /* Every item takes a byte at least: a count beyond that is a lie. */
-static bool get_list(lua_State *L, struct reader *reader, uint64_t n,
+static bool get_list(lua_State *L, struct decoder *decoder, uint64_t n,
                      int depth) {
-  if (n > (uint64_t)(reader->end - reader->at))
-    return bad(reader, "it ends too early");
-  if (!spend(reader, TABLE_COST + ITEM_COST * n))
+  if (n > bytes_left(decoder))
+    return bad(decoder, "it ends too early");
+  if (!spend(decoder, TABLE_COST + ITEM_COST * n))
     return false;
   lua_createtable(L, (int)(n < MAX_PREPARED ? n : MAX_PREPARED), 0);
   for (uint64_t i = 1; i <= n; i++) {
-    if (!get_value(L, reader, depth + 1))
+    if (!get_value(L, decoder, depth + 1))
       return false;
     lua_rawseti(L, -2, (lua_Integer)i);
   }
@@ -294,31 +301,51 @@ static bool is_key(lua_State *L) {
   return number == number; /* not NaN */
 }
 
-static bool get_map(lua_State *L, struct reader *reader, uint64_t n,
+/* Unlike strings, numbers have hashes that a peer can foresee: with keys that
+   all have the same one, a lookup walks over all of them, and 1 MB took 27
+   seconds. So numbers are charged what they may cost, unless they lie so close
+   together that few can collide: integers from 0 to a multiple of how many the
+   map has. */
+static bool is_cheap(lua_State *L, struct decoder *decoder, uint64_t n,
+                     uint64_t *scattered) {
+  if (lua_type(L, -1) != LUA_TNUMBER)
+    return true;
+  if (lua_isinteger(L, -1) && (uint64_t)lua_tointeger(L, -1) / DENSE <= n)
+    return true;
+  if (++*scattered > decoder->steps)
+    return false;
+  decoder->steps -= *scattered;
+  return true;
+}
+
+static bool get_map(lua_State *L, struct decoder *decoder, uint64_t n,
                     int depth) {
-  if (n > (uint64_t)(reader->end - reader->at) / 2)
-    return bad(reader, "it ends too early");
-  if (!spend(reader, TABLE_COST + PAIR_COST * n))
+  if (n > bytes_left(decoder) / 2)
+    return bad(decoder, "it ends too early");
+  if (!spend(decoder, TABLE_COST + PAIR_COST * n))
     return false;
   lua_createtable(L, 0, (int)(n < MAX_PREPARED ? n : MAX_PREPARED));
+  uint64_t scattered = 0;
   for (uint64_t i = 0; i < n; i++) {
-    if (!get_value(L, reader, depth + 1))
+    if (!get_value(L, decoder, depth + 1))
       return false;
     if (!is_key(L))
-      return bad(reader, "a key is neither string, number nor boolean");
-    if (!get_value(L, reader, depth + 1))
+      return bad(decoder, "a key is neither string, number nor boolean");
+    if (!is_cheap(L, decoder, n, &scattered))
+      return bad(decoder, "too many keys of a map are scattered numbers");
+    if (!get_value(L, decoder, depth + 1))
       return false;
     lua_rawset(L, -3);
   }
   return true;
 }
 
-static bool get_table(lua_State *L, struct reader *reader, uint64_t n,
+static bool get_table(lua_State *L, struct decoder *decoder, uint64_t n,
                       int depth, bool list) {
   if (depth >= ORR_MAX_DEPTH)
-    return bad(reader, "more than 100 tables are inside each other");
+    return bad(decoder, "more than 100 tables are inside each other");
   luaL_checkstack(L, ORR_DEPTH_SLOTS, "message");
-  return list ? get_list(L, reader, n, depth) : get_map(L, reader, n, depth);
+  return list ? get_list(L, decoder, n, depth) : get_map(L, decoder, n, depth);
 }
 
 static void push_unsigned(lua_State *L, uint64_t value) {
@@ -348,7 +375,7 @@ static lua_Integer sign_extend(uint64_t value, int size) {
 }
 
 /* Values whose tag is followed by a number: 0xc4 to 0xdf. */
-static bool get_tagged(lua_State *L, struct reader *reader, int tag,
+static bool get_tagged(lua_State *L, struct decoder *decoder, int tag,
                        int depth) {
   /* Bytes of that number; 0: an extension, or nothing. */
   static const uint8_t sizes[] = {1, 2, 4, 0, 0, 0, 4, 8, 1, 2, 4, 8, 1, 2,
@@ -356,13 +383,13 @@ static bool get_tagged(lua_State *L, struct reader *reader, int tag,
   int size = sizes[tag - 0xc4];
   uint64_t value;
   if (size == 0)
-    return bad(reader, "extension types are not known here");
-  if (!get_number(reader, size, &value))
+    return bad(decoder, "extension types are not known here");
+  if (!get_number(decoder, size, &value))
     return false;
   if (tag <= 0xc6 || (tag >= 0xd9 && tag <= 0xdb))
-    return get_string(L, reader, value);
+    return get_string(L, decoder, value);
   if (tag >= 0xdc)
-    return get_table(L, reader, value, depth, tag <= 0xdd);
+    return get_table(L, decoder, value, depth, tag <= 0xdd);
   if (tag <= 0xcb)
     push_float(L, value, size);
   else if (tag <= 0xcf)
@@ -372,43 +399,46 @@ static bool get_tagged(lua_State *L, struct reader *reader, int tag,
   return true;
 }
 
-static bool get_value(lua_State *L, struct reader *reader, int depth) {
-  if (reader->at == reader->end)
-    return bad(reader, "it ends too early");
-  int tag = *reader->at++;
+static bool get_value(lua_State *L, struct decoder *decoder, int depth) {
+  if (*decoder->in.changes != decoder->in.changes_seen)
+    return bad(decoder, "a finalizer closed or read the channel meanwhile");
+  if (bytes_left(decoder) == 0)
+    return bad(decoder, "it ends too early");
+  int tag = *decoder->in.at++;
   if (tag <= 0x7f || tag >= 0xe0)
     lua_pushinteger(L, tag <= 0x7f ? tag : tag - 256);
   else if (tag <= 0x9f)
-    return get_table(L, reader, (uint64_t)tag & 0x0f, depth, tag >= 0x90);
+    return get_table(L, decoder, (uint64_t)tag & 0x0f, depth, tag >= 0x90);
   else if (tag <= 0xbf)
-    return get_string(L, reader, (uint64_t)tag & 0x1f);
+    return get_string(L, decoder, (uint64_t)tag & 0x1f);
   else if (tag == 0xc0)
     orr_push_null(L);
   else if (tag == 0xc2 || tag == 0xc3)
     lua_pushboolean(L, tag == 0xc3);
   else if (tag == 0xc1)
-    return bad(reader, "0xc1 is no value");
+    return bad(decoder, "0xc1 is no value");
   else
-    return get_tagged(L, reader, tag, depth);
+    return get_tagged(L, decoder, tag, depth);
   return true;
 }
 
-int orr_msgpack_decode(lua_State *L, const uint8_t *data, size_t length,
-                       size_t budget, size_t *used) {
-  struct reader reader = {data, data + length, budget, NULL};
+int orr_msgpack_decode(lua_State *L, struct orr_msgpack_reader *reader) {
+  struct decoder decoder = {*reader, MAX_STEPS, NULL};
   int top = lua_gettop(L);
   luaL_checkstack(L, LUA_MINSTACK, "message");
-  bool whole = get_value(L, &reader, 0);
-  *used = (size_t)(reader.at - data);
+  bool whole = get_value(L, &decoder, 0);
+  ptrdiff_t used = decoder.in.at - reader->at;
+  *reader = decoder.in;
   if (whole)
     return 0;
   lua_settop(L, top);
-  lua_pushfstring(L, "not MessagePack: %s (byte %d)", reader.problem,
-                  (int)*used);
+  lua_pushfstring(L, "not MessagePack: %s (byte %I)", decoder.problem,
+                  (LUAI_UACINT)used);
   return -EPROTO;
 }
 
-/* Strings ------------------------------------------------------------------- */
+/* Strings -------------------------------------------------------------------
+ */
 
 #define PACKED "orrery.packed"
 
@@ -431,14 +461,18 @@ static int l_pack(lua_State *L) {
 
 /* unpack(string) -> value; nil, what is wrong. */
 static int l_unpack(lua_State *L) {
-  size_t length, used;
+  static const unsigned never = 0;
+  size_t length;
   const char *data = luaL_checklstring(L, 1, &length);
-  int error = orr_msgpack_decode(L, (const uint8_t *)data, length,
-                                 SIZE_MAX, &used);
-  if (error == 0 && used == length)
+  struct orr_msgpack_reader reader = {.at = (const uint8_t *)data,
+                                      .end = (const uint8_t *)data + length,
+                                      .budget = SIZE_MAX,
+                                      .changes = &never};
+  int error = orr_msgpack_decode(L, &reader);
+  if (error == 0 && reader.at == reader.end)
     return 1;
   if (error == 0)
-    lua_pushliteral(L, "not MessagePack: something follows the value");
+    lua_pushliteral(L, ORR_MSGPACK_MORE);
   luaL_pushfail(L);
   lua_insert(L, -2);
   return 2;

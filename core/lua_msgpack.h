@@ -10,17 +10,27 @@
 
 #include <lua.h>
 
-/* Appends the value at `index`. Raises, naming its place, where it cannot be sent
-   or memory is short; the buffer then has a torso at its end. `blame` is the level
-   of luaL_where whose line the message begins with; 0: none. */
+/* Appends the value at `index`. Raises, naming its place, where it cannot be
+   sent or memory is short; the buffer then has a torso at its end. `blame` is
+   the level of luaL_where whose line the message begins with; 0: none. */
 void orr_msgpack_encode(lua_State *L, int index, struct orr_buffer *out,
                         int blame);
 
-/* Pushes the value at the start of `data` and sets *used to its length; where it
-   is not one, pushes what is wrong with it and returns -EPROTO. `budget` bounds
-   the memory that tables and strings may take, in bytes, about. */
-int orr_msgpack_decode(lua_State *L, const uint8_t *data, size_t length,
-                       size_t budget, size_t *used);
+/* What is decoded. Finalizers run meanwhile and may take the bytes away: once
+ *changes is no longer `changes_seen`, they are not touched. */
+struct orr_msgpack_reader {
+  const uint8_t *at, *end;
+  size_t budget; /* bytes of memory that tables and strings may take, about */
+  const unsigned *changes;
+  unsigned changes_seen;
+};
+
+/* What is wrong where there are bytes left behind the last value. */
+#define ORR_MSGPACK_MORE "not MessagePack: something follows the value"
+
+/* Pushes the value at reader->at and moves that behind it; where there is none,
+   pushes what is wrong and returns -EPROTO. */
+int orr_msgpack_decode(lua_State *L, struct orr_msgpack_reader *reader);
 
 /* Adds pack(value) and unpack(string) to the module table on top. */
 void orr_open_msgpack(lua_State *L);

@@ -1,7 +1,10 @@
 /*
-** lua_poller.c - the userdata orrery.poller: an epoll set, itself to be polled by
-** luv. It stands between luv and sockets because libuv takes an error on a polled
-** fd, such as a peer that closed without reading all, for a bad fd, and luv prints
+** lua_poller.c - the userdata orrery.poller: an epoll set, itself to be polled
+*by
+** luv. It stands between luv and sockets because libuv takes an error on a
+*polled
+** fd, such as a peer that closed without reading all, for a bad fd, and luv
+*prints
 ** that.
 */
 #include "binding.h"
@@ -52,8 +55,9 @@ static int control(lua_State *L, int operation) {
   return 1;
 }
 
-/* poller:add(fd, key, events) -> true; nil, errno. `key` is an integer that wait
-   gives; events: 1 to read, 2 to write. The peer's end is always reported. */
+/* poller:add(fd, key, events) -> true; nil, errno. `key` is an integer that
+   wait gives; events: 1 to read, 2 to write. The peer's end is always reported.
+ */
 static int l_add(lua_State *L) {
   return control(L, EPOLL_CTL_ADD);
 }
@@ -68,8 +72,8 @@ static int l_remove(lua_State *L) {
   return control(L, EPOLL_CTL_DEL);
 }
 
-/* poller:wait(list) -> how many fds are ready: their keys, and whether they take
-   writes, fill list[1], list[2], list[3] … in pairs. Never blocks. */
+/* poller:wait(list) -> how many fds are ready: their keys, and whether they
+   take writes, fill list[1], list[2], list[3] … in pairs. Never blocks. */
 static int l_wait(lua_State *L) {
   struct poller *poller = check_poller(L);
   struct epoll_event events[MOST];

@@ -12,8 +12,8 @@ enum {
   ORR_DEPTH_SLOTS = 4, /* stack slots that a level of an encoder may use */
 };
 
-/* A table that an encoder is inside of, innermost first. The outermost level may
-   be one without a table, which says whose line is to blame. */
+/* A table that an encoder is inside of, innermost first. The outermost level
+   may be one without a table, which says whose line is to blame. */
 struct orr_level {
   const struct orr_level *up;
   int table;        /* stack index; 0: none */

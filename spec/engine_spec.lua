@@ -12,19 +12,61 @@ stolen: unknown 1
 many: 0 wrong, none left
 ]]
 
+local CHANNEL = [[
+both ways: flushed 0, read 32 32, good 6, then 0 -11
+partial writes: waited 1, wrong 0, queued 0, partial 0
+death: first 1, second 1, fd 1, then 0, cut 12, flush -32
+64 MiB in pieces: linear
+no memory: all seen 1, at least 1 fds, leaked 0
+both ways: flushed 0, read 11 11, good 6, then 0 -11
+partial writes: waited 1, wrong 0, queued 0, partial 0
+death: first 1, second 1, fd 1, then 0, cut 12, flush -32
+64 MiB in pieces: linear
+no memory: all seen 1, at least 2 fds, leaked 0
+flush 0, room -1
+fds 0 to 252: good 253, lost 0, odd 0
+fds 253 to 299: good 47, lost 0, odd 0
+then 0, cut 0
+flush 0, room 10
+fds 0 to 252: good 10, lost 243, odd 0
+fds 253 to 299: good 10, lost 37, odd 0
+then 0, cut 0
+flush 0, room 0
+fds 0 to 252: good 0, lost 253, odd 0
+fds 253 to 299: good 0, lost 47, odd 0
+then 0, cut 0
+closed: begin 0, flush -9, receive -9, next 0, take -1
+leaked: 0
+]]
+
+--- Builds a fixture with parts of the engine and runs it. [w]
+--- @return string stdout
+local function run(fixture, parts, flags)
+  local program = helper.tmpname()
+  local built = assert(orrery.sh(("cc -std=c11 -D_GNU_SOURCE -g -Icore %s "
+    .. "-fsanitize=address,undefined -fno-sanitize-recover=all -o %s spec/fixture/%s %s")
+    :format(flags or "", program, fixture, parts)))
+  assert.equal("", built.stderr)
+  local result = assert(orrery.run(program))
+  os.remove(program)
+  assert.equal("", result.stderr)
+  return result.stdout
+end
+
 describe("the engine #spawn", function()
   it("starts and reaps without Lua, under the sanitizers", function()
     helper.run(function()
-      local program = helper.tmpname()
-      local built = assert(orrery.sh("cc -std=c11 -D_GNU_SOURCE -g -Icore "
-        .. "-fsanitize=address,undefined -fno-sanitize-recover=all -o " .. program
-        .. " spec/fixture/engine.c core/launch.c core/launch_child.c core/reaper.c"))
-      assert.equal("", built.stderr)
-      local result = assert(orrery.run(program))
-      os.remove(program)
+      assert.equal(EXPECTED,
+        run("engine.c", "core/launch.c core/launch_child.c core/reaper.c"))
+    end, 60000)
+  end)
+end)
 
-      assert.equal("", result.stderr)
-      assert.equal(EXPECTED, result.stdout)
+describe("the engine's channel", function()
+  it("talks without Lua, under the sanitizers, and where memory and fds end", function()
+    helper.run(function()
+      assert.equal(CHANNEL, run("channel.c", "core/channel.c core/buffer.c",
+        "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc"))
     end, 60000)
   end)
 end)

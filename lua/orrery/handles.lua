@@ -27,7 +27,9 @@ local function give_away(socket, description, channel)
   local unread, server = socket:unread_(), elsewhere.id_of(socket)
   description.unread = unread ~= "" and unread or nil
   description.server = server
+  socket.given_ = true
   return function(err)
+    socket.given_ = nil
     socket:unpin_()
     if err then return socket:put_back_(unread) end
     if server then elsewhere.sent(channel, server) end
@@ -37,10 +39,10 @@ end
 
 --- One of our objects: its fd stays open while it is pinned.
 local function prepare_object(object, opts, channel)
-  local fd = object:fileno()
+  local fd = not object.given_ and object:fileno()
   if not fd then
-    return nil, errors.new("EBADF", ("send: the handle is closed (%s)"):format(
-      tostring(object)))
+    return nil, errors.new("EBADF", ("send: the handle is %s (%s)"):format(
+      object.given_ and "on its way already" or "closed", tostring(object)))
   end
   object:pin_()
   local description = { type = object.handle_type, udp = object.type }
@@ -108,7 +110,11 @@ end
 --- A luv handle over an fd; nil, code.
 local function open_luv(kind, fd)
   local handle
-  if kind == "tty" then return uv.new_tty(fd:take(), true) end
+  if kind == "tty" then
+    local tty, _, code = uv.new_tty(fd:fileno(), true)
+    if tty then fd:take() end
+    return tty, code
+  end
   if kind == "tcp" then handle = uv.new_tcp() end
   if kind == "pipe" then handle = uv.new_pipe(false) end
   if kind == "udp" then handle = uv.new_udp() end
