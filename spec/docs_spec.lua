@@ -13,16 +13,18 @@ local function blocks(path)
   return list
 end
 
-describe("docs/child_process.md", function()
-  for i, block in ipairs(blocks("docs/child_process.md")) do
-    it(("block %d prints what it says"):format(i), function()
-      helper.run(function()
-        local result = helper.cli({ "-e", block.code },
-          { env_extend = { LD_PRELOAD = false } })
+for _, path in ipairs { "docs/child_process.md", "docs/channel.md" } do
+  describe(path, function()
+    for i, block in ipairs(blocks(path)) do
+      it(("block %d prints what it says"):format(i), function()
+        helper.run(function()
+          local result = helper.cli({ "-e", block.code },
+            { env_extend = { LD_PRELOAD = false } })
 
-        assert.equal("", result.stderr)
-        assert.equal(block.expected, result.stdout)
+          assert.equal("", result.stderr)
+          assert.equal(block.expected, result.stdout)
+        end)
       end)
-    end)
-  end
-end)
+    end
+  end)
+end

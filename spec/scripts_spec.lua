@@ -225,3 +225,47 @@ describe("scripts/child_process", function()
     end)
   end)
 end)
+
+describe("scripts/fork", function()
+  --- The lines of a script's output, sorted: two processes print.
+  local function lines_of(path)
+    local text, result = script("fork/" .. path)
+    assert.equal(0, result.code)
+    local lines = {}
+    for line in text:gmatch("[^\n]+") do lines[#lines + 1] = line end
+    table.sort(lines)
+    return lines
+  end
+
+  it("messages.lua prints what both sides get", function()
+    run(function()
+      assert.same({ "the child got name\tzfpx", "the parent got age\t9" },
+        lines_of "messages.lua")
+    end)
+  end)
+
+  it("server.lua has each client answered by one of two processes", function()
+    run(function()
+      local lines = lines_of "server.lua"
+      assert.equal(10, #lines)
+      for _, line in ipairs(lines) do
+        assert.is_true(line == "answered by the parent" or line == "answered by the child")
+      end
+    end)
+  end)
+
+  local outputs = {
+    ["silent.lua"] = "the first ended with\t0\na\nb c\n",
+    ["socket.lua"] = ("answered by the parent\nanswered by the child\n"):rep(2),
+    ["node_child.lua"] = "1606938044258990275541962092341162602522202993782792835301376\n0\n",
+    ["python_worker.lua"] = "5.0625\t4.5\nnil\tmean requires at least one data point\n",
+  }
+  for name, output in pairs(outputs) do
+    it(name .. " prints what it says", function()
+      run(function()
+        local text, result = script("fork/" .. name)
+        assert.same({ output, 0 }, { text, result.code })
+      end)
+    end)
+  end
+end)
