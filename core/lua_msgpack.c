@@ -229,11 +229,9 @@ void orr_msgpack_encode(lua_State *L, int index, struct orr_buffer *out,
 
 enum { TABLE_COST = 64, ITEM_COST = 16, PAIR_COST = 40, STRING_COST = 32 };
 enum { MAX_PREPARED = 4096 }; /* places made before the items are seen */
-enum { MAX_STEPS = 1 << 28, DENSE = 16 }; /* see is_cheap */
 
 struct decoder {
   struct orr_msgpack_reader in;
-  uint64_t steps; /* that looking up keys may still take, at worst */
   const char *problem;
 };
 
@@ -301,42 +299,71 @@ static bool is_key(lua_State *L) {
   return number == number; /* not NaN */
 }
 
-/* Unlike strings, numbers have hashes that a peer can foresee: with keys that
-   all have the same one, a lookup walks over all of them, and 1 MB took 27
-   seconds. So numbers are charged what they may cost, unless they lie so close
-   together that few can collide: integers from 0 to a multiple of how many the
-   map has. */
-static bool is_cheap(lua_State *L, struct decoder *decoder, uint64_t n,
-                     uint64_t *scattered) {
-  if (lua_type(L, -1) != LUA_TNUMBER)
-    return true;
-  if (lua_isinteger(L, -1) && (uint64_t)lua_tointeger(L, -1) / DENSE <= n)
-    return true;
-  if (++*scattered > decoder->steps)
-    return false;
-  decoder->steps -= *scattered;
-  return true;
+/* Numbers, unlike strings, have hashes that a peer can foresee: with keys that
+   all have the same one a lookup walks over all of them, and 1 MB took 27
+   seconds. Lua puts an integer into the place that is its remainder by 2^k - 1,
+   with 2^k places for n keys (ltable.c, hashint): so many may have one place.
+   Fractions are put elsewhere, and no more of them are taken. */
+enum { MAX_COLLISIONS = 64, MAX_FRACTIONS = 16384 };
+
+struct places {
+  uint8_t *taken; /* how often, for each place; NULL: too few to matter */
+  uint64_t count, fractions;
+};
+
+/* Leaves what holds them on the stack. */
+static struct places push_places(lua_State *L, uint64_t n) {
+  struct places places = {.count = 1};
+  lua_pushnil(L);
+  if (n <= MAX_COLLISIONS)
+    return places;
+  while (places.count < n)
+    places.count *= 2;
+  places.count--;
+  lua_pop(L, 1);
+  places.taken = lua_newuserdatauv(L, (size_t)places.count, 0);
+  memset(places.taken, 0, (size_t)places.count);
+  return places;
 }
 
-static bool get_map(lua_State *L, struct decoder *decoder, uint64_t n,
-                    int depth) {
-  if (n > bytes_left(decoder) / 2)
-    return bad(decoder, "it ends too early");
-  if (!spend(decoder, TABLE_COST + PAIR_COST * n))
-    return false;
-  lua_createtable(L, 0, (int)(n < MAX_PREPARED ? n : MAX_PREPARED));
-  uint64_t scattered = 0;
+static bool is_cheap(lua_State *L, struct places *places) {
+  int whole;
+  if (places->taken == NULL || lua_type(L, -1) != LUA_TNUMBER)
+    return true;
+  lua_Integer key = lua_tointegerx(L, -1, &whole);
+  if (!whole)
+    return ++places->fractions <= MAX_FRACTIONS;
+  return ++places->taken[(uint64_t)key % places->count] <= MAX_COLLISIONS;
+}
+
+static bool get_pairs(lua_State *L, struct decoder *decoder, uint64_t n,
+                      int depth, struct places *places) {
   for (uint64_t i = 0; i < n; i++) {
     if (!get_value(L, decoder, depth + 1))
       return false;
     if (!is_key(L))
       return bad(decoder, "a key is neither string, number nor boolean");
-    if (!is_cheap(L, decoder, n, &scattered))
-      return bad(decoder, "too many keys of a map are scattered numbers");
+    if (!is_cheap(L, places))
+      return bad(decoder, "keys of a map are made to collide");
     if (!get_value(L, decoder, depth + 1))
       return false;
     lua_rawset(L, -3);
   }
+  return true;
+}
+
+/* All places are made at once, so that Lua's table is as large as ours. */
+static bool get_map(lua_State *L, struct decoder *decoder, uint64_t n,
+                    int depth) {
+  if (n > bytes_left(decoder) / 2)
+    return bad(decoder, "it ends too early");
+  if (n > INT32_MAX || !spend(decoder, TABLE_COST + PAIR_COST * n))
+    return bad(decoder, "it would take too much memory");
+  struct places places = push_places(L, n);
+  lua_createtable(L, 0, (int)n);
+  if (!get_pairs(L, decoder, n, depth, &places))
+    return false;
+  lua_remove(L, -2);
   return true;
 }
 
@@ -423,7 +450,7 @@ static bool get_value(lua_State *L, struct decoder *decoder, int depth) {
 }
 
 int orr_msgpack_decode(lua_State *L, struct orr_msgpack_reader *reader) {
-  struct decoder decoder = {*reader, MAX_STEPS, NULL};
+  struct decoder decoder = {*reader, NULL};
   int top = lua_gettop(L);
   luaL_checkstack(L, LUA_MINSTACK, "message");
   bool whole = get_value(L, &decoder, 0);

@@ -9,7 +9,7 @@
 
 enum {
   ORR_MAX_DEPTH = 100, /* tables inside each other */
-  ORR_DEPTH_SLOTS = 4, /* stack slots that a level of an encoder may use */
+  ORR_DEPTH_SLOTS = 6, /* stack slots that a level of a codec may use */
 };
 
 /* A table that an encoder is inside of, innermost first. The outermost level

@@ -380,19 +380,22 @@ describe("core.unpack", function()
     assert.matches("^more than 100 tables", refused(("\x91"):rep(1000000)))
   end)
 
-  it("refuses many keys that are scattered numbers, which may collide", function()
+  it("refuses keys that were made to collide, and takes others, however many", function()
     local function keys(n, format, key)
       local parts = { string.pack(">BI4", 0xdf, n) }
       for i = 1, n do parts[i + 1] = string.pack(format, key(i)) .. "\xc0" end
       return table.concat(parts)
     end
     local function same_hash(i) return 0xcb, 0x3ff0000000000000 + i end -- 31 bits count
-    local function cube(i) return 0xd3, i * i * i end
+    local function same_place(i) return 0xd3, i * 65535 end -- of 65536 places
 
-    assert.matches("^too many keys of a map are scattered numbers",
-      refused(keys(24000, ">Bi8", cube)))
-    assert.is_table(unpack(keys(20000, ">Bi8", cube)))
+    assert.matches("^keys of a map are made to collide",
+      refused(keys(65536, ">Bi8", same_place)))
+    assert.matches("^keys of a map are made to collide",
+      refused(keys(20000, ">BI8", same_hash)))
     assert.is_table(unpack(keys(5000, ">BI8", same_hash)))
+    assert.is_table(unpack(keys(50000, ">Bi8", function(i) return 0xd3, i * i * i end)))
+    assert.is_table(unpack(keys(50000, ">Bi8", function(i) return 0xd3, -i << 20 end)))
     assert.is_table(unpack(keys(200000, ">BI4", function(i) return 0xce, i * 10 end)))
   end)
 

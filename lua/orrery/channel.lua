@@ -13,14 +13,15 @@ local poller = require "orrery.poller"
 local FLUSH = 64 * 1024 -- bytes queued: sent at once
 local HIGH_WATER = 128 * 1024 -- bytes queued: send says false
 local MOST_QUEUED = 64 * 1024 * 1024 -- bytes queued: send refuses
-local INBOX_BYTES, INBOX_COUNT = 1024 * 1024, 1024 -- then reading stops
+local INBOX_BYTES, INBOX_COUNT = 1024 * 1024, 1024 -- then reading stops,
+local INBOX_HANDLES = 64 -- and where so many fds wait
 local READS = 8 -- in a row, before others have their turn
 local RETRY, MOST_RETRY = 5, 80 -- ms, doubled, where the kernel is short
 local EXIT_FLUSH = 2000 -- ms in all
 
 local MESSAGE = 0 -- type of a frame, see core/channel.h
 
-local EAGAIN = core.errnos.EAGAIN
+local EAGAIN, EPROTO = core.errnos.EAGAIN, core.errnos.EPROTO
 
 --- @class Channel
 --- @field closed boolean
@@ -147,6 +148,8 @@ function Channel:flush()
   if done then
     sent_all(self)
   elseif done == false and errno ~= EAGAIN then
+    self.writing = false -- writable it may be all the time
+    listen(self)
     retry_later(self)
   elseif done == false then
     self.writing = true
@@ -161,8 +164,8 @@ end
 --- The peer takes no more. What it has sent is still read, to its end.
 function Channel:break_off(err)
   if self.broken then return end
-  self.broken, self.writing, self.paused = true, false, false
-  self.sends_fast = false
+  self.broken, self.writing, self.sends_fast = true, false, false
+  self.owner.connected = false
   fail_all(self, err)
   listen(self)
   if self.leaving then self:finish() end
@@ -181,11 +184,13 @@ end
 --- ends, or at once where it is much.
 --- @return boolean go_on
 function Channel:queued(queued)
-  if queued >= FLUSH and not self.writing then
+  if self.retry or self.writing then
+    -- what is queued goes when it can
+  elseif queued >= FLUSH then
     self:flush()
     local accepted, sent = self.fork:totals()
     queued = accepted - sent
-  elseif not self.dirty and not self.writing then
+  elseif not self.dirty then
     self.dirty = true
     if not dirty[1] then loop.at_turn_end(flush_dirty) end
     dirty[#dirty + 1] = self
@@ -223,26 +228,40 @@ end
 
 -- Receiving ------------------------------------------------------------------
 
---- A message for whoever waits, listens, or will.
-function Channel:deliver(value, handle, err)
-  local wake = table.remove(self.readers, 1)
+--- A message for whoever waits, listens, or will. Its handle is opened when it is
+--- delivered: a server that nobody has taken accepts nothing.
+--- @param open (fun(): any, Error?)?
+local function deliver(self, value, open)
+  local wake = not self.inbox[1] and table.remove(self.readers, 1)
   if wake then
-    wake(value, handle, err)
+    if open then wake(value, open()) else wake(value) end
     update_ref(self)
   elseif self.listeners > 0 and not self.inbox[1] then
-    self.owner:emit("message", value, handle, err)
+    if open then return self.owner:emit("message", value, open()) end
+    self.owner:emit("message", value)
   else
-    self.inbox[#self.inbox + 1] = { value, handle, err }
+    self.inbox[#self.inbox + 1] = { value, open }
+    if open then self.inbox_handles = self.inbox_handles + 1 end
   end
 end
+
+--- The first message that waits here, with its handle.
+local function take(self)
+  local item = table.remove(self.inbox, 1)
+  if not item[2] then return item[1] end
+  self.inbox_handles = self.inbox_handles - 1
+  return item[1], item[2]()
+end
+Channel.take = take
 
 --- Whether more may wait here for somebody to want it.
 local function inbox_full(self)
   return #self.inbox >= INBOX_COUNT or self.inbox_bytes >= INBOX_BYTES
+    or self.inbox_handles >= INBOX_HANDLES
 end
 
 local function pause_if_full(self)
-  if self.paused or self.broken or not inbox_full(self) then return end
+  if self.paused or not inbox_full(self) then return end
   self.paused = true
   listen(self)
 end
@@ -257,6 +276,16 @@ local function sole_listener(self)
   end
 end
 
+--- Hands a frame to the wire, whose errors are the peer's.
+local function receive_frame(self, ...)
+  local ok, message, value, open = pcall(self.wire.receive, self, ...)
+  if not ok then
+    self:protocol_error(EPROTO, tostring(message))
+  elseif message then
+    deliver(self, value, open)
+  end
+end
+
 --- Delivers one frame. Whether there was one.
 local function next_frame(self)
   local kind, value, id, flags, description, fd = self.next(self.fork)
@@ -266,14 +295,14 @@ local function next_frame(self)
   elseif kind == MESSAGE and not description and self.fast then
     local listener = not self.inbox[1] and sole_listener(self)
     if not listener then
-      self:deliver(value)
+      deliver(self, value)
     else -- what emit does, at the cost of a call
       loop.emitting = loop.emitting + 1
       listener(value)
       loop.emitting = loop.emitting - 1
     end
   else
-    self.wire.receive(self, kind, value, id, flags, description, fd)
+    receive_frame(self, kind, value, id, flags, description, fd)
   end
   return true
 end
@@ -293,8 +322,8 @@ end
 --- listener loses none: dispatch goes on in the next tick.
 local function dispatch_frames(self)
   while not self.closed and (self.ended or self.leaving or not self.paused) do
-    local take = self.listeners > 0 and next_frame or next_for_inbox
-    if not take(self) then return end
+    local direct = self.listeners > 0 and not self.inbox[1]
+    if not (direct and next_frame or next_for_inbox)(self) then return end
   end
 end
 
@@ -321,13 +350,12 @@ end
 local function empty_inbox(self)
   self.emptying = false
   while self.inbox[1] and self.listeners > 0 do
-    local item = table.remove(self.inbox, 1)
-    if self.inbox[1] and not self.emptying then
+    if self.inbox[2] and not self.emptying then
       self.emptying = true
       loop.soon(empty_inbox, self)
     end
-    if not self.inbox[1] then self:resume() end
-    self.owner:emit("message", item[1], item[2], item[3])
+    if not self.inbox[2] then self:resume() end
+    self.owner:emit("message", take(self))
   end
   self:resume()
 end
@@ -431,10 +459,13 @@ function Channel:leave()
   if self.leaving or self.closed then return end
   self.owner.connected = false
   self.leaving, self.sends_fast = true, false
+  loop.soon(dispatch, self)
   loop.soon(function()
-    if self.closed then return end
-    read(self)
-    if self.ended then dispatch(self) end
+    if not self.closed then read(self) end
+    if self.ended and not self.closed then dispatch(self) end
+  end)
+  loop.soon(function()
+    if self.broken then self:finish() end
     self:flush()
   end)
 end
@@ -484,6 +515,7 @@ function channel.open(fd, owner, opts)
     end_listeners = owner:listener_count("disconnect"),
     inbox = {},
     inbox_bytes = 0,
+    inbox_handles = 0,
     readers = {},
     requests = {},
     callbacks = {},
@@ -503,6 +535,15 @@ function channel.open(fd, owner, opts)
   owner.connected = true
   update_ref(self)
   return self
+end
+
+--- A channel that there never was: its owner failed to start.
+--- @return Channel
+function channel.none(owner)
+  return setmetatable({
+    owner = owner, closed = true, done = true, inbox = {}, inbox_bytes = 0,
+    inbox_handles = 0, readers = {}, requests = {}, callbacks = {},
+  }, Channel)
 end
 
 channel.closed_error = closed_error

@@ -92,6 +92,7 @@ local function post(channel, line)
   local queued, errno = channel.fork:line(line.text, line.sent and line.sent.fd)
   if not queued then return nil, errno end
   accept(channel, line)
+  line.at = channel.fork:totals()
   if line.sent then
     set_flying(channel, line)
   elseif line.entry then
@@ -209,12 +210,23 @@ local function landed(channel, err)
   channel:flush()
 end
 
+--- The line that an answer is for; nil. An answer to what has not left yet is a
+--- lie: the fd that is still to go must stay what it is.
+local function answered_line(channel)
+  local line = channel.lines and channel.lines.flying
+  if not line then return nil end
+  local _, sent = channel.fork:totals()
+  if sent >= line.at then return line end
+  channel:protocol_error(core.errnos.EPROTO,
+    "an answer to a handle that was not sent yet")
+end
+
 local function acknowledged(channel)
-  if channel.lines and channel.lines.flying then landed(channel) end
+  if answered_line(channel) then landed(channel) end
 end
 
 local function refused(channel)
-  local line = channel.lines and channel.lines.flying
+  local line = answered_line(channel)
   if not line then return end
   if line.tries == MOST_TRIES then
     return landed(channel, errors.new("EMFILE",
@@ -354,6 +366,17 @@ local function is_internal(value)
   return type(cmd) == "string" and #cmd > 5 and cmd:sub(1, 5) == "NODE_"
 end
 
+--- What makes the handle of a message, when that is delivered.
+local function opener(channel, message, fd)
+  return function()
+    local object, err = handles.receive(describe(message, fd), fd)
+    if object and message.type == "net.Socket" then
+      count_socket(channel, message.key, object)
+    end
+    return object, err
+  end
+end
+
 --- A message with a handle. A sender that retries may have wrapped it twice.
 local function receive_handle(channel, message)
   local fd = channel.fork:take_fd()
@@ -369,11 +392,8 @@ local function receive_handle(channel, message)
     if fd then fd:close() end
     return channel:internal(inner)
   end
-  local object, err = handles.receive(describe(message, fd), fd)
-  if object and message.type == "net.Socket" then
-    count_socket(channel, message.key, object)
-  end
-  channel:deliver(inner == nil and core.null or inner, object, err)
+  if inner == nil then inner = core.null end
+  return true, inner, opener(channel, message, fd)
 end
 
 local commands = {
@@ -398,13 +418,13 @@ local commands = {
   NODE_ORRERY = function(channel, message) channel:internal(message.message) end,
 }
 
---- Handles a line.
+--- Handles a line; see channel_msgpack.receive.
 function wire.receive(channel, _, text)
   local value, problem = json.decode(text)
   if value == nil then
     return channel:protocol_error(core.errnos.EPROTO, problem)
   end
-  if not is_internal(value) then return channel:deliver(value) end
+  if not is_internal(value) then return true, value end
   local run = commands[value.cmd]
   if run then return run(channel, value) end
   channel:internal(value)

@@ -29,23 +29,27 @@ function wire.internal(channel, value)
   return channel.fork:post(INTERNAL, 0, value)
 end
 
---- The handle; nil, err. The end of a connection is told to who counts it.
-local function receive_handle(channel, description, fd)
-  local object, err = handles.receive(description, fd)
-  local server = type(description) == "table" and description.server
-  if not server then return object, err end
-  if not object then
-    channel:report_closed(server)
-  elseif object.once then
-    object:once("close", function() channel:report_closed(server) end)
+--- What makes the handle of a message, when that is delivered. The end of a
+--- connection is told to who counts it.
+local function opener(channel, description, fd)
+  return function()
+    local object, err = handles.receive(description, fd)
+    local server = math.type(description.server) == "integer" and description.server
+    if server and not object then
+      channel:report_closed(server)
+    elseif server and description.type == "net.Socket" then
+      object:once("close", function() channel:report_closed(server) end)
+    end
+    return object, err
   end
-  return object, err
 end
 
---- Handles a frame that is no plain message.
+--- Handles a frame that is no plain message. True, the message and what opens its
+--- handle where one is to be delivered. Runs no code of users; what it raises is
+--- the peer's fault.
 function wire.receive(channel, kind, value, id, flags, description, fd)
   if kind == MESSAGE then
-    channel:deliver(value, receive_handle(channel, description, fd))
+    return true, value, opener(channel, description, fd)
   elseif kind == REQUEST then
     channel:serve(id, value)
   elseif kind == REPLY then

@@ -99,7 +99,12 @@ local function close_when_drained(self)
   for _, stream in pairs(self.stdio) do
     if stream.readable and stream.asked and not stream.handle_closed then
       open = open + 1
-      stream:once("close", closed)
+      -- First, so that no listener that throws comes before it.
+      local undo
+      undo = stream:prepend("close", function()
+        undo()
+        loop.soon(closed)
+      end)
     end
   end
   local channel = self.channel_
@@ -217,7 +222,10 @@ end
 --- Opens the channel that it was started with.
 --- @param fd userdata orrery.fd
 function Child:connect_(fd, opts)
-  require "orrery.messaging".open(self, fd, opts)
+  local channel, err = require "orrery.messaging".open(self, fd, opts)
+  if channel then return end
+  self.channel_ = require "orrery.channel".none(self)
+  loop.soon(self.emit, self, "disconnect", err)
 end
 
 --- Called by the emitter.

@@ -36,23 +36,27 @@ local function stdio_of(opts, level)
     .. "one of the fds (ERR_CHILD_PROCESS_IPC_REQUIRED)")
 end
 
---- Templates of a search path, the one that found us made absolute first: the
---- child may start in another directory.
-local function search_path(path, module, pattern)
-  local file = package.searchpath(module, path)
-  if not file or file:sub(1, 1) == "/" then return path end
-  local folder = uv.fs_realpath(file):match("^(.*)/orrery/[^/]*$")
-  return pattern:gsub("@", folder) .. ";" .. path
+--- The absolute path of a module of ours, found while there are fds to look with;
+--- and the templates that find it, where those of `path` are relative to a folder
+--- which need not be the child's.
+local function locate(module, path, templates)
+  local file = assert(package.searchpath(module, path))
+  local absolute = assert(uv.fs_realpath(file))
+  if file:sub(1, 1) == "/" then return absolute, "" end
+  local folder = absolute:match("^(.*)/orrery/[^/]*$"):gsub("%%", "%%%%")
+  return absolute, (templates:gsub("@", folder))
 end
+
+local FORKED, LUA_PATH = locate("orrery.forked", package.path,
+  "@/?.lua;@/?/init.lua;")
+local _, C_PATH = locate("orrery.core", package.cpath, "@/?.so;")
 
 --- What a Lua interpreter is to run in front of the script, and the variables
 --- that tell it where modules are. Other programs get the script as it is.
 local function bootstrap(exec_path)
   if not exec_path:match("([^/]*)$"):find("^lua") then return {}, nil end
-  local path = search_path(package.path, "orrery.forked", "@/?.lua;@/?/init.lua")
-  local cpath = search_path(package.cpath, "orrery.core", "@/?.so")
-  local file = uv.fs_realpath(package.searchpath("orrery.forked", path))
-  return { file, "--" }, path .. "\n" .. cpath
+  return { FORKED, "--" },
+    LUA_PATH .. package.path .. "\n" .. C_PATH .. package.cpath
 end
 
 local function append(list, more)

@@ -1,6 +1,7 @@
 --- What `fork` has the interpreter run: takes the search paths over and runs the
 --- script, as `orrery` does.
 
+collectgarbage("stop") -- until the script runs: nothing of what is loaded goes
 local paths = os.getenv("ORRERY_FORK") or ""
 local path, cpath = paths:match("^([^\n]*)\n(.*)$")
 if not path then error("orrery.forked is for orrery.fork to run", 0) end

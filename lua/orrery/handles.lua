@@ -37,20 +37,28 @@ local function give_away(socket, description, channel)
   end
 end
 
+--- Why an object cannot go; nil.
+local function obstacle(object, opts)
+  if object.given_ or not object:fileno() then
+    return errors.new("EBADF", ("send: the handle is %s (%s)"):format(
+      object.given_ and "on its way already" or "closed", tostring(object)))
+  elseif object.handle_type == "net.Socket" and not opts.keep_open
+    and object.queued > 0 then
+    return errors.new("EBUSY", ("send: the socket has %d bytes to write still, which "
+      .. "would be cut off: wait for their callbacks"):format(object.queued))
+  end
+end
+
 --- One of our objects: its fd stays open while it is pinned.
 local function prepare_object(object, opts, channel)
-  local fd = not object.given_ and object:fileno()
-  if not fd then
-    return nil, errors.new("EBADF", ("send: the handle is %s (%s)"):format(
-      object.given_ and "on its way already" or "closed", tostring(object)))
-  end
+  local err = obstacle(object, opts)
+  if err then return nil, err end
+  local fd = object:fileno()
   object:pin_()
   local description = { type = object.handle_type, udp = object.type }
   local release = function() object:unpin_() end
   if object.handle_type == "net.Socket" and not opts.keep_open then
     release = give_away(object, description, channel)
-  elseif object.handle_type == "stream" then
-    description.kind = object.kind
   end
   return setmetatable(
     { fd = fd, description = description, release = release }, Handle)
@@ -107,8 +115,10 @@ end
 
 -- Receiving ------------------------------------------------------------------
 
---- A luv handle over an fd; nil, code.
+--- A luv handle over an fd; nil, code. What the peer says of it is not believed:
+--- libuv aborts over a file that it is told is a pipe.
 local function open_luv(kind, fd)
+  if kind ~= uv.guess_handle(fd:fileno()) then return nil, "EINVAL" end
   local handle
   if kind == "tty" then
     local tty, _, code = uv.new_tty(fd:fileno(), true)
@@ -141,9 +151,10 @@ local builders = {
     return require "orrery.dgram".adopt(fd,
       description.udp == "udp6" and "udp6" or "udp4")
   end,
-  stream = function(fd, description)
-    if not stream_kinds[description.kind] then return nil, "EINVAL" end
-    return stream.new(fd, description.kind, "rw")
+  stream = function(fd)
+    local kind = uv.guess_handle(fd:fileno())
+    if not stream_kinds[kind] then return nil, "EINVAL" end
+    return stream.new(fd, kind, "rw")
   end,
   luv = function(fd, description) return open_luv(description.kind, fd) end,
   fd = function(fd) return fd end,
@@ -156,8 +167,7 @@ local builders = {
 --- @return Error? err
 function handles.receive(description, fd)
   if not fd then
-    return nil, errors.system(core.errnos.EMFILE, "receive",
-      { path = type(description) == "table" and description.type or "handle" })
+    return nil, errors.system(core.errnos.EMFILE, "receive", { path = "handle" })
   end
   local build = type(description) == "table" and builders[description.type]
   if not build then
@@ -165,9 +175,10 @@ function handles.receive(description, fd)
     return nil, errors.new("ERR_INVALID_HANDLE_TYPE",
       "receive: a handle of a kind that is not known here")
   end
-  local object, err = build(fd, description)
-  if object then return object end
+  local ok, object, err = pcall(build, fd, description)
+  if ok and object then return object end
   fd:close()
+  if not ok then return nil, errors.new("EINVAL", "receive: " .. tostring(object)) end
   return nil, type(err) == "table" and err or errors.luv(err or "EINVAL", "receive")
 end
 

@@ -11,6 +11,7 @@ local scheduler = require "orrery.scheduler"
 local Channel = require "orrery.channel"
 
 local MOST_SERVED = 4096 -- requests that are being handled at once
+local MOST_RESULTS = 250 -- of one request
 
 local null = core.null
 
@@ -132,10 +133,9 @@ end
 --- @return any handle
 function Messaging:receive(t)
   local channel = channel_of(self, "receive", 2)
-  local item = table.remove(channel.inbox, 1)
-  if item then
-    channel:resume()
-    return item[1], item[2], item[3]
+  if channel.inbox[1] then
+    if channel.paused then loop.soon(channel.resume, channel) end
+    return channel:take()
   elseif channel.closed then
     return nil, channel.error or Channel.closed_error("receive")
   end
@@ -166,9 +166,8 @@ function Messaging:request(value, t)
   is_message(value, 2)
   local err = channel:refusal()
   if err then return nil, err end
+  scheduler.checkpoint("request", t)
   local id = channel:new_id()
-  local why = scheduler.forbidden("request")
-  if why then error(why, 2) end
   local ok, queued, errno = pcall(channel.wire.request, channel, id, value)
   if not ok then error(queued, 2) end
   if not queued then return nil, queue_error(errno, channel) end
@@ -239,7 +238,10 @@ end
 local function run_handler(channel, id, fn, value)
   local results = table.pack(pcall(fn, value))
   channel.serving = channel.serving - 1
-  if results[1] then
+  if results[1] and results.n > MOST_RESULTS then
+    reply(channel, id, true, { message = ("the handler returned %d results, and %d "
+      .. "are all that travel"):format(results.n - 1, MOST_RESULTS) })
+  elseif results[1] then
     reply(channel, id, false, dense(results, 2))
   else
     reply(channel, id, true, describe_error(results[2]))
@@ -272,6 +274,9 @@ function Methods:answer(id, failed, value)
       type(text) == "string" and text or "the handler failed"))
   end
   local results, n = {}, type(value) == "table" and #value or 0
+  if n > MOST_RESULTS then
+    return wake(nil, errors.new("EPROTO", "request: too many results"))
+  end
   for i = 1, n do
     if value[i] ~= null then results[i] = value[i] end
   end
@@ -361,15 +366,17 @@ end
 --- @param owner Emitter
 --- @return Channel?
 function messaging.adopt(owner)
-  local node = os.getenv("NODE_CHANNEL_FD")
-  local number = math.tointeger(tonumber(os.getenv("ORRERY_CHANNEL_FD") or node))
+  local own = os.getenv("ORRERY_CHANNEL_FD")
+  local node = not own and os.getenv("NODE_CHANNEL_FD")
+  local number = math.tointeger(tonumber(own or node))
   local mode = os.getenv("NODE_CHANNEL_SERIALIZATION_MODE") or "json"
   local most = math.tointeger(tonumber(os.getenv("ORRERY_MAX_MESSAGE")))
   for _, name in ipairs { "ORRERY_CHANNEL_FD", "ORRERY_MAX_MESSAGE",
     "NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE" } do
     uv.os_unsetenv(name)
   end
-  local fd = number and number >= 0 and core.adopt(number)
+  local fd = number and number >= 0 and number <= 0x7fffffff
+    and core.adopt(number)
   if not fd then return nil end
   if node and mode ~= "json" then
     fd:close()

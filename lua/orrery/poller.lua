@@ -23,6 +23,10 @@ Watched.__index = Watched
 --- What is ready; an error in one takes nothing from the others, whose fds stay
 --- ready.
 local function on_ready()
+  local key, one = next(watched)
+  if one and one.events == READ and next(watched, key) == nil then
+    return one.fn(false) -- the only one there is: nobody else can be meant
+  end
   for i = 1, 2 * set:wait(ready), 2 do
     local one = watched[ready[i]]
     if one then one.fn(ready[i + 1]) end

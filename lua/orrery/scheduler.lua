@@ -270,6 +270,19 @@ function scheduler.wait(start, ms, what)
   return suspend(self, start, ms)
 end
 
+--- For a waiting function that does something first: raises as `wait` would where
+--- it may not wait, where the time is bad, and where the task is cancelled.
+--- @param what string the function's name, for messages
+--- @param ms integer?
+function scheduler.checkpoint(what, ms)
+  local why = forbidden(what)
+  if why then error(why, 3) end
+  if ms ~= nil then
+    options.argument(what, "the time", ms, options.checks.ms, 3)
+  end
+  if current then check_cancelled(current) end
+end
+
 --- Runs fn(...) with cancellation held back, for cleaning up; 5 s in all.
 function scheduler.shield(fn, ...)
   local self = scheduler.current()

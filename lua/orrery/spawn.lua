@@ -12,6 +12,11 @@ local Child = require "orrery.child"
 
 local spawn = {}
 
+-- A channel of ours must not be our children's: it is taken over first.
+if os.getenv("ORRERY_CHANNEL_FD") or os.getenv("NODE_CHANNEL_FD") then
+  require "orrery.process"
+end
+
 local process = core.process()
 local checks, integer, list = options.checks, options.integer, options.list
 
@@ -390,6 +395,7 @@ function spawn.start(where, argv, opts, level)
     spawn.begin(where, argv, opts, level + 1)
   if not handle then
     local child = Child.new(file, argv, stdio.ended(plan))
+    if plan.channel then child.channel_ = require "orrery.channel".none(child) end
     child:failed(streams)
     return child
   end

@@ -106,7 +106,7 @@ void limit_fds(int free) {
     int lowest = fcntl(files[0], F_DUPFD, 0);
     CHECK(lowest >= 0);
     close(lowest);
-    limit.rlim_cur = (rlim_t)(lowest + free);
+    limit.rlim_cur = (rlim_t)lowest + (rlim_t)free;
   }
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }

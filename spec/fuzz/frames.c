@@ -135,7 +135,7 @@ static long read_once(struct hostile *test) {
   long n = orr_channel_receive(channel);
   if (channel->in.length > test->most)
     test->most = channel->in.length;
-  CHECK(channel->in.capacity <= 3 * test->most + 1024 * 1024);
+  CHECK(channel->in.capacity <= 3 * test->most + (1 << 20));
   return n;
 }
 
