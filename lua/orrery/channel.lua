@@ -15,6 +15,7 @@ local HIGH_WATER = 128 * 1024 -- bytes queued: send says false
 local MOST_QUEUED = 64 * 1024 * 1024 -- bytes queued: send refuses
 local INBOX_BYTES, INBOX_COUNT = 1024 * 1024, 1024 -- then reading stops,
 local INBOX_HANDLES = 64 -- and where so many fds wait
+local MOST_HANDLES = 512 -- that wait of a peer that has gone
 local READS = 8 -- in a row, before others have their turn
 local RETRY, MOST_RETRY = 5, 80 -- ms, doubled, where the kernel is short
 local EXIT_FLUSH = 2000 -- ms in all
@@ -184,13 +185,12 @@ end
 --- ends, or at once where it is much.
 --- @return boolean go_on
 function Channel:queued(queued)
-  if self.retry or self.writing then
-    -- what is queued goes when it can
-  elseif queued >= FLUSH then
+  local blocked = self.retry or self.writing
+  if queued >= FLUSH and not blocked then
     self:flush()
     local accepted, sent = self.fork:totals()
     queued = accepted - sent
-  elseif not self.dirty then
+  elseif not self.dirty and not blocked then
     self.dirty = true
     if not dirty[1] then loop.at_turn_end(flush_dirty) end
     dirty[#dirty + 1] = self
@@ -228,9 +228,20 @@ end
 
 -- Receiving ------------------------------------------------------------------
 
+--- Has a message wait. Of a peer that has gone all is read, but its handles do not
+--- fill our table of fds: beyond a number of them, they are lost.
+local function keep(self, value, open)
+  if open and self.inbox_handles >= MOST_HANDLES then
+    local _, err = open(true)
+    open = function() return nil, err end
+  end
+  if open then self.inbox_handles = self.inbox_handles + 1 end
+  self.inbox[#self.inbox + 1] = { value, open }
+end
+
 --- A message for whoever waits, listens, or will. Its handle is opened when it is
 --- delivered: a server that nobody has taken accepts nothing.
---- @param open (fun(): any, Error?)?
+--- @param open (fun(drop: boolean?): any, Error?)?
 local function deliver(self, value, open)
   local wake = not self.inbox[1] and table.remove(self.readers, 1)
   if wake then
@@ -240,8 +251,7 @@ local function deliver(self, value, open)
     if open then return self.owner:emit("message", value, open()) end
     self.owner:emit("message", value)
   else
-    self.inbox[#self.inbox + 1] = { value, open }
-    if open then self.inbox_handles = self.inbox_handles + 1 end
+    keep(self, value, open)
   end
 end
 

@@ -366,9 +366,13 @@ local function is_internal(value)
   return type(cmd) == "string" and #cmd > 5 and cmd:sub(1, 5) == "NODE_"
 end
 
---- What makes the handle of a message, when that is delivered.
+--- What makes the handle of a message, when that is delivered, or lets go of it.
 local function opener(channel, message, fd)
-  return function()
+  return function(drop)
+    if drop and fd then
+      fd:close()
+      fd = nil
+    end
     local object, err = handles.receive(describe(message, fd), fd)
     if object and message.type == "net.Socket" then
       count_socket(channel, message.key, object)

@@ -29,10 +29,14 @@ function wire.internal(channel, value)
   return channel.fork:post(INTERNAL, 0, value)
 end
 
---- What makes the handle of a message, when that is delivered. The end of a
---- connection is told to who counts it.
+--- What makes the handle of a message, when that is delivered, or lets go of it.
+--- The end of a connection is told to who counts it.
 local function opener(channel, description, fd)
-  return function()
+  return function(drop)
+    if drop and fd then
+      fd:close()
+      fd = false
+    end
     local object, err = handles.receive(description, fd)
     local server = math.type(description.server) == "integer" and description.server
     if server and not object then

@@ -28,7 +28,7 @@ local function on_ready()
     return one.fn(false) -- the only one there is: nobody else can be meant
   end
   for i = 1, 2 * set:wait(ready), 2 do
-    local one = watched[ready[i]]
+    one = watched[ready[i]]
     if one then one.fn(ready[i + 1]) end
   end
 end
