@@ -26,6 +26,13 @@ JANSSON   ?= -ljansson
 
 SANITIZE  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
              -fno-omit-frame-pointer
+# libFuzzer, with the sanitizers; clang only.
+FUZZERS   := frames msgpack json
+FUZZED    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+             -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_SECONDS ?= 20
+LUA_LIB   ?= -llua5.4
+
 ROADS     := no_clone_vm no_pidfd no_close_range \
              no_clone_vm,no_pidfd,no_close_range
 
@@ -33,9 +40,9 @@ RUN_PACKAGES  := gcc libc6-dev lua5.4 liblua5.4-dev lua-luv lua-check \
                  libjansson-dev
 TEST_PACKAGES := $(RUN_PACKAGES) lua-busted luarocks strace time procps \
                  util-linux nodejs python3
-LINT_PACKAGES := lua-check clang clang-format clang-tidy
+LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev
 
-.PHONY: all deps deps-run deps-lint build run test lint asan bench catalogue \
+.PHONY: all deps deps-run deps-lint build run test lint asan fuzz fuzzers bench catalogue \
         install clean roads
 
 all: build
@@ -113,7 +120,34 @@ asan: build
 	  ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted
 
+# Each target for FUZZ_SECONDS, from the inputs that are kept in spec/fuzz/corpus.
+# New ones, and what makes a target fail, are left in build/fuzz.
+fuzz: deps-run deps-lint
+	@$(MAKE) --no-print-directory fuzzers BUILD=build/fuzz CC=clang \
+	  CFLAGS='$(FUZZED)'
+	@for target in $(FUZZERS); do \
+	  new=build/fuzz/new/$$target log=build/fuzz/$$target.log; \
+	  rm -rf $$new; mkdir -p $$new; \
+	  ASAN_OPTIONS=quarantine_size_mb=32 build/fuzz/$$target \
+	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 -timeout=10 \
+	    -dict=spec/fuzz/$$target.dict -artifact_prefix=build/fuzz/$$target- \
+	    -print_final_stats=1 $$new spec/fuzz/corpus/$$target >$$log 2>&1 || \
+	    { tail -n 60 $$log; exit 1; }; \
+	  echo "fuzz $$target:" $$(sed -n 's/^stat:://p' $$log); \
+	done
+
+FUZZ_SHARED := spec/fuzz/fds.c spec/fuzz/values.c
+
+fuzzers: $(FUZZERS:%=$(BUILD)/%)
+
+$(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/%.c $(FUZZ_SHARED) \
+    $(wildcard spec/fuzz/*.h) $(OBJECTS) $(JSON_OBJECTS)
+	@echo "  FUZZ $<"
+	@$(CC) $(ALL_CFLAGS) -Icore -fsanitize=fuzzer -o $@ $< $(FUZZ_SHARED) \
+	  $(sort $(OBJECTS) $(JSON_OBJECTS)) $(JANSSON) $(LUA_LIB) -lm
+
 bench: deps
+	$(call install,lua-cjson)
 	@$(MAKE) --no-print-directory build
 	$(LUA) bench/run.lua
 

@@ -79,7 +79,8 @@ end
 --- @param contenders Contender[] their samples are filled in
 --- @param rounds integer
 --- @param obstacle string? why there is nothing to measure
-function harness.measure(contenders, rounds, obstacle)
+--- @param derive fun(figures: table<string, number>)? adds to those of one run
+function harness.measure(contenders, rounds, obstacle, derive)
   for _, contender in ipairs(contenders) do
     contender.samples = {}
     if obstacle then contender.command, contender.missing = nil, obstacle end
@@ -88,6 +89,7 @@ function harness.measure(contenders, rounds, obstacle)
     for _, contender in ipairs(contenders) do
       local figures = contender.command and figures_of(contender.command)
       if figures then
+        if derive then derive(figures) end
         add(contender.samples, figures)
       elseif contender.command then
         contender.command, contender.missing = nil, "it failed"

@@ -2,8 +2,9 @@
 ---
 ---     lua5.4 bench/run.lua [ROW...]     from the project's root, once built
 ---
---- Rows: spawn heap alive rate exec pipeline flat read startup. Each is
---- measured round robin; the last table holds the medians against the goals.
+--- Rows: spawn heap alive rate exec pipeline flat read startup forking
+--- roundtrip oneway handles. Each is measured round robin; the last table holds
+--- the medians against the goals.
 --- NODE, BUN and PYTHON name those three where they are not on PATH. A missed
 --- goal is no failure: machines are noisy.
 
@@ -13,10 +14,12 @@ local HEAP = 2048 -- MiB
 local ALIVE = 5000
 local BYTES = 2 << 30
 local EXECS = 1000
+local LONG = 64 << 20 -- bytes of a string
 local FIRST, LAST = 1000, 10000 -- runs, where memory is looked at
 local TRUE, NOTHING = "/bin/true", "build/bench/nothing"
 
 local lua = harness.find(arg[-1])
+local taskset = harness.find "taskset"
 local node = harness.find(os.getenv("NODE") or "node")
 local bun = harness.find(os.getenv("BUN") or "bun")
 local python = harness.find(os.getenv("PYTHON") or "python3")
@@ -66,6 +69,65 @@ local PIPELINE = ("head -c %d /dev/zero | cat | wc -c"):format(BYTES)
 
 local function flat(name, program, script)
   return peer(name, program, ("%s %d %d"):format(script, FIRST, LAST))
+end
+
+--- Who exchanges messages, or hands connections over: the scripts of that name,
+--- and the program in C where there is one.
+local function talkers(script, c, arguments)
+  local path, list = "bench/peers/" .. script, {}
+  if c then list[1] = peer("C", "build/bench/" .. script, arguments) end
+  for _, one in ipairs {
+    { "luv", lua, "_luv.lua " },
+    { "Node", node, "_node.js " },
+    { "Bun", bun, "_node.js " },
+    { "ours", "bin/orrery", "_orrery.lua " },
+  } do
+    list[#list + 1] = peer(one[1], one[2], path .. one[3] .. arguments)
+  end
+  return list
+end
+
+--- Both processes on one core.
+local function pinned(contenders)
+  for _, one in ipairs(contenders) do
+    if not taskset then one.command, one.missing = nil, "no taskset" end
+    one.command = one.command and taskset .. " -c 0 " .. one.command
+  end
+  return contenders
+end
+
+--- Messages to the child, then in another run messages from it.
+local function both_ways(count, size)
+  local down = talkers("messages", true, ("down %d %d"):format(count, size))
+  local up = talkers("messages", true, ("up %d %d"):format(count, size))
+  for i, one in ipairs(down) do
+    one.command = one.command and "sh -c "
+      .. harness.quote(one.command .. " && " .. up[i].command)
+  end
+  return down
+end
+
+--- With our own a second time, for a shorter string.
+local function with_small(contenders)
+  local shorter = both_ways(1, LONG // 8)
+  local ours = shorter[#shorter]
+  ours.name = "ours, 8 MiB"
+  contenders[#contenders + 1] = ours
+  return contenders
+end
+
+--- Of both directions, the slower one.
+local function slower(figures)
+  local function pick(name, choose)
+    local down, up = figures["down_" .. name], figures["up_" .. name]
+    if down and up then figures[name] = choose(down, up) end
+  end
+  pick("per_second", math.min)
+  pick("mb_per_second", math.min)
+  pick("ms", math.max)
+  pick("ms_per_mib", math.max)
+  pick("parent_peak_mib", math.max)
+  pick("child_peak_mib", math.max)
 end
 
 -- Rows ------------------------------------------------------------------------
@@ -262,6 +324,113 @@ local rows = {
       },
     },
   },
+  {
+    id = "forking",
+    title = "fork",
+    text = "ms until a child answers a message; memory of an idle one, KiB",
+    rounds = 7,
+    figures = { "wall_ms", "rss_kib", "private_kib" },
+    reference = "luv",
+    contenders = talkers("forking", false, "21"),
+    goals = {
+      { of = "ours", over = "luv", most = 1.3 },
+      {
+        title = "fork, RSS",
+        of = "ours",
+        over = "luv",
+        figure = "rss_kib",
+        most = 1.5,
+      },
+      {
+        title = "fork, private, KiB",
+        of = "ours",
+        figure = "private_kib",
+        most = 1024,
+      },
+    },
+  },
+  {
+    id = "roundtrip",
+    title = "round trips a second",
+    text = "one message in flight, both processes on one core",
+    rounds = 7,
+    figures = { "roundtrip_per_second" },
+    contenders = pinned(talkers("messages", true, "roundtrip 30000")),
+    goals = { { of = "ours", over = "C", least = 0.7 } },
+  },
+  {
+    id = "oneway",
+    title = "messages a second",
+    text = '{id=i, name="zfpx"} to a child, from it, and the slower of these',
+    rounds = 7,
+    figures = { "down_per_second", "up_per_second", "per_second" },
+    derive = slower,
+    contenders = both_ways(200000, 0),
+    goals = {
+      { of = "ours", over = "Bun", figure = "per_second", least = 1.5 },
+      { of = "ours", over = "Node", figure = "per_second", least = 1.5 },
+      { of = "ours", over = "luv", figure = "per_second", least = 1.5 },
+    },
+  },
+  {
+    id = "oneway",
+    title = "strings of 1 KiB",
+    text = "MB a second in the slower direction",
+    rounds = 7,
+    figures = { "mb_per_second" },
+    derive = slower,
+    contenders = both_ways(100000, 1024),
+    goals = { { of = "ours", over = "C", least = 0.25 } },
+  },
+  {
+    id = "oneway",
+    title = "strings of 64 KiB",
+    text = "MB a second in the slower direction",
+    rounds = 7,
+    figures = { "mb_per_second" },
+    derive = slower,
+    contenders = both_ways(3000, 65536),
+    goals = { { of = "ours", over = "C", least = 0.5 } },
+  },
+  {
+    id = "oneway",
+    title = "one string of 64 MiB",
+    text = "ms in the slower direction, and the most memory of each side, MiB",
+    rounds = 5,
+    figures = { "ms", "ms_per_mib", "parent_peak_mib", "child_peak_mib" },
+    derive = slower,
+    contenders = with_small(both_ways(1, LONG)),
+    goals = {
+      {
+        title = "64 MiB or 8, for each",
+        of = "ours",
+        over = "ours, 8 MiB",
+        figure = "ms_per_mib",
+        most = 1.5,
+      },
+      {
+        title = "64 MiB, parent, MiB",
+        of = "ours",
+        figure = "parent_peak_mib",
+        most = 192,
+      },
+      {
+        title = "64 MiB, child, MiB",
+        of = "ours",
+        figure = "child_peak_mib",
+        most = 192,
+      },
+    },
+  },
+  {
+    id = "handles",
+    title = "handle",
+    text = "CPU of both for a connection accepted here, answered there, us",
+    rounds = 7,
+    figures = { "cpu_us_per_op" },
+    contenders = talkers("handles", true, "3000"),
+    goals = { { of = "ours", over = "C", most = 1.5 } },
+  },
 }
 
 -- The run ---------------------------------------------------------------------
@@ -274,7 +443,8 @@ local function build()
   local cc = os.getenv("CC") or "cc"
   local compile = cc .. " -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra "
   harness.build("mkdir -p build/bench")
-  for _, name in ipairs { "spawn", "read", "exec", "own_cpu" } do
+  for _, name in ipairs { "spawn", "read", "exec", "own_cpu", "messages",
+    "handles", "connect" } do
     harness.build(("%s -o build/bench/%s bench/peers/%s.c"):format(compile,
       name, name))
   end
@@ -302,7 +472,8 @@ end
 --- Measures a row and prints it. Adds its goals to `verdicts`.
 local function run(row, verdicts)
   print(("%s: %s"):format(row.title, row.text))
-  harness.measure(row.contenders, row.rounds, row.obstacle and row.obstacle())
+  harness.measure(row.contenders, row.rounds, row.obstacle and row.obstacle(),
+    row.derive)
   for _, figure in ipairs(row.figures) do
     harness.print_figure(row.contenders, figure,
       row.reference == nil and "C" or row.reference)

@@ -387,8 +387,8 @@ static int note_set(struct orr_channel *channel, struct msghdr *message,
   if (count > 0)
     memcpy(set->fds, CMSG_DATA(header), (size_t)count * sizeof(int));
   *last = set;
-  if (channel->framing == ORR_LINES && (sets > 0 || count > 1))
-    return -EPROTO; /* Node sends one at a time, and waits */
+  if (channel->framing == ORR_LINES && count > 1)
+    return -EPROTO; /* Node sends one at a time */
   return sets < MAX_ARRIVED ? 1 : -EPROTO;
 }
 

@@ -1,0 +1,61 @@
+/*
+** connect.c - a client: opens COUNT TCP connections to a port of this machine,
+** eight at a time, and reads each to its end, which must be "ok".
+**
+**   connect PORT COUNT
+*/
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { AT_ONCE = 8 };
+
+static _Noreturn void die(const char *what) {
+  fprintf(stderr, "connect: %s: %s\n", what, strerror(errno));
+  exit(1);
+}
+
+static int open_one(const struct sockaddr_in *to) {
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (fd < 0 || connect(fd, (const struct sockaddr *)to, sizeof *to) < 0)
+    die("connect");
+  return fd;
+}
+
+static void finish(int fd) {
+  char answer[8];
+  size_t size = 0;
+  ssize_t n;
+  while ((n = read(fd, answer + size, sizeof answer - size)) > 0)
+    size += (size_t)n;
+  if (n < 0)
+    die("read");
+  if (size != 2 || memcmp(answer, "ok", 2) != 0) {
+    fprintf(stderr, "connect: wrong answer\n");
+    exit(1);
+  }
+  close(fd);
+}
+
+int main(int argc, char **argv) {
+  if (argc != 3) {
+    fprintf(stderr, "usage: connect PORT COUNT\n");
+    return 2;
+  }
+  long count = atol(argv[2]);
+  struct sockaddr_in to = {.sin_family = AF_INET,
+                           .sin_port = htons((uint16_t)atoi(argv[1])),
+                           .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  int fds[AT_ONCE];
+  for (long i = 0; i < count + AT_ONCE; i++) {
+    if (i >= AT_ONCE && i - AT_ONCE < count)
+      finish(fds[i % AT_ONCE]);
+    if (i < count)
+      fds[i % AT_ONCE] = open_one(&to);
+  }
+  return 0;
+}
