@@ -19,7 +19,7 @@ enum {
   SEGMENT = 64 * 1024,        /* bytes: then a new one is begun */
   KEPT = 256 * 1024,          /* bytes of an idle buffer that are kept */
   READ_FIRST = 4 * 1024,
-  READ_BULK = 64 * 1024, /* once a read has filled its room */
+  READ_BULK = 192 * 1024, /* once a read has filled its room */
   READ_MOST = 256 * 1024,
   MAX_ARRIVED = 16, /* sets whose frame is not there: more is nonsense */
 };

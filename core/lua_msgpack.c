@@ -85,16 +85,29 @@ static size_t utf8_character(const uint8_t *s, size_t left) {
   return size;
 }
 
+/* How many bytes of ASCII are at the start, in words; most text is just that.
+ */
+static size_t ascii_prefix(const uint8_t *s, size_t length) {
+  const uint64_t high = UINT64_C(0x8080808080808080);
+  uint64_t words[4];
+  size_t i = 0;
+  for (; length - i >= sizeof words; i += sizeof words) {
+    memcpy(words, s + i, sizeof words);
+    if ((words[0] | words[1] | words[2] | words[3]) & high)
+      break;
+  }
+  for (; length - i >= sizeof *words; i += sizeof *words) {
+    memcpy(words, s + i, sizeof *words);
+    if (*words & high)
+      break;
+  }
+  return i;
+}
+
 static bool is_utf8(const uint8_t *s, size_t length) {
   size_t i = 0;
   while (i < length) {
-    uint64_t word;
-    while (length - i >= sizeof word) { /* most text is ASCII */
-      memcpy(&word, s + i, sizeof word);
-      if (word & UINT64_C(0x8080808080808080))
-        break;
-      i += sizeof word;
-    }
+    i += ascii_prefix(s + i, length - i);
     if (i == length)
       break;
     size_t size = utf8_character(s + i, length - i);

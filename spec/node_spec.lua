@@ -1215,6 +1215,33 @@ describe("an Orrery child of a Node parent", function()
     end)
   end)
 
+  it("has connections from their arrival on, also those that nobody took yet", function()
+    run(function()
+      local got = under_node [[
+        const child = orrery(`
+          process.stdin:read_all()
+          local _, socket = process.receive()
+          socket:finish "lua"
+          process.receive()`, { stdio: ['pipe', 'inherit', 'inherit', 'ipc'] });
+        const server = await serve((socket) => child.send('socket', socket, () => {
+          server.getConnections((err, n) => counted(n));
+        }));
+        let counted;
+        const count = new Promise((resolve) => { counted = resolve; });
+        const answer = ask(server.address().port);
+        const before = await count;
+        const closed = once(server, 'close');
+        server.close();
+        child.stdin.end();
+        await closed;
+        child.disconnect();
+        await once(child, 'exit');
+        return [before, await answer];]]
+
+      assert.same({ 1, "lua" }, got)
+    end)
+  end)
+
   it("dies with connections, and Node's server closes all the same", function()
     run(function()
       local got = under_node [[

@@ -313,23 +313,22 @@ local function tell_closed(channel, name)
   answer(channel, { cmd = "NODE_SOCKET_ALL_CLOSED", key = name })
 end
 
---- The peer's server counts its connections that live here. An Orrery hears of
---- each that is closed, Node of the last.
-local function count_socket(channel, name, socket)
-  if type(name) ~= "string" then return end
+--- The peer's server counts its connections that live here, from their arrival on.
+--- An Orrery hears of each that is closed, Node of the last.
+--- @return function? closed to be called when this one is
+local function count_arrival(channel, name)
+  if type(name) ~= "string" then return nil end
   local server = server_of(name)
-  if server then
-    return socket:once("close", function() channel:report_closed(server) end)
-  end
+  if server then return function() channel:report_closed(server) end end
   local keys = state_of(channel).keys
   local key = keys[name] or { count = 0 }
   keys[name] = key
   key.count = key.count + 1
-  socket:once("close", function()
+  return function()
     key.count = key.count - 1
     if key.count > 0 then return end
     if key.asked then tell_closed(channel, name) else keys[name] = nil end
-  end)
+  end
 end
 
 --- All that have arrived there are closed. Arrivals are told of in ticks, so that
@@ -368,14 +367,17 @@ end
 
 --- What makes the handle of a message, when that is delivered, or lets go of it.
 local function opener(channel, message, fd)
+  local closed = message.type == "net.Socket" and count_arrival(channel, message.key)
   return function(drop)
     if drop and fd then
       fd:close()
-      fd = nil
+      fd = false
     end
     local object, err = handles.receive(describe(message, fd), fd)
-    if object and message.type == "net.Socket" then
-      count_socket(channel, message.key, object)
+    if closed and object then
+      object:once("close", closed)
+    elseif closed then
+      closed()
     end
     return object, err
   end
