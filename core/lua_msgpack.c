@@ -237,14 +237,15 @@ void orr_msgpack_encode(lua_State *L, int index, struct orr_buffer *out,
   put_value(L, out, lua_absindex(L, index), &root, 0);
 }
 
-/* Decoding ------------------------------------------------------------------
- */
+/* Decoding ---------------------------------------------------------------- */
 
 enum { TABLE_COST = 64, ITEM_COST = 16, PAIR_COST = 40, STRING_COST = 32 };
 enum { MAX_PREPARED = 4096 }; /* places made before the items are seen */
 
 struct decoder {
   struct orr_msgpack_reader in;
+  uint64_t owed;  /* bytes that the lists and maps around have announced */
+  uint64_t steps; /* that looking up fractions may still take, at worst */
   const char *problem;
 };
 
@@ -286,15 +287,26 @@ static bool get_string(lua_State *L, struct decoder *decoder, uint64_t length) {
   return true;
 }
 
-/* Every item takes a byte at least: a count beyond that is a lie. */
+/* Items that follow take a byte each, at least. A count of more than there can
+   be, next to what else is to come, is a lie: 100 of them inside each other had
+   room made for 600 times their bytes. */
+static bool announce(struct decoder *decoder, uint64_t bytes) {
+  uint64_t left = bytes_left(decoder);
+  if (decoder->owed > left || bytes > left - decoder->owed)
+    return bad(decoder, "it ends too early");
+  decoder->owed += bytes;
+  return true;
+}
+
 static bool get_list(lua_State *L, struct decoder *decoder, uint64_t n,
                      int depth) {
-  if (n > bytes_left(decoder))
-    return bad(decoder, "it ends too early");
+  if (!announce(decoder, n))
+    return false;
   if (!spend(decoder, TABLE_COST + ITEM_COST * n))
     return false;
   lua_createtable(L, (int)(n < MAX_PREPARED ? n : MAX_PREPARED), 0);
   for (uint64_t i = 1; i <= n; i++) {
+    decoder->owed--;
     if (!get_value(L, decoder, depth + 1))
       return false;
     lua_rawseti(L, -2, (lua_Integer)i);
@@ -316,8 +328,9 @@ static bool is_key(lua_State *L) {
    all have the same one a lookup walks over all of them, and 1 MB took 27
    seconds. Lua puts an integer into the place that is its remainder by 2^k - 1,
    with 2^k places for n keys (ltable.c, hashint): so many may have one place.
-   Fractions are put elsewhere, and no more of them are taken. */
-enum { MAX_COLLISIONS = 64, MAX_FRACTIONS = 16384 };
+   Fractions are charged what they cost where all of them collide: 23,000 in one
+   map are too many, or more in many maps. */
+enum { MAX_COLLISIONS = 64, MAX_STEPS = 1 << 28 };
 
 struct places {
   uint8_t *taken; /* how often, for each place; NULL: too few to matter */
@@ -339,24 +352,30 @@ static struct places push_places(lua_State *L, uint64_t n) {
   return places;
 }
 
-static bool is_cheap(lua_State *L, struct places *places) {
+static bool is_cheap(lua_State *L, struct decoder *decoder,
+                     struct places *places) {
   int whole;
   if (places->taken == NULL || lua_type(L, -1) != LUA_TNUMBER)
     return true;
   lua_Integer key = lua_tointegerx(L, -1, &whole);
-  if (!whole)
-    return ++places->fractions <= MAX_FRACTIONS;
+  if (!whole) {
+    if (++places->fractions > decoder->steps)
+      return false;
+    decoder->steps -= places->fractions;
+    return true;
+  }
   return ++places->taken[(uint64_t)key % places->count] <= MAX_COLLISIONS;
 }
 
 static bool get_pairs(lua_State *L, struct decoder *decoder, uint64_t n,
                       int depth, struct places *places) {
   for (uint64_t i = 0; i < n; i++) {
+    decoder->owed -= 2;
     if (!get_value(L, decoder, depth + 1))
       return false;
     if (!is_key(L))
       return bad(decoder, "a key is neither string, number nor boolean");
-    if (!is_cheap(L, places))
+    if (!is_cheap(L, decoder, places))
       return bad(decoder, "keys of a map are made to collide");
     if (!get_value(L, decoder, depth + 1))
       return false;
@@ -368,8 +387,8 @@ static bool get_pairs(lua_State *L, struct decoder *decoder, uint64_t n,
 /* All places are made at once, so that Lua's table is as large as ours. */
 static bool get_map(lua_State *L, struct decoder *decoder, uint64_t n,
                     int depth) {
-  if (n > bytes_left(decoder) / 2)
-    return bad(decoder, "it ends too early");
+  if (!announce(decoder, 2 * n))
+    return false;
   if (n > INT32_MAX || !spend(decoder, TABLE_COST + PAIR_COST * n))
     return bad(decoder, "it would take too much memory");
   struct places places = push_places(L, n);
@@ -463,7 +482,7 @@ static bool get_value(lua_State *L, struct decoder *decoder, int depth) {
 }
 
 int orr_msgpack_decode(lua_State *L, struct orr_msgpack_reader *reader) {
-  struct decoder decoder = {*reader, NULL};
+  struct decoder decoder = {*reader, 0, MAX_STEPS, NULL};
   int top = lua_gettop(L);
   luaL_checkstack(L, LUA_MINSTACK, "message");
   bool whole = get_value(L, &decoder, 0);

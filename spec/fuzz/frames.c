@@ -223,6 +223,7 @@ struct talk {
   struct sent queue[MOST_QUEUED]; /* a ring */
   unsigned first, count;
   uint8_t seed;
+  bool flying;        /* LINES: an fd is on its way, and no other may be */
   bool limited;       /* fds may have been lost */
   uint64_t lossy_set; /* the last set that lost one, plus 1 */
 };
@@ -257,6 +258,8 @@ static int put_message(struct talk *test, const struct sent *sent) {
 
 static void say(struct talk *test, size_t size, int file) {
   struct sent sent = {.size = size + 1, .file = file, .seed = test->seed++};
+  if (test->flying)
+    sent.file = -1;
   if (test->from.framing == ORR_FRAMES) {
     sent.type = sent.seed % 5 == ORR_FDS ? ORR_MESSAGE : sent.seed % 5;
     sent.flags = (sent.seed & 8) != 0 ? ORR_FAILED : 0;
@@ -265,9 +268,11 @@ static void say(struct talk *test, size_t size, int file) {
       orr_channel_queued(&test->from) > MOST_BYTES)
     return;
   int rc = put_message(test, &sent);
-  size_t most = LIMIT - (file >= 0 && test->from.framing == ORR_FRAMES ? 4 : 0);
+  bool lines = test->from.framing == ORR_LINES;
+  size_t most = LIMIT - (sent.file >= 0 && !lines ? 4 : 0);
   if (rc == 0) {
     CHECK(sent.size <= most);
+    test->flying = test->flying || (lines && sent.file >= 0);
     test->queue[(test->first + test->count++) % MOST_QUEUED] = sent;
   } else if (rc < 0) {
     CHECK(rc == -EMSGSIZE && sent.size > most);
@@ -287,6 +292,7 @@ static void check_fd(struct talk *test, const struct sent *sent,
   bool lost;
   int fd = orr_channel_take_fd(&test->to, &lost);
   uint64_t set = 0;
+  test->flying = false;
   if (test->to.framing == ORR_FRAMES) {
     const uint8_t *at = frame->payload - 4;
     set = 1 + (at[0] | (uint64_t)at[1] << 8 | (uint64_t)at[2] << 16);
