@@ -43,9 +43,6 @@ void orr_fd_set(lua_State *L, int index, int fd, bool owned);
  */
 int orr_fd_take(lua_State *L, int index);
 
-/* Closes an fd that nobody wants. */
-void orr_fd_discard(int fd);
-
 /* A string argument without NUL bytes. */
 const char *orr_check_cstring(lua_State *L, int arg);
 

@@ -36,10 +36,6 @@ int orr_fd_take(lua_State *L, int index) {
   return number;
 }
 
-void orr_fd_discard(int fd) {
-  close(fd);
-}
-
 static struct fd *check_fd(lua_State *L) {
   return luaL_checkudata(L, 1, ORR_FD);
 }
@@ -238,12 +234,13 @@ static int l_dup(lua_State *L) {
 static int l_adopt(lua_State *L) {
   lua_Integer n = luaL_checkinteger(L, 1);
   luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
-  int domain = 0;
+  int domain = 0, type = 0;
   socklen_t size = sizeof domain;
   orr_fd_push(L);
-  if (getsockopt((int)n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
+  if (getsockopt((int)n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
+      getsockopt((int)n, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
     return orr_fail(L, errno);
-  if (domain != AF_UNIX)
+  if (domain != AF_UNIX || type != SOCK_STREAM)
     return orr_fail(L, ENOTSOCK);
   fcntl((int)n, F_SETFD, FD_CLOEXEC);
   orr_fd_set(L, -1, (int)n, true);

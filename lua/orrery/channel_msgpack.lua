@@ -54,7 +54,9 @@ end
 function wire.receive(channel, kind, value, id, flags, description, fd)
   if kind == MESSAGE then
     return true, value, opener(channel, description, fd)
-  elseif kind == REQUEST then
+  end
+  if fd then fd:close() end -- it is of no use to the others
+  if kind == REQUEST then
     channel:serve(id, value)
   elseif kind == REPLY then
     channel:answer(id, flags & FAILED ~= 0, value)
