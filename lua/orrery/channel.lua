@@ -50,7 +50,8 @@ local function update_ref(self)
     wanted = not self.inherited or self.listeners > 0 or self.end_listeners > 0
       or self.handler ~= nil or #self.readers > 0 or next(self.requests) ~= nil
   end
-  self.watcher:set_ref(wanted or self.writing or #self.callbacks > 0)
+  self.watcher:set_ref(wanted or self.writing or #self.callbacks > 0
+    or not self.wire.is_idle(self))
 end
 Channel.update_ref = update_ref
 
@@ -187,9 +188,11 @@ end
 function Channel:queued(queued)
   local blocked = self.retry or self.writing
   if queued >= FLUSH and not blocked then
-    self:flush()
     local accepted, sent = self.fork:totals()
-    queued = accepted - sent
+    local deferred = queued - (accepted - sent) -- by the wire, behind a handle
+    self:flush()
+    accepted, sent = self.fork:totals()
+    queued = accepted - sent + deferred
   elseif not self.dirty and not blocked then
     self.dirty = true
     if not dirty[1] then loop.at_turn_end(flush_dirty) end
@@ -459,8 +462,10 @@ function Channel:finish()
   local readers, requests = self.readers, self.requests
   self.readers, self.requests, self.handler = {}, {}, nil
   if self.on_lost then self:on_lost() end
-  for _, wake in ipairs(readers) do wake(nil, err or closed_error()) end
-  for _, answer in pairs(requests) do answer(nil, err or closed_error()) end
+  for _, wake in ipairs(readers) do wake(nil, err or closed_error("receive")) end
+  for _, answer in pairs(requests) do
+    answer(nil, err or closed_error("request"))
+  end
   loop.soon(emit_disconnect, self, err)
 end
 

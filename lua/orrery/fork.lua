@@ -95,8 +95,9 @@ end
 --- while it has something to do, or a listener of `message` or `disconnect`.
 --- @param module_path string the script
 --- @param args string[]? its arguments
---- @param opts table? spawn's, and `exec_path` (this interpreter), `exec_argv`,
----   `silent`, `serialization` ("msgpack"; "json" is Node's), `max_message`
+--- @param opts table? spawn's, and `exec_path` (this interpreter), `exec_argv` (ours,
+---   where that is a Lua), `silent`, `serialization` ("msgpack"; "json" is Node's),
+---   `max_message`
 --- @return Child
 function fork.fork(module_path, args, opts)
   local script
@@ -110,7 +111,7 @@ function fork.fork(module_path, args, opts)
   local loader, paths = bootstrap(exec_path)
   opts.extra_env = { ORRERY_FORK = paths, ORRERY_GENERATION = generation(2) }
   local argv = { exec_path }
-  append(argv, opts.exec_argv or process.exec_argv)
+  append(argv, opts.exec_argv or loader[1] and process.exec_argv or {})
   append(argv, loader)
   append(argv, script)
   local child = spawn.start("fork", argv, opts, 2)

@@ -48,6 +48,9 @@ local function queue_error(errno, channel)
   if err.code == "EMSGSIZE" then
     err.message = ("send: the message is longer than max_message, %d bytes "
       .. "(EMSGSIZE)"):format(channel.max_message)
+  elseif err.code == "EBUSY" then
+    err.message = "send: bytes of the socket were read here already, which have no "
+      .. "place in Node's protocol (EBUSY): accept it with pause_on_connect"
   end
   return err
 end
