@@ -310,11 +310,6 @@ int orr_channel_flush(struct orr_channel *channel) {
   return 0;
 }
 
-void orr_channel_shutdown(struct orr_channel *channel) {
-  if (channel->fd >= 0)
-    shutdown(channel->fd, SHUT_WR);
-}
-
 /* Receiving -----------------------------------------------------------------
  */
 

@@ -105,9 +105,6 @@ size_t orr_channel_queued(const struct orr_channel *channel);
    other errors: the peer is gone. */
 int orr_channel_flush(struct orr_channel *channel);
 
-/* No more is sent: the peer reads what there is and then the end. */
-void orr_channel_shutdown(struct orr_channel *channel);
-
 /* Reads once. Bytes read; 0 at the end; -EAGAIN; -EPROTO where more fds come
    than anybody may send; other errors. */
 long orr_channel_receive(struct orr_channel *channel);

@@ -141,11 +141,6 @@ static int l_totals(lua_State *L) {
   return 2;
 }
 
-static int l_shutdown(lua_State *L) {
-  orr_channel_shutdown(check_channel(L));
-  return 0;
-}
-
 /* Receiving -----------------------------------------------------------------
  */
 
@@ -326,19 +321,12 @@ static int l_tostring(lua_State *L) {
 }
 
 void orr_open_fork(lua_State *L) {
-  static const luaL_Reg methods[] = {{"fileno", l_fileno},
-                                     {"close", l_close},
-                                     {"send", l_send},
-                                     {"post", l_post},
-                                     {"line", l_line},
-                                     {"flush", l_flush},
-                                     {"totals", l_totals},
-                                     {"next", l_next},
-                                     {"receive", l_receive},
-                                     {"shutdown", l_shutdown},
-                                     {"take_fd", l_take_fd},
-                                     {"partial", l_partial},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"fileno", l_fileno},   {"close", l_close},     {"send", l_send},
+      {"post", l_post},       {"line", l_line},       {"flush", l_flush},
+      {"totals", l_totals},   {"next", l_next},       {"receive", l_receive},
+
+      {"take_fd", l_take_fd}, {"partial", l_partial}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", l_close},
                                   {"__close", l_close},
                                   {"__tostring", l_tostring},

@@ -1,17 +1,11 @@
 local helper = require "spec.helper"
 local orrery = require "orrery"
-local channel = require "orrery.channel"
 local uv = require "luv"
 
 local run, fork, await_close = helper.run, helper.fork, helper.await_close
 local raw_peer = helper.raw_peer
 
 local ECHO = "process.on('message', function(m, h) process.send(m, h) end)"
-
-after_each(function()
-  assert.equal(channel.counts.given, channel.counts.called,
-    "callbacks of send that were not called")
-end)
 
 describe("fork", function()
   it("F63: exchanges messages, changes no argument, ends with exit 0", function()

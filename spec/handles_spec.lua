@@ -1,6 +1,5 @@
 local helper = require "spec.helper"
 local orrery = require "orrery"
-local channel = require "orrery.channel"
 local core = require "orrery.core"
 local net = require "orrery.net"
 local uv = require "luv"
@@ -23,11 +22,6 @@ local function finish(child)
   child:disconnect()
   await_close(child)
 end
-
-after_each(function()
-  assert.equal(channel.counts.given, channel.counts.called,
-    "callbacks of send that were not called")
-end)
 
 describe("a sent handle", function()
   it("G83: is a connection that the child answers, closed here, as the server can be", function()

@@ -1,5 +1,6 @@
 --- Loaded once by busted. Requires luv and the core first, and wraps every test:
---- one that leaves an fd, a child, a zombie or a handle behind fails.
+--- one that leaves an fd, a child, a zombie, a handle or a callback of a send behind
+--- fails.
 
 local uv = require "luv"
 local busted = require "busted"
@@ -236,6 +237,12 @@ function helper.leaks(before)
   for pid, state in pairs(helper.children()) do
     report(state == "Z" and "zombie" or "child", { tostring(pid) })
     kill_stray(pid)
+  end
+  local counts = require "orrery.channel".counts
+  if counts.given ~= counts.called then
+    report("callbacks of send that were not called",
+      { tostring(counts.given - counts.called) })
+    counts.given = counts.called
   end
   if uv.loop_alive() then report("loop", { "something keeps it alive" }) end
   return #found > 0 and table.concat(found, "; ") or nil

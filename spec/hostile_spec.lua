@@ -3,7 +3,6 @@
 
 local helper = require "spec.helper"
 local orrery = require "orrery"
-local channel = require "orrery.channel"
 
 local run, fork, raw_peer = helper.run, helper.fork, helper.raw_peer
 local await_close = helper.await_close
@@ -17,11 +16,6 @@ local function lines(text, opts)
   opts.serialization = "json"
   return raw_peer(text, opts)
 end
-
-after_each(function()
-  assert.equal(channel.counts.given, channel.counts.called,
-    "callbacks of send that were not called")
-end)
 
 describe("a hostile child", function()
   it("gets no fd by acknowledging a handle before it has left", function()

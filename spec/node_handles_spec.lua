@@ -4,7 +4,6 @@ local helper = require "spec.helper"
 local orrery = require "orrery"
 local net = require "orrery.net"
 local dgram = require "orrery.dgram"
-local channel = require "orrery.channel"
 local fixture = require "spec.fixture.node"
 
 local run, null = helper.run, orrery.null
@@ -16,11 +15,6 @@ local limit_fds, hard_limit, NODE = fixture.limit_fds, fixture.hard_limit, fixtu
 local TIME = fixture.TIME
 
 local MB = 1024 * 1024
-
-after_each(function()
-  assert.equal(channel.counts.given, channel.counts.called,
-    "callbacks of send that were not called")
-end)
 
 -- Handles ----------------------------------------------------------------------
 

@@ -2,16 +2,10 @@
 
 local helper = require "spec.helper"
 local orrery = require "orrery"
-local channel = require "orrery.channel"
 local fixture = require "spec.fixture.node"
 
 local run = helper.run
 local under_node, NODE, RUN = fixture.under_node, fixture.NODE, fixture.RUN
-
-after_each(function()
-  assert.equal(channel.counts.given, channel.counts.called,
-    "callbacks of send that were not called")
-end)
 
 -- A Node parent ----------------------------------------------------------------
 

@@ -5,18 +5,12 @@ local helper = require "spec.helper"
 local orrery = require "orrery"
 local loop = require "orrery.loop"
 local net = require "orrery.net"
-local channel = require "orrery.channel"
 local fixture = require "spec.fixture.node"
 
 local run, null = helper.run, orrery.null
 local await_close = helper.await_close
 local node, next_message, finish = fixture.node, fixture.next_message, fixture.finish
 local serve, ask, TIME = fixture.serve, fixture.ask, fixture.TIME
-
-after_each(function()
-  assert.equal(channel.counts.given, channel.counts.called,
-    "callbacks of send that were not called")
-end)
 
 describe("a peer that knows Node's protocol badly", function()
   --- What it sends comes as messages, until the end; gives that end's error code.

@@ -3,7 +3,6 @@
 local helper = require "spec.helper"
 local orrery = require "orrery"
 local json = require "orrery.json"
-local channel = require "orrery.channel"
 local fixture = require "spec.fixture.node"
 
 local run, null = helper.run, orrery.null
@@ -12,11 +11,6 @@ local each_engine, start, parent = fixture.each_engine, fixture.start, fixture.p
 local next_message, finish, callback = fixture.next_message, fixture.finish, fixture.callback
 local NODE, BUN, TIME = fixture.NODE, fixture.BUN, fixture.TIME
 local RUN = fixture.RUN
-
-after_each(function()
-  assert.equal(channel.counts.given, channel.counts.called,
-    "callbacks of send that were not called")
-end)
 
 describe("Bun", function()
   if not BUN then pending("is a peer as Node is") end

@@ -506,6 +506,14 @@ end)
 
 local channel = { Channel = Channel, counts = counts }
 
+--- A channel of which nobody wants anything yet.
+local function new(owner, fields)
+  fields.owner = owner
+  fields.inbox, fields.inbox_bytes, fields.inbox_handles = {}, 0, 0
+  fields.readers, fields.requests, fields.callbacks = {}, {}, {}
+  return setmetatable(fields, Channel)
+end
+
 --- Opens a channel over a connected Unix stream socket.
 --- @param fd userdata orrery.fd; the channel's from now on
 --- @param owner Emitter
@@ -514,9 +522,8 @@ local channel = { Channel = Channel, counts = counts }
 --- @return Error? err
 function channel.open(fd, owner, opts)
   local fork = core.fork(fd, opts.framing, opts.max_message)
-  local self = setmetatable({
+  local self = new(owner, {
     fork = fork,
-    owner = owner,
     wire = opts.wire,
     next = fork.next,
     fast = opts.framing == "frames",
@@ -528,15 +535,9 @@ function channel.open(fd, owner, opts)
     writing = false, -- the socket is
     listeners = owner:listener_count("message"),
     end_listeners = owner:listener_count("disconnect"),
-    inbox = {},
-    inbox_bytes = 0,
-    inbox_handles = 0,
-    readers = {},
-    requests = {},
-    callbacks = {},
     last_id = 0,
     serving = 0,
-  }, Channel)
+  })
   self.unfinished = setmetatable({ self = self }, Unfinished)
   local err
   self.watcher, err = poller.watch(fork:fileno(), function(writable)
@@ -555,10 +556,7 @@ end
 --- A channel that there never was: its owner failed to start.
 --- @return Channel
 function channel.none(owner)
-  return setmetatable({
-    owner = owner, closed = true, done = true, inbox = {}, inbox_bytes = 0,
-    inbox_handles = 0, readers = {}, requests = {}, callbacks = {},
-  }, Channel)
+  return new(owner, { closed = true, done = true })
 end
 
 channel.closed_error = closed_error

@@ -110,16 +110,22 @@ expire = loop.guard(function()
   arm()
 end)
 
+--- The time `ms` from now, which the end of all times bounds.
+--- @param ms integer
+--- @return integer
+function clock.due_in(ms)
+  local now = clock.now()
+  return now <= math.maxinteger - ms and now + ms or math.maxinteger
+end
+
 --- Calls fn() once, `ms` from now.
 --- @param ms integer
 --- @param fn function
 --- @return Deadline
 function clock.after(ms, fn)
-  local now = clock.now()
   count = count + 1
-  local due = now <= math.maxinteger - ms and now + ms or math.maxinteger
   local entry = setmetatable(
-    { due = due, order = count, fn = fn, referenced = true }, Deadline)
+    { due = clock.due_in(ms), order = count, fn = fn, referenced = true }, Deadline)
   size = size + 1
   refs = refs + 1
   sift_up(entry, size)

@@ -69,10 +69,8 @@ local function check_arguments(module_path, args, opts, level)
   if module_path == "" then
     options.raise(level + 1, "fork: the script must not be an empty string")
   end
-  if opts == nil and type(args) == "table" and #args == 0 and next(args) then
-    args, opts = nil, args
-  end
-  local script = spawn.arguments("fork", module_path, args, nil, level + 1)
+  local script
+  script, opts = spawn.arguments("fork", module_path, args, opts, level + 1)
   return script, options.check("fork", opts, schema, level + 1)
 end
 

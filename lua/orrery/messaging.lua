@@ -32,14 +32,8 @@ local function channel_of(self, where, level)
 end
 
 --- A send that failed: false, and the callback hears why.
-local function refuse(err, cb)
-  if cb then
-    Channel.counts.given = Channel.counts.given + 1
-    loop.soon(function()
-      Channel.counts.called = Channel.counts.called + 1
-      cb(err)
-    end)
-  end
+local function refuse(channel, err, cb)
+  if cb then channel.call_back(channel:expect(cb), err) end
   return false
 end
 
@@ -86,12 +80,12 @@ end
 local function send_fully(channel, value, handle, opts, cb, level)
   handle, opts, cb = arguments(handle, opts, cb, level + 1)
   local err = channel:refusal()
-  if err then return refuse(err, cb) end
+  if err then return refuse(channel, err, cb) end
   local sent
   if handle ~= nil then
     sent, err = require "orrery.handles".prepare(handle, opts, channel,
       level + 1)
-    if err then return refuse(err, cb) end
+    if err then return refuse(channel, err, cb) end
   end
   local ok, queued, errno = pcall(channel.wire.send, channel, value, sent,
     after_sending(sent, cb))
@@ -99,7 +93,7 @@ local function send_fully(channel, value, handle, opts, cb, level)
     err = ok and queue_error(errno, channel)
     if sent then sent:done(err or queued) end
     if not ok then error(queued, level + 1) end
-    return refuse(err, cb)
+    return refuse(channel, err, cb)
   end
   return channel:queued(queued)
 end

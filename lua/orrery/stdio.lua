@@ -156,7 +156,9 @@ end
 
 --- A stream that a child reads from is not read from here meanwhile.
 local function shared(value)
-  if type(value) == "table" and (value.flowing or value.reading) then value:pause() end
+  if type(value) == "table" and (value.flowing or value.reading) then
+    value:pause()
+  end
   return fd_of(value)
 end
 

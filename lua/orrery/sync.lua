@@ -4,6 +4,7 @@
 
 local core = require "orrery.core"
 local Child = require "orrery.child"
+local clock = require "orrery.clock"
 local collect = require "orrery.collect"
 local errors = require "orrery.errors"
 local options = require "orrery.options"
@@ -24,16 +25,6 @@ local EAGAIN = core.errnos.EAGAIN
 local schema = options.copy(collect.schema)
 schema.input = options.checks.bytes
 
-local function now()
-  return process:hrtime() // 1000000
-end
-
---- The time `ms` from now.
-local function due_in(ms)
-  local time = now()
-  return ms <= math.maxinteger - time and time + ms or math.maxinteger
-end
-
 --- @class SyncJob
 --- @field outputs table<integer, {fd: userdata, chunks: string[], size: integer}>
 
@@ -43,7 +34,7 @@ local function job_of(handle, streams, opts)
     limit = opts.max_buffer or MAX_BUFFER,
     signal = options.signal_number(opts.kill_signal or "SIGTERM"),
     grace = opts.stdio_grace or STDIO_GRACE,
-    deadline = opts.timeout and opts.timeout > 0 and due_in(opts.timeout),
+    deadline = opts.timeout and opts.timeout > 0 and clock.due_in(opts.timeout),
   }
   for number, stream in pairs(streams) do
     stream.fd:set_nonblocking()
@@ -64,7 +55,7 @@ local function end_child(job, code)
   job.error = errors.new(code, code == "ETIMEDOUT"
     and "the program timed out" or "the program wrote more than max_buffer")
   job.handle:kill(job.signal)
-  job.kill_at = due_in(KILL_GRACE)
+  job.kill_at = clock.due_in(KILL_GRACE)
 end
 
 local function write_input(job)
@@ -114,7 +105,7 @@ local function ended(job)
     if not code and not signal then
       job.error = job.error or Child.status_taken(job.handle:pid())
     end
-    job.output_until = due_in(job.grace)
+    job.output_until = clock.due_in(job.grace)
   end
   return true
 end
@@ -125,7 +116,7 @@ local function patience(job, reaper_fd)
   for _, at in pairs { job.deadline or nil, job.kill_at, job.output_until } do
     due = math.min(due, at)
   end
-  local left = due == math.huge and -1 or math.max(0, due - now())
+  local left = due == math.huge and -1 or math.max(0, due - clock.now())
   if not reaper_fd and not job.ended then
     left = left < 0 and NO_PIDFD_STEP or math.min(left, NO_PIDFD_STEP)
   end
@@ -135,7 +126,7 @@ end
 --- Does what is due.
 local function keep_time(job)
   if job.ended then return end
-  local time = now()
+  local time = clock.now()
   if job.deadline and time >= job.deadline then
     job.deadline = nil
     end_child(job, "ETIMEDOUT")
@@ -155,7 +146,7 @@ local function step(job, reaper_fd)
   if ended(job) then
     job.deadline, job.kill_at = nil, nil
     if #readers == 0 then return false end
-    if now() >= job.output_until then
+    if clock.now() >= job.output_until then
       read_rest(job)
       return false
     end
