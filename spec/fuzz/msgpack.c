@@ -165,13 +165,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   int before = count_fds();
   lua_State *L = open_state(&test.memory);
   test.kind = next_byte(&test.input);
-  lua_pushcfunction(L, run);
-  lua_pushlightuserdata(L, &test);
-  if (test.kind != 0)
-    test.memory.fail_after = (long)test.kind;
-  int rc = lua_pcall(L, 1, 0, 0);
-  CHECK(rc == LUA_OK || (rc == LUA_ERRMEM && test.kind != 0));
-  test.memory.fail_after = -1;
+  run_in_state(L, &test.memory, run, &test, (long)test.kind);
   test.mischief = 0;
   lua_close(L);
   CHECK(test.memory.used == 0);

@@ -36,6 +36,17 @@ lua_State *open_state(struct memory *memory) {
   return L;
 }
 
+void run_in_state(lua_State *L, struct memory *memory, lua_CFunction run,
+                  void *test, long fail_after) {
+  lua_pushcfunction(L, run);
+  lua_pushlightuserdata(L, test);
+  if (fail_after != 0)
+    memory->fail_after = fail_after;
+  int rc = lua_pcall(L, 1, 0, 0);
+  CHECK(rc == LUA_OK || (rc == LUA_ERRMEM && fail_after != 0));
+  memory->fail_after = -1;
+}
+
 static uint64_t next_word(struct input *input) {
   uint64_t word = 0;
   for (int i = 0; i < 8; i++)

@@ -16,6 +16,12 @@ struct memory {
 /* A state with nothing in it, whose memory is counted and may fail. */
 lua_State *open_state(struct memory *memory);
 
+/* Calls run(test) as a Lua function. After `fail_after` allocations all others
+   fail until it returns, by an error then; 0: none does, and no error is let
+   pass. */
+void run_in_state(lua_State *L, struct memory *memory, lua_CFunction run,
+                  void *test, long fail_after);
+
 /* Pushes a value that the input says how to build: also one that cannot be
    sent, or a table that contains itself. */
 void push_value(lua_State *L, struct input *input);
