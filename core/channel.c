@@ -3,8 +3,7 @@
 ** format.
 **
 ** What is to be sent lies in segments. A segment is what one sendmsg begins
-*with:
-** it has fds, or it has none; more bytes join it until it is being sent.
+** with: it has fds, or it has none; more bytes join it until it is being sent.
 */
 #include "channel.h"
 

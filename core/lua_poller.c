@@ -1,11 +1,8 @@
 /*
 ** lua_poller.c - the userdata orrery.poller: an epoll set, itself to be polled
-*by
-** luv. It stands between luv and sockets because libuv takes an error on a
-*polled
-** fd, such as a peer that closed without reading all, for a bad fd, and luv
-*prints
-** that.
+** by luv. It stands between luv and sockets because libuv takes an error on a
+** polled fd, such as a peer that closed without reading all, for a bad fd, and
+** luv prints that.
 */
 #include "binding.h"
 
@@ -15,7 +12,7 @@
 
 enum { MOST = 64 }; /* events in one wait; the others come with the next */
 
-enum { READ = 1, WRITE = 2 };
+enum { READ = 1, WRITE = 2, GONE = 4 };
 
 struct poller {
   int fd; /* owned; -1: closed */
@@ -72,8 +69,18 @@ static int l_remove(lua_State *L) {
   return control(L, EPOLL_CTL_DEL);
 }
 
-/* poller:wait(list) -> how many fds are ready: their keys, and whether they
-   take writes, fill list[1], list[2], list[3] … in pairs. Never blocks. */
+static int ready_for(uint32_t events) {
+  int ready = events & EPOLLIN ? READ : 0;
+  if (events & EPOLLOUT)
+    ready |= WRITE;
+  if (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR))
+    ready |= GONE;
+  return ready;
+}
+
+/* poller:wait(list) -> how many fds are ready: their keys, and for what (1 to
+   be read, 2 to be written, 4: the peer has gone), fill list[1], list[2],
+   list[3] … in pairs. Never blocks. */
 static int l_wait(lua_State *L) {
   struct poller *poller = check_poller(L);
   struct epoll_event events[MOST];
@@ -82,7 +89,7 @@ static int l_wait(lua_State *L) {
   for (int i = 0; i < n; i++) {
     lua_pushinteger(L, (lua_Integer)events[i].data.u64);
     lua_rawseti(L, 2, 2 * i + 1);
-    lua_pushboolean(L, (events[i].events & EPOLLOUT) != 0);
+    lua_pushinteger(L, ready_for(events[i].events));
     lua_rawseti(L, 2, 2 * i + 2);
   }
   lua_pushinteger(L, n < 0 ? 0 : n);

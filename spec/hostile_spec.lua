@@ -140,24 +140,46 @@ describe("a hostile child", function()
     end)
   end)
 
-  it("fills no table of fds: few wait for a listener", function()
-    run(function()
-      local child = raw_peer(FRAMES .. NULL .. [[
-        for i = 1, 1000 do ch:post(0, 0, i, nil, { type = "fd" }, null:fileno()) end
-        while ch:flush() == false do core.poll({}, {ch:fileno()}, 100) end]])
-      helper.eventually(function() return child.channel_.paused end)
-      local open = 0
-      for _ in pairs(helper.fds()) do open = open + 1 end
+  describe("fills no table of fds:", function()
+    local SEND = FRAMES .. NULL .. [[
+      for i = 1, 1000 do ch:post(0, 0, i, nil, { type = "fd" }, null:fileno()) end
+      while ch:flush() == false do core.poll({}, {ch:fileno()}, 100) end]]
 
-      assert.is_true(open < 850) -- 512, and a set of 253 that is being read
-      child:kill()
-      await_close(child)
-      for i = 1, 1000 do
-        local n, fd, err = child:receive()
-        if not n then break end
-        assert.equal(i, n)
-        if fd then fd:close() else assert.equal("EMFILE", err.code) end
-      end
+    local function open_fds()
+      local count = 0
+      for _ in pairs(helper.fds()) do count = count + 1 end
+      return count
+    end
+
+    it("few wait for a listener while it lives", function()
+      run(function()
+        local child = raw_peer(SEND .. " core.poll({ch:fileno()}, {}, 20000)")
+        helper.eventually(function() return child.channel_.paused end)
+        orrery.sleep(1) -- and nothing more is read in another turn
+
+        assert.is_true(open_fds() < 400) -- 64, and the set of 253 that they are of
+        child:kill()
+        await_close(child)
+      end)
+    end)
+
+    it("half of them are lost once it has gone", function()
+      run(function()
+        local child = raw_peer(SEND)
+        child:wait_for("exit", 10000)
+        helper.eventually(function() return child.channel_.gone end)
+
+        assert.is_true(open_fds() < 850) -- 512, and a set of 253 that is being read
+        await_close(child)
+        local got = 0
+        for i = 1, 1000 do
+          local n, fd, err = child:receive()
+          assert.equal(i, n)
+          if fd then fd:close() else assert.equal("EMFILE", err.code) end
+          got = got + (fd and 1 or 0)
+        end
+        assert.equal(512, got)
+      end)
     end)
   end)
 

@@ -274,7 +274,7 @@ local function inbox_full(self)
 end
 
 local function pause_if_full(self)
-  if self.paused or not inbox_full(self) then return end
+  if self.paused or self.gone or not inbox_full(self) then return end
   self.paused = true
   listen(self)
 end
@@ -334,7 +334,7 @@ end
 --- Each frame is gone from the core before it is delivered, so that an error of a
 --- listener loses none: dispatch goes on in the next tick.
 local function dispatch_frames(self)
-  while not self.closed and (self.ended or self.leaving or not self.paused) do
+  while not self.closed and (self.leaving or not self.paused) do
     local direct = self.listeners > 0 and not self.inbox[1]
     if not (direct and next_frame or next_for_inbox)(self) then return end
   end
@@ -401,7 +401,7 @@ end
 
 --- The peer will send no more.
 local function on_end(self, errno)
-  self.ended = true
+  self.ended, self.gone = true, true
   if errno and errno ~= core.errnos.ECONNRESET then
     self.error = errors.system(errno, "receive")
   end
@@ -421,11 +421,13 @@ local function read(self)
   end
 end
 
---- While reading is paused, only the end is reported, and that is read up to.
-local function on_ready(self, writable)
+--- A peer that has gone is read up to its end, full as the inbox may be: it sends
+--- no more than the socket holds already.
+local function on_ready(self, writable, gone)
   if self.closed then return end
   if self.writing and writable then self:flush() end
-  if self.closed or (self.paused and writable) then return end
+  if self.closed or (self.paused and not gone) then return end
+  self.gone = self.gone or gone
   self.paused = false
   read(self)
   if self.ended and not self.closed then dispatch(self) end
@@ -540,8 +542,8 @@ function channel.open(fd, owner, opts)
   })
   self.unfinished = setmetatable({ self = self }, Unfinished)
   local err
-  self.watcher, err = poller.watch(fork:fileno(), function(writable)
-    on_ready(self, writable)
+  self.watcher, err = poller.watch(fork:fileno(), function(writable, gone)
+    on_ready(self, writable, gone)
   end)
   if not self.watcher then
     fork:close()

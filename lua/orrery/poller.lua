@@ -6,7 +6,7 @@ local core = require "orrery.core"
 local errors = require "orrery.errors"
 local loop = require "orrery.loop"
 
-local READ, WRITE = 1, 2
+local READ, WRITE, GONE = 1, 2, 4 -- as core/lua_poller.c has them
 
 local poller = {}
 
@@ -25,11 +25,12 @@ Watched.__index = Watched
 local function on_ready()
   local key, one = next(watched)
   if one and one.events == READ and next(watched, key) == nil then
-    return one.fn(false) -- the only one there is: nobody else can be meant
+    return one.fn(false, false) -- the only one there is: nobody else can be meant
   end
   for i = 1, 2 * set:wait(ready), 2 do
     one = watched[ready[i]]
-    if one then one.fn(ready[i + 1]) end
+    local events = ready[i + 1]
+    if one then one.fn(events & WRITE ~= 0, events & GONE ~= 0) end
   end
 end
 
@@ -45,10 +46,11 @@ local function open()
   return true
 end
 
---- Calls fn(writable) when `fd` can be read, written (as `listen` says), or has
---- lost its peer.
+--- Calls fn(writable, gone) when `fd` can be read, written (as `listen` says), or
+--- has lost its peer, which is then `gone`; where only one fd is watched, `gone` may
+--- stay unsaid while it can be read.
 --- @param fd integer
---- @param fn fun(writable: boolean)
+--- @param fn fun(writable: boolean, gone: boolean)
 --- @return Watched? watched nil, err
 --- @return Error? err
 function poller.watch(fd, fn)
