@@ -14,6 +14,9 @@ const PRELUDE = 'local orrery = require "orrery" local process = orrery.process 
 function orrery(lua, options) {
   const child = spawn('bin/orrery', ['-e', PRELUDE + lua],
     { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], ...options });
+  // A write that takes time counts a reference that was not there: after it, Node
+  // would end without having read the channel to its end.
+  child.channel.ref?.();
   child.seen = [];
   for (const name of ['disconnect', 'exit', 'close', 'error'])
     child.on(name, (...values) => child.seen.push([name, ...values]));
