@@ -89,27 +89,24 @@ static int l_gc(lua_State *L) {
 
 enum { READ_SIZE = 65536, MAX_POLLED = 1024 };
 
-/* fd:set_nonblocking() - for ends of pipes that are ours alone. */
+/* fd:set_nonblocking() - for ends of pipes that are ours alone, and so have no
+   flags to be kept. */
 static int l_set_nonblocking(lua_State *L) {
-  int fd = check_fd(L)->number;
-  int flags = fcntl(fd, F_GETFL);
-  if (flags >= 0)
-    fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+  fcntl(check_fd(L)->number, F_SETFL, O_NONBLOCK);
   return 0;
 }
 
 /* fd:read() -> up to 64 KiB, "" at the end; nil, errno (EAGAIN). */
 static int l_read(lua_State *L) {
   int fd = check_fd(L)->number;
-  luaL_Buffer buffer;
-  char *data = luaL_buffinitsize(L, &buffer, READ_SIZE);
+  char data[READ_SIZE];
   ssize_t n;
   do
     n = read(fd, data, READ_SIZE);
   while (n < 0 && errno == EINTR);
   if (n < 0)
     return orr_fail(L, errno);
-  luaL_pushresultsize(&buffer, (size_t)n);
+  lua_pushlstring(L, data, (size_t)n);
   return 1;
 }
 

@@ -191,6 +191,34 @@ describe("exec #spawn", function()
     end)
   end)
 
+  it("shares its output with who listens, from then on", function()
+    run(function()
+      local done, late
+      local child = exec("echo one; echo ready >&2; read x; echo two", function(err, out)
+        done = { err, out }
+      end)
+      assert.equal("ready\n", child.stderr:wait_for("data"))
+      child.stdout:on("data", function(chunk) late = (late or "") .. chunk end)
+      child.stdin:write("\n")
+      helper.await_close(child)
+
+      assert.matches("two\n$", late)
+      helper.eventually(function() return done end)
+      assert.same({ nil, "one\ntwo\n" }, done)
+    end)
+  end)
+
+  it("has streams that are over where they are asked for afterwards", function()
+    run(function()
+      local _, stdout, _, child = result_of(exec, "echo out")
+
+      assert.equal("out\n", stdout)
+      assert.is_true(child.stdout.closed and child.stderr.closed and child.stdin.closed)
+      assert.is_nil(child.stdout:read())
+      assert.is_false(child.stdin:write("late"))
+    end)
+  end)
+
   it("does not wait for a grandchild that keeps stdout open", function()
     run(function()
       local err, pid = result_of(exec, "sleep 1000 & echo $!", { stdio_grace = 10 })

@@ -33,6 +33,21 @@ describe("run #spawn", function()
     end)
   end)
 
+  it("collects from sockets, from one stream alone, and none", function()
+    in_task(function()
+      local words = { "sh", "-c", "echo out; echo err >&2" }
+      local function both(stdio)
+        local result = orrery.run(words, { stdio = stdio })
+        return { result.stdout, result.stderr, result.stdio_incomplete }
+      end
+
+      assert.same({ "out\n", "err\n", false }, both { "ignore", "socket", "socket" })
+      assert.same({ "", "err\n", false }, both { "ignore", "ignore", "pipe" })
+      assert.same({ "out\nerr\n", "", false }, both { "ignore", "pipe", "stdout" })
+      assert.same({ "", "", false }, both "ignore")
+    end)
+  end)
+
   it("takes a list, and tells a signal as 128+n and its name", function()
     in_task(function()
       local result = run { "sh", "-c", "kill -USR1 $$" }

@@ -37,25 +37,34 @@ events.extend(Child)
 
 Child.__index = Child
 
---- Once it has ended: the usage, which few ask for, is made on demand.
-local Ended = { __name = Child.__name, __tostring = false, __close = false }
+--- Fields that few ask for, and are made then.
+local lazy = {
+  stdin = function(self) return self.ends_:stream(0) end,
+  stdout = function(self) return self.ends_:stream(1) end,
+  stderr = function(self) return self.ends_:stream(2) end,
+  stdio = function(self) return self.ends_:all() end,
+  usage = function(self) return self.ended_ and self.ended_:usage() or nil end,
+}
 
-function Ended.__index(self, key)
-  if key == "usage" then
-    local usage = self.ended_:usage()
-    self.usage = usage
-    return usage
-  end
-  return Child[key]
+--- The metatable of children that have such fields: with pipes, or ended.
+local Lazy = { __name = Child.__name }
+
+function Lazy.__index(self, key)
+  local make = lazy[key]
+  if not make then return Child[key] end
+  local value = make(self)
+  self[key] = value
+  return value
 end
 
+local none = {} -- an empty list
 local children = {} -- orrery.spawn → Child, while it runs
 local watcher -- tells that a child has ended
 local referenced = 0 -- running children that keep the loop alive
 
 --- Whether the process is not reaped yet.
 local function running(self)
-  return self.process_ ~= nil
+  return self.process_ ~= false
 end
 
 function Child.__tostring(self)
@@ -86,50 +95,18 @@ Child.signal_name = signal_name
 local function emit_close(self)
   self.closed_ = true
   self:emit("close", self.exit_code, self.signal_code)
+  if self.on_closed_ then self.on_closed_() end
 end
 
 --- `close` comes when every readable stream that somebody asked for is closed, and
 --- the channel.
 local function close_when_drained(self)
-  local open = 1
-  local function closed()
-    open = open - 1
-    if open == 0 then emit_close(self) end
-  end
-  for _, stream in pairs(self.stdio) do
-    if stream.readable and stream.asked and not stream.handle_closed then
-      open = open + 1
-      -- First, so that no listener that throws comes before it.
-      local undo
-      undo = stream:prepend("close", function()
-        undo()
-        loop.soon(closed)
-      end)
-    end
-  end
   local channel = self.channel_
-  if channel and not channel.done then
-    open = open + 1
-    channel.on_finish = closed
-  end
-  closed()
+  if not channel or channel.done then return emit_close(self) end
+  channel.on_finish = function() emit_close(self) end
 end
 
---- Nobody reads what we would write any more.
-local function end_writing(self)
-  for _, stream in pairs(self.stdio) do
-    if not stream.readable then
-      stream:destroy()
-    elseif stream.writable then
-      stream.writable = false
-      if stream.ended then stream:destroy() end
-    end
-  end
-end
-
---- `exit` at once; `close` a turn later where there are streams, so that who
---- waited for the exit may still ask for them.
-local function emit_end(self)
+local function emit_exit(self)
   self:emit("exit", self.exit_code, self.signal_code)
 end
 
@@ -137,20 +114,16 @@ local function on_exit(self, handle)
   local code, signal = handle:status()
   self.exit_code = code
   self.signal_code = signal and signal_name(signal)
-  self.process_, self.ended_ = nil, handle
-  setmetatable(self, Ended)
+  self.process_, self.ended_ = false, handle
+  setmetatable(self, Lazy)
   if self.timer_ then self.timer_:stop() end
   if self.released_ then self.released_() end
   if self.referenced_ then count_reference(-1) end
-  for _, wake in ipairs(self.waiters_ or {}) do
+  for _, wake in ipairs(self.waiters_ or none) do
     if wake then wake(true) end
   end
-  loop.soon(emit_end, self)
-  if next(self.stdio) == nil and not self.channel_ then
-    return loop.soon(emit_close, self)
-  end
-  end_writing(self)
-  loop.later(function() close_when_drained(self) end)
+  loop.soon(emit_exit, self)
+  self.ends_:finish(function() close_when_drained(self) end)
 end
 
 --- Takes in all that have ended; a child that is not known here is somebody
@@ -188,26 +161,32 @@ Child.reap = reap
 
 --- @param file string
 --- @param args string[] argv
---- @param stdio table<integer, Stream>
+--- @param its_ends Ends
 --- @return Child
-function Child.new(file, args, stdio)
-  return setmetatable({
+function Child.new(file, args, its_ends)
+  local self = setmetatable({
     spawn_file = file,
     spawn_args = args,
-    stdio = stdio,
-    stdin = stdio[0],
-    stdout = stdio[1],
-    stderr = stdio[2],
-    -- Room for what comes later, so that the table need not grow.
+    ends_ = its_ends,
     pid = nil,
-    process_ = nil,
-    referenced_ = nil,
-    listeners_ = nil,
-    exit_code = nil,
-    signal_code = nil,
-    ended_ = nil,
-    closed_ = nil,
-  }, Child)
+    process_ = false, -- orrery.spawn, until it has ended
+    ended_ = false, -- and from then on
+    closed_ = false,
+    channel_ = false,
+    error_ = false,
+    leader_ = false,
+    listeners_ = false,
+    referenced_ = false,
+    released_ = false, -- called once it has ended: no scope stops it any more
+    timer_ = false,
+    waiters_ = false,
+    on_closed_ = false,
+  }, Lazy)
+  if its_ends:are_none() then -- and so its methods are a table's fields
+    self.stdio = {}
+    setmetatable(self, Child)
+  end
+  return self
 end
 
 --- It runs: `handle` is its orrery.spawn.
@@ -259,14 +238,18 @@ end
 
 -- Waiting --------------------------------------------------------------------
 
+--- Calls wake(true) when the process has ended, while it runs still. Returns what
+--- undoes that.
+function Child:on_exit_(wake)
+  local waiters = self.waiters_ or {}
+  local place = #waiters + 1
+  self.waiters_, waiters[place] = waiters, wake
+  return function() waiters[place] = false end
+end
+
 local function wait_exit(self, t, what)
   if not running(self) then return true end
-  return scheduler.wait(function(wake)
-    local waiters = self.waiters_ or {}
-    local place = #waiters + 1
-    self.waiters_, waiters[place] = waiters, wake
-    return function() waiters[place] = false end
-  end, t, what)
+  return scheduler.wait(function(wake) return self:on_exit_(wake) end, t, what)
 end
 
 --- Why a child that has ended has neither an exit code nor a signal.
@@ -409,7 +392,7 @@ function Child:__close()
     end
     signal_family(self, SIGKILL)
   end
-  for _, stream in pairs(self.stdio) do stream:destroy() end
+  self.ends_:close()
 end
 
 --- SIGKILL for what may not outlive this process.
@@ -445,6 +428,6 @@ function Child:ref() return set_referenced(self, true) end
 --- @return Child self
 function Child:unref() return set_referenced(self, false) end
 
-Ended.__tostring, Ended.__close = Child.__tostring, Child.__close
+Lazy.__tostring, Lazy.__close = Child.__tostring, Child.__close
 
 return Child

@@ -67,19 +67,19 @@ local function line_feeder(fn)
   end
 end
 
---- What is collected of one stream, up to `limit`.
-local function gather(stream, limit, on_full, on_line)
+--- What is collected of one end, up to `limit`.
+local function gather(child, n, limit, on_full, on_line)
   local self = { chunks = {}, size = 0 }
-  if not stream then return self end
   local feed = on_line and line_feeder(on_line)
   self.feed = feed
-  stream:on("data", function(chunk)
+  child.ends_:collect(n, function(chunk)
+    if not chunk then return end
     local room = limit - self.size
     if #chunk > room then
       chunk = chunk:sub(1, room)
       if not self.full then
         self.full = true
-        on_full(stream)
+        on_full(n)
       end
     end
     self.size = self.size + #chunk
@@ -123,6 +123,19 @@ local function pass_poll()
   end, nil, "run")
 end
 
+--- The job is over: tells who waits for it, once its child is not being stopped
+--- any more.
+local function over(job)
+  if job.over then return end
+  local stopping = job.stopping
+  if stopping and stopping.status == "running" then
+    return scheduler.on_end(stopping, function() over(job) end)
+  end
+  job.over = true
+  job.incomplete = not job.child.closed_
+  if job.on_end then job.on_end() end
+end
+
 --- Waits for the output's end, `stdio_grace` at most. It is counted in steps,
 --- each of which ends with a poll: a loop that was held up has lost one step,
 --- and always looks at what has come before it gives up.
@@ -135,16 +148,18 @@ local function await_output(job)
     left = left - step
     if left <= 0 then break end
   end
-  job.incomplete = not child.closed_
+  over(job)
 end
 
---- Waits for the exit and then for the output's end.
-local function await(job)
-  local code, signal = job.child:wait()
-  if not code then job.error, signal = signal, nil end
-  if job.stopping then job.stopping:join() end
-  await_output(job)
-  return code, signal
+--- Has the end of the child, and of its output, end the job.
+local function watch(job)
+  local child = job.child
+  child.on_closed_ = function() over(job) end
+  child:on_exit_(function()
+    loop.at_turn_end(function()
+      if not child.closed_ then scheduler.go(await_output, job) end
+    end)
+  end)
 end
 
 --- Starts collecting, and the clock.
@@ -159,13 +174,14 @@ function collect.start(child, opts, max_buffer)
     grace = STOP_GRACE,
   }
   local limit = opts.max_buffer or max_buffer
-  local function full(stream)
-    job.full = stream == child.stdout and "stdout" or "stderr"
+  local function full(n)
+    job.full = n == 1 and "stdout" or "stderr"
     job.truncated = true
     end_child(job)
   end
-  job.out = gather(child.stdout, limit, full, taker(job, opts.on_stdout))
-  job.err = gather(child.stderr, limit, full, taker(job, opts.on_stderr))
+  job.out = gather(child, 1, limit, full, taker(job, opts.on_stdout))
+  job.err = gather(child, 2, limit, full, taker(job, opts.on_stderr))
+  watch(job)
   if opts.timeout and opts.timeout > 0 then
     job.timer = clock.after(opts.timeout, function()
       job.timed_out = child.process_ ~= nil
@@ -175,11 +191,31 @@ function collect.start(child, opts, max_buffer)
   return job
 end
 
+--- Ends a job that is over, or given up: nothing of it is left open.
 local function close(job)
   if job.timer then job.timer:stop() end
-  for _, stream in pairs(job.child.stdio) do stream:destroy() end
+  job.child.ends_:close()
   if job.out.feed then job.out.feed() end
   if job.err.feed then job.err.feed() end
+end
+
+--- What the child of a job that is over has come to.
+--- @return integer? code as child:wait; nil where somebody else took the
+---   status, and job.error says so
+--- @return string? signal
+local function status(job)
+  local code, signal = job.child:status_()
+  if code then return code, signal end
+  job.error = signal
+end
+
+--- Calls fn(code, signal) when the job is over.
+--- @param fn fun(code: integer?, signal: string?)
+function collect.when_over(job, fn)
+  job.on_end = function()
+    close(job)
+    fn(status(job))
+  end
 end
 
 --- Waits for the exit, and for the output as far as `stdio_grace` allows. A task
@@ -189,16 +225,19 @@ end
 ---   status, and job.error says so
 --- @return string? signal
 function collect.await(job)
-  local ok, code, signal = pcall(await, job)
+  local ok, err = true, nil
+  if not job.over then
+    ok, err = pcall(scheduler.wait, function(wake) job.on_end = wake end, nil, "run")
+  end
   if not ok then
     scheduler.shield(pcall, job.child.stop, job.child,
       { signal = job.signal, grace = CANCEL_GRACE })
     job.child:abandon_()
   end
   close(job)
-  if not ok then error(code, 0) end
+  if not ok then error(err, 0) end
   if job.thrown then error(job.thrown[1], 0) end
-  return code, signal
+  return status(job)
 end
 
 --- @return string stdout, string stderr

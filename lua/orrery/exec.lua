@@ -35,22 +35,18 @@ local function failure(job, command, code, signal, stderr)
   return err
 end
 
---- Waits for the end of a started child and calls back.
-local function finish(child, job, command, cb)
-  local code, signal = collect.await(job)
-  local stdout, stderr = collect.output(job)
-  local err = failure(job, command, code, signal, stderr)
-  if err then err.stdout, err.stderr = stdout, stderr end
-  if cb then cb(err, stdout, stderr) end
-end
-
 local function start(where, argv, opts, cb, level)
   local command = table.concat(argv, " ")
   local child = spawn.start(where, argv,
     collect.spawn_options(opts, "pipe"), level + 1)
   if child.pid then
     local job = collect.start(child, opts, MAX_BUFFER)
-    scheduler.go(finish, child, job, command, cb)
+    collect.when_over(job, function(code, signal)
+      local stdout, stderr = collect.output(job)
+      local err = failure(job, command, code, signal, stderr)
+      if err then err.stdout, err.stderr = stdout, stderr end
+      if cb then scheduler.go(cb, err, stdout, stderr) end
+    end)
   elseif cb then
     local _, err = child:wait() -- at once; and so it is no uncaught error
     err.cmd, err.killed, err.stdout, err.stderr = command, false, "", ""

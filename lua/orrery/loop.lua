@@ -207,9 +207,11 @@ local Sentinel = {
 }
 local sentinel = setmetatable({}, Sentinel)
 
---- Closes a luv handle, once. Every close of ours goes through here.
+--- Closes a luv handle, once, or what has the interface of one. Every close of
+--- ours goes through here.
 function loop.close(handle, fn)
   if handle:is_closing() then return end
+  if type(handle) == "table" then return handle:close(fn) end
   sentinel.retired = true -- luacheck: ignore
   sentinel = setmetatable({}, Sentinel)
   handle:close(fn and loop.guard(fn))

@@ -86,7 +86,7 @@ local function stop_all(children)
     if child.pid then
       child:kill("SIGKILL")
       child:wait()
-      for _, stream in pairs(child.stdio) do stream:destroy() end
+      child.ends_:close()
     end
   end
 end

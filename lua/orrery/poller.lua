@@ -84,7 +84,8 @@ function Watched:set_ref(on)
   if referenced > 0 then watcher:ref() else watcher:unref() end
 end
 
---- Stops, before the fd is closed.
+--- Stops, before the fd is closed. (That alone would not do: it may be open in
+--- another process, and go on being reported.)
 function Watched:close()
   if self.closed then return end
   self:set_ref(false)

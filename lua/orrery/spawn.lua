@@ -3,6 +3,7 @@
 
 local uv = require "luv"
 local core = require "orrery.core"
+local ends = require "orrery.ends"
 local errors = require "orrery.errors"
 local options = require "orrery.options"
 local stdio = require "orrery.stdio"
@@ -342,7 +343,7 @@ local function tie(child, owner)
   end
 end
 
---- Launches. The orrery.spawn, the streams; nil, err.
+--- Launches. The orrery.spawn, our ends by fd; nil, err.
 local function launch(file, argv, env, attributes, plan)
   local ok, errno = Child.watch()
   if not ok then return nil, errors.system(errno, "spawn", { stage = "fork" }) end
@@ -357,13 +358,13 @@ local function launch(file, argv, env, attributes, plan)
       failed_on(stage, index, file, fds, attributes), argv)
   end
   stdio.release(wiring)
-  return handle, plan.wiring and {} or wiring.streams, wiring.channel
+  return handle, wiring.ends, wiring.channel
 end
 
 --- Starts what sorted arguments and checked options describe. `argv` is the
 --- child's from now on.
 --- @return userdata? handle orrery.spawn; nil where it could not start
---- @return table|Error streams by fd; the error
+--- @return table|Error fds our ends, orrery.fd by the child's fd; the error
 --- @return string file, string[] argv, table plan
 --- @return userdata? channel orrery.fd of our end
 function spawn.begin(where, argv, opts, level)
@@ -379,27 +380,27 @@ function spawn.begin(where, argv, opts, level)
   if opts.scope and opts.scope.closed then
     options.raise(level + 1, "%s: option 'scope': the scope is closed", where)
   end
-  local known, handle, streams, channel = true, nil, nil, nil
-  if opts.user then known, streams = set_user(attributes, opts.user) end
+  local known, handle, fds, channel = true, nil, nil, nil
+  if opts.user then known, fds = set_user(attributes, opts.user) end
   if known then
-    handle, streams, channel = launch(file, argv, env, attributes, plan)
+    handle, fds, channel = launch(file, argv, env, attributes, plan)
   end
-  return handle, streams, file, argv, plan, channel
+  return handle, fds, file, argv, plan, channel
 end
 
 --- begin, with a Child of what became of it; for run and exec as well.
 --- @return Child
 function spawn.start(where, argv, opts, level)
-  local handle, streams, file, plan, channel
-  handle, streams, file, argv, plan, channel =
+  local handle, fds, file, plan, channel
+  handle, fds, file, argv, plan, channel =
     spawn.begin(where, argv, opts, level + 1)
   if not handle then
-    local child = Child.new(file, argv, stdio.ended(plan))
+    local child = Child.new(file, argv, ends.ended(plan))
     if plan.channel then child.channel_ = require "orrery.channel".none(child) end
-    child:failed(streams)
+    child:failed(fds)
     return child
   end
-  local child = Child.new(file, argv, streams)
+  local child = Child.new(file, argv, ends.new(plan, fds))
   if opts.detached or opts.pgroup == true or opts.pgroup == 0 then
     child.leader_ = true
   end

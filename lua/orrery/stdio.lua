@@ -1,5 +1,6 @@
 --- What becomes of a child's fds: turns the option `stdio` into fd numbers to
---- hand over, and into the streams that stay here.
+--- hand over, and into the ends that stay here, which are streams once somebody
+--- asks for them.
 
 local core = require "orrery.core"
 local errors = require "orrery.errors"
@@ -109,12 +110,12 @@ end
 
 --- The wiring of a plan that opens nothing, such as "ignore", serves again.
 local function is_constant(wiring)
-  return wiring.theirs == none and next(wiring.streams) == nil
+  return wiring.theirs == none and next(wiring.ends) == nil
 end
 
 --- @class Wiring what `open` made
 --- @field fds integer[] Lua's order: fds[1] is for child fd 0
---- @field streams table<integer, Stream>
+--- @field ends table<integer, userdata> orrery.fd of ours, by the child's fd
 --- @field theirs userdata[] the child's ends, to be closed after the start
 --- @field channel userdata? orrery.fd of our end of the channel
 
@@ -128,16 +129,16 @@ end
 local function pipe(wiring, fd)
   local reading, writing = core.pipe(PIPE_SIZE)
   if not reading then return nil, writing, "pipe" end
-  local ours, theirs, mode = reading, writing, "r"
-  if fd == 0 then ours, theirs, mode = writing, reading, "w" end
-  wiring.streams[fd] = stream.new(ours, "pipe", mode)
+  local ours, theirs = reading, writing
+  if fd == 0 then ours, theirs = writing, reading end
+  wiring.ends[fd] = ours
   return give(wiring, theirs)
 end
 
 local function socket(wiring, fd)
   local ours, theirs = core.socketpair()
   if not ours then return nil, theirs, "pipe" end
-  wiring.streams[fd] = stream.new(ours, "pipe", "rw")
+  wiring.ends[fd] = ours
   return give(wiring, theirs)
 end
 
@@ -188,7 +189,7 @@ end
 --- @return Error? err with stage "pipe" or "open"
 function stdio.open(plan)
   if plan.wiring then return plan.wiring end
-  local wiring = { fds = { -1, -1, -1 }, streams = {}, theirs = none }
+  local wiring = { fds = { -1, -1, -1 }, ends = {}, theirs = none }
   for fd = 0, plan.last do
     local entry = plan.entries[fd]
     if entry ~= "stdout" then
@@ -215,18 +216,25 @@ end
 --- Closes all of it: the start failed.
 function stdio.close(wiring)
   stdio.release(wiring)
-  for _, ours in pairs(wiring.streams) do ours.fd:close() end
+  for _, ours in pairs(wiring.ends) do ours:close() end
   if wiring.channel then wiring.channel:close() end
+end
+
+--- How our end of a child's fd is used; nil where there is none.
+--- @return "r"|"w"|"rw"|nil mode
+function stdio.mode(plan, fd)
+  local entry = plan.entries[fd]
+  if entry == "socket" or (entry == "pipe" and fd > 2) then return "rw" end
+  if entry ~= "pipe" and (entry ~= nil or fd > 2) then return nil end
+  return fd == 0 and "w" or "r"
 end
 
 --- Streams that are over already, for a child that did not start.
 function stdio.ended(plan)
   local streams = {}
   for fd = 0, plan.last do
-    local entry = plan.entries[fd]
-    if entry == "pipe" or entry == "socket" or (entry == nil and fd <= 2) then
-      streams[fd] = stream.ended(fd == 0 and "w" or fd <= 2 and "r" or "rw")
-    end
+    local mode = stdio.mode(plan, fd)
+    if mode then streams[fd] = stream.ended(mode) end
   end
   return streams
 end

@@ -10,6 +10,7 @@ local errors = require "orrery.errors"
 local events = require "orrery.events"
 local loop = require "orrery.loop"
 local options = require "orrery.options"
+local pipe_reader = require "orrery.pipe_reader"
 local scheduler = require "orrery.scheduler"
 
 local stream = {}
@@ -37,39 +38,40 @@ end
 -- Streams that read, for luv's callback alone does not hold them.
 local reading = {} -- luacheck: ignore
 
---- How each kind of fd becomes a luv handle: handle, or nil, code, what to close.
+local function open_handle(handle, fd)
+  local ok, _, code = handle:open(fd:fileno())
+  if ok then
+    fd:take()
+    return handle
+  end
+  loop.close(handle)
+  return nil, code
+end
+
+--- How each kind of fd becomes a handle, which owns it then: handle; nil, code.
 local openers = {
-  pipe = function(fd)
-    local handle = uv.new_pipe(false)
-    local ok, _, code = handle:open(fd)
-    return ok and handle, code, handle
+  pipe = function(fd, self)
+    if self.readable and not self.writable then return pipe_reader.open(fd) end
+    return open_handle(uv.new_pipe(false), fd)
   end,
-  tcp = function(fd)
-    local handle = uv.new_tcp()
-    local ok, _, code = handle:open(fd)
-    return ok and handle, code, handle
-  end,
-  tty = function(fd, readable)
-    local handle, _, code = uv.new_tty(fd, readable)
+  tcp = function(fd) return open_handle(uv.new_tcp(), fd) end,
+  tty = function(fd, self)
+    local handle, _, code = uv.new_tty(fd:fileno(), self.readable)
+    if handle then fd:take() end
     return handle, code
   end,
-  file = function(fd) return require "orrery.file".handle(fd) end,
+  file = function(fd) return require "orrery.file".handle(fd:take()) end,
 }
 
---- The luv handle, opened on first use; nil, err.
+--- The handle, opened on first use; nil, err.
 local function handle_of(self)
   if self.closed then
     return nil, errors.new("ERR_STREAM_DESTROYED", "the stream is closed")
   end
   if self.handle then return self.handle end
   if not self.fd then return nil, errors.luv("ENOTCONN", "write") end
-  local fd = self.fd:fileno()
-  local handle, code, failed = openers[self.kind](fd, self.readable)
-  if not handle then
-    if failed then loop.close(failed) end
-    return nil, errors.luv(code or "EBADF", "open")
-  end
-  self.fd:take()
+  local handle, code = openers[self.kind](self.fd, self)
+  if not handle then return nil, errors.luv(code or "EBADF", "open") end
   self.fd, self.handle = nil, handle
   if not self.referenced then handle:unref() end
   return handle
@@ -289,6 +291,22 @@ local function reader_of(self)
     local alive = weak[1]
     if alive then on_read(alive, code, chunk) end
   end)
+end
+
+--- A stream of what a reader reads for somebody already, who steps aside.
+--- @param reader PipeReader
+--- @return Stream
+function stream.of_reader(reader)
+  local self = stream.new(nil, "pipe", "r")
+  self.handle = reader
+  if reader:is_closing() then
+    self.closed, self.ended, self.end_emitted, self.handle_closed = true, true, true, true
+  else
+    self.on_read = reader_of(self)
+    reader.on_read = self.on_read
+    self.reading, reading[self] = true, true
+  end
+  return self
 end
 
 local function start_reading(self)

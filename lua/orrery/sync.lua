@@ -28,7 +28,7 @@ schema.input = options.checks.bytes
 --- @class SyncJob
 --- @field outputs table<integer, {fd: userdata, chunks: string[], size: integer}>
 
-local function job_of(handle, streams, opts)
+local function job_of(handle, ends, opts)
   local job = {
     handle = handle, outputs = {}, at = 1,
     limit = opts.max_buffer or MAX_BUFFER,
@@ -36,14 +36,14 @@ local function job_of(handle, streams, opts)
     grace = opts.stdio_grace or STDIO_GRACE,
     deadline = opts.timeout and opts.timeout > 0 and clock.due_in(opts.timeout),
   }
-  for number, stream in pairs(streams) do
-    stream.fd:set_nonblocking()
+  for number, fd in pairs(ends) do
+    fd:set_nonblocking()
     if number == 0 and opts.input then
-      job.input, job.stdin = opts.input, stream.fd
+      job.input, job.stdin = opts.input, fd
     elseif number == 0 then
-      stream.fd:close()
+      fd:close()
     else
-      job.outputs[number] = { fd = stream.fd, chunks = {}, size = 0 }
+      job.outputs[number] = { fd = fd, chunks = {}, size = 0 }
     end
   end
   return job
@@ -189,9 +189,9 @@ local function execute(where, argv, opts)
         .. "still meanwhile (ERR_IPC_SYNC_FORK): use spawn or fork", where)
     end
   end
-  local handle, streams = spawn.begin(where, argv, spawned, 3)
-  if not handle then return { output = {}, error = streams } end
-  local job = job_of(handle, streams, opts)
+  local handle, ends = spawn.begin(where, argv, spawned, 3)
+  if not handle then return { output = {}, error = ends } end
+  local job = job_of(handle, ends, opts)
   run(job)
   local result = {
     pid = handle:pid(), status = job.code, output = {}, error = job.error,
