@@ -4,6 +4,7 @@
 local uv = require "luv"
 local core = require "orrery.core"
 local clock = require "orrery.clock"
+local ends = require "orrery.ends"
 local errors = require "orrery.errors"
 local events = require "orrery.events"
 local loop = require "orrery.loop"
@@ -46,7 +47,8 @@ local lazy = {
   usage = function(self) return self.ended_ and self.ended_:usage() or nil end,
 }
 
---- The metatable of children that have such fields: with pipes, or ended.
+--- The metatable of children that have such fields: with pipes, or ended. Those of
+--- the others are a plain table's.
 local Lazy = { __name = Child.__name }
 
 function Lazy.__index(self, key)
@@ -123,7 +125,7 @@ local function on_exit(self, handle)
     if wake then wake(true) end
   end
   loop.soon(emit_exit, self)
-  self.ends_:finish(function() close_when_drained(self) end)
+  self.ends_:finish(close_when_drained, self)
 end
 
 --- Takes in all that have ended; a child that is not known here is somebody
@@ -164,10 +166,11 @@ Child.reap = reap
 --- @param its_ends Ends
 --- @return Child
 function Child.new(file, args, its_ends)
-  local self = setmetatable({
+  return setmetatable({
     spawn_file = file,
     spawn_args = args,
     ends_ = its_ends,
+    stdio = its_ends == ends.none and {} or nil,
     pid = nil,
     process_ = false, -- orrery.spawn, until it has ended
     ended_ = false, -- and from then on
@@ -181,12 +184,7 @@ function Child.new(file, args, its_ends)
     timer_ = false,
     waiters_ = false,
     on_closed_ = false,
-  }, Lazy)
-  if its_ends:are_none() then -- and so its methods are a table's fields
-    self.stdio = {}
-    setmetatable(self, Child)
-  end
-  return self
+  }, its_ends == ends.none and Child or Lazy)
 end
 
 --- It runs: `handle` is its orrery.spawn.

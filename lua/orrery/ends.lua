@@ -19,29 +19,19 @@ Ends.__index = Ends
 
 local none = setmetatable({}, { __newindex = function() error("read-only") end })
 
---- @param plan table as stdio.check's
---- @param fds table<integer, userdata> orrery.fd, owned from now on
---- @return Ends
-function ends.new(plan, fds)
+local function new(plan, fds, streams)
   return setmetatable({
-    plan = plan, fds = fds, readers = none, streams = {}, takers = none,
+    plan = plan, fds = fds, readers = none, streams = streams, takers = none,
     open = 0, -- that `close` waits for
-    writing_over = false,
-    on_closed = nil,
+    child_ended = false,
+    on_closed = false,
+    owner = false, -- who is told
   }, Ends)
-end
-
---- Of a child that did not start.
---- @return Ends
-function ends.ended(plan)
-  local self = ends.new(plan, none)
-  self.streams = stdio.ended(plan)
-  return self
 end
 
 local function closed(self)
   self.open = self.open - 1
-  if self.open == 0 and self.on_closed then self.on_closed() end
+  if self.open == 0 and self.on_closed then self.on_closed(self.owner) end
 end
 
 --- Calls once the stream is closed: first, so that no listener that throws comes
@@ -87,7 +77,7 @@ function Ends:stream(n)
     self.fds[n] = nil
     one = stream.new(fd, "pipe", stdio.mode(self.plan, n))
     if not fd:fileno() then one:destroy() end
-    if self.writing_over then end_writing(one) end
+    if self.child_ended then end_writing(one) end
   elseif reader then
     self.readers[n] = nil
     one = stream.of_reader(reader)
@@ -95,11 +85,6 @@ function Ends:stream(n)
   end
   self.streams[n] = one
   return one
-end
-
---- @return boolean
-function Ends:are_none()
-  return next(self.fds) == nil and next(self.streams) == nil
 end
 
 --- All that are open, as streams.
@@ -162,16 +147,16 @@ local function hold(self)
   closed(self)
 end
 
---- The child has ended. Calls fn() once all that somebody reads is at its end:
---- in a later turn where somebody who waited for the exit may still ask.
+--- The child has ended. Calls fn(owner) once all that somebody reads is at its
+--- end: in a later turn where somebody who waited for the exit may still ask.
 --- @param fn function
-function Ends:finish(fn)
+function Ends:finish(fn, owner)
   local unasked = has_unasked(self)
-  self.writing_over = true
+  self.child_ended = true
   if self.fds[0] and stdio.mode(self.plan, 0) == "w" then self.fds[0]:close() end
   for _, one in next, self.streams do end_writing(one) end
   self.open = self.open + 1
-  self.on_closed = fn
+  self.on_closed, self.owner = fn, owner
   if unasked then
     loop.later(function() hold(self) end)
   else
@@ -189,6 +174,31 @@ function Ends:close()
     end
   end
   for _, one in next, self.streams do one:destroy() end
+end
+
+-- Making them ----------------------------------------------------------------
+
+--- Of a child that has none, as most of those that inherit all.
+ends.none = {
+  stream = function() end,
+  all = function() return {} end,
+  collect = function() end,
+  finish = function(_, fn, owner) loop.soon(fn, owner) end,
+  close = function() end,
+}
+
+--- @param plan table as stdio.check's
+--- @param fds table<integer, userdata> orrery.fd, owned from now on
+--- @return Ends
+function ends.new(plan, fds)
+  if next(fds) == nil then return ends.none end
+  return new(plan, fds, {})
+end
+
+--- Of a child that did not start.
+--- @return Ends
+function ends.ended(plan)
+  return new(plan, none, stdio.ended(plan))
 end
 
 return ends
