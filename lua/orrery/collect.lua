@@ -73,7 +73,6 @@ local function gather(child, n, limit, on_full, on_line)
   local feed = on_line and line_feeder(on_line)
   self.feed = feed
   child.ends_:collect(n, function(chunk)
-    if not chunk then return end
     local room = limit - self.size
     if #chunk > room then
       chunk = chunk:sub(1, room)

@@ -58,12 +58,8 @@ end
 
 --- Who has collected so far goes on, as one that listens.
 local function share(self, n, one)
-  local take = self.takers[n]
-  one:on("data", take)
-  when_closed(one, function()
-    closed(self)
-    take(nil)
-  end)
+  one:on("data", self.takers[n])
+  when_closed(one, closed, self)
 end
 
 --- The stream of one end, made when somebody asks for it.
@@ -104,14 +100,13 @@ local function read(self, n, take)
     if chunk then return take(chunk) end
     reader:close()
     loop.soon(closed, self)
-    take(nil)
   end)
 end
 
---- Calls take(chunk) for what comes, and take(nil) at its end, for which `close`
---- waits. Nothing where there is no such end.
+--- Calls take(chunk) for what comes up to the end, for which `close` waits. Nothing
+--- where there is no such end.
 --- @param n integer the child's fd
---- @param take fun(chunk: string?)
+--- @param take fun(chunk: string)
 function Ends:collect(n, take)
   local alone = self.fds[n] and stdio.mode(self.plan, n) == "r"
   local one = not alone and self:stream(n)
