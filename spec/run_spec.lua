@@ -117,6 +117,16 @@ describe("run #spawn", function()
     end)
   end)
 
+  it("does not call it timed out where the time passes after the exit", function()
+    in_task(function()
+      local result = sh("sleep 1000 & echo $!", { timeout = 100, stdio_grace = 300 })
+      orrery.process.kill(tonumber(result.stdout), "SIGKILL")
+
+      assert.same({ true, true, false, false },
+        { result.ok, result.stdio_incomplete, result.timed_out, result.killed })
+    end)
+  end)
+
   it("calls complete output complete, also without any grace", function()
     in_task(function()
       local code = [[

@@ -183,7 +183,7 @@ function collect.start(child, opts, max_buffer)
   watch(job)
   if opts.timeout and opts.timeout > 0 then
     job.timer = clock.after(opts.timeout, function()
-      job.timed_out = child.process_ ~= nil
+      job.timed_out = child.process_ and true or false
       end_child(job)
     end)
   end
