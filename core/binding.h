@@ -22,6 +22,7 @@ void orr_open_process(lua_State *L);
 void orr_open_luv(lua_State *L);
 void orr_open_fork(lua_State *L);
 void orr_open_poller(lua_State *L);
+void orr_open_socket(lua_State *L);
 
 /* Makes metatable `name` once: methods behind __index, `meta` in itself. */
 void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,

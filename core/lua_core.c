@@ -177,5 +177,6 @@ int luaopen_orrery_core(lua_State *L) {
   orr_open_msgpack(L);
   orr_open_fork(L);
   orr_open_poller(L);
+  orr_open_socket(L);
   return 1;
 }

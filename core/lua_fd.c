@@ -3,6 +3,7 @@
 ** few calls that make fds. All are CLOEXEC at birth.
 */
 #include "binding.h"
+#include "errnos.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +38,7 @@ int orr_fd_take(lua_State *L, int index) {
 }
 
 static struct fd *check_fd(lua_State *L) {
-  return luaL_checkudata(L, 1, ORR_FD);
+  return orr_check_self(L, ORR_FD);
 }
 
 /* fd(n) -> an object that borrows n: it is not closed on collection. */
@@ -126,6 +127,34 @@ static int l_write(lua_State *L) {
     return orr_fail(L, errno);
   lua_pushinteger(L, n);
   return 1;
+}
+
+static const char *name_of(int error) {
+  const struct orr_errno *e = orr_errnos;
+  while (e->name != NULL && e->number != error)
+    e++;
+  return e->name;
+}
+
+/* fd:try_write(data) -> how many bytes a socket took at once; nil, text, name
+   of the errno (EAGAIN: none). As the method of luv's streams. */
+static int l_try_write(lua_State *L) {
+  int fd = check_fd(L)->number;
+  size_t length;
+  const char *data = luaL_checklstring(L, 2, &length);
+  ssize_t n;
+  do
+    n = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  int error = errno;
+  if (n >= 0) {
+    lua_pushinteger(L, n);
+    return 1;
+  }
+  luaL_pushfail(L);
+  lua_pushstring(L, strerror(error));
+  lua_pushstring(L, name_of(error));
+  return 3;
 }
 
 /* poll(readers, writers, timeout) -> true when something may be ready, or a
@@ -246,10 +275,10 @@ static int l_adopt(lua_State *L) {
 
 void orr_open_fd(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"fileno", l_fileno}, {"take", l_take},
-      {"close", l_close},   {"read", l_read},
-      {"write", l_write},   {"set_nonblocking", l_set_nonblocking},
-      {NULL, NULL}};
+      {"fileno", l_fileno},       {"take", l_take},
+      {"close", l_close},         {"read", l_read},
+      {"write", l_write},         {"set_nonblocking", l_set_nonblocking},
+      {"try_write", l_try_write}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", l_gc},
                                   {"__close", l_gc},
                                   {"__tostring", l_tostring},
