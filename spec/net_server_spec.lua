@@ -406,6 +406,40 @@ describe("net.Server", function()
       end)
     end)
 
+  it("turns away who comes when no fd is left, and serves on", function()
+    run(function()
+      local child <close> = orrery.spawn(helper.interpreter, { "-e", [[
+        local net, process = require "orrery.net", require "orrery".process
+        local held = {}
+        local server = net.create_server()
+        server:on("error", function(err) print(err) end)
+        server:on("connection", function(socket)
+          socket:write("hello")
+          held[#held + 1] = socket
+        end)
+        server:listen(0, "127.0.0.1", function() print(server:address().port) end)
+        process.stdin:on("data", function()
+          for _, socket in ipairs(held) do socket:destroy() end
+        end)
+        require "luv".run()
+      ]] }, { stdio = { "pipe", "pipe", "inherit" }, rlimits = { nofile = 32 },
+        env_extend = helper.env() })
+      local port = tonumber(child.stdout:read())
+      local clients, served = {}, 0
+      for i = 1, 40 do
+        clients[i] = assert(net.connect(port, "127.0.0.1"))
+        if clients[i]:read() then served = served + 1 end
+      end
+      assert.is_true(served > 8 and served < 32)
+
+      child.stdin:write("enough\n")
+      for _, client in ipairs(clients) do assert.is_nil(client:read()) end
+      assert.equal("hello", net.connect(port, "127.0.0.1"):read(5))
+      child:stop()
+      assert.equal("", child.stdout:read_all())
+    end)
+  end)
+
   it("shares its socket with another process, and no accept of either is lost",
     function()
       run(function()

@@ -1,3 +1,4 @@
+local events = require "orrery.events"
 local helper = require "spec.helper"
 local loop = require "orrery.loop"
 local net = require "orrery.net"
@@ -281,6 +282,124 @@ describe("net.Socket", function()
       end)
       client:destroy()
       assert.is_true(server:close())
+    end)
+  end)
+end)
+
+--- What is done to a socket before the turn ends that it came in.
+local function at_once(opts, fn)
+  local done = events.new()
+  local server, port = serve(nil, opts)
+  server:on("connection", function(socket)
+    done.socket = socket
+    fn(socket)
+  end)
+  return server, port, done
+end
+
+describe("a connection, in the turn that it comes in,", function()
+  it("is answered and closed without a handle of luv's", function()
+    run(function()
+      local log, handle = {}, nil
+      local server <close>, port = at_once(nil, function(socket)
+        socket:on("close", function() log[#log + 1] = "close" end)
+        socket:write("ok", function(err)
+          log[#log + 1] = err or "written"
+          handle = socket.handle
+          socket:destroy()
+        end)
+      end)
+
+      assert.equal("ok", net.connect(port, "127.0.0.1"):read_all())
+      helper.eventually(function() return #log == 2 end)
+      assert.same({ "written", "close" }, log)
+      assert.is_nil(handle)
+      assert.is_true(server:close())
+    end)
+  end)
+
+  it("is written more than the kernel takes, and says so", function()
+    run(function()
+      local more
+      local data = MB:rep(8)
+      local server <close>, port = at_once(nil, function(socket)
+        more = socket:write(data)
+        socket:finish("!")
+      end)
+
+      local got = net.connect(port, "127.0.0.1"):read_all()
+      assert.is_true(got == data .. "!")
+      assert.is_false(more)
+      assert.is_true(server:close())
+    end)
+  end)
+
+  it("calls back for a finish that a destroy cuts off, before close", function()
+    run(function()
+      local log = {}
+      local server <close>, port = at_once(nil, function(socket)
+        socket:on("close", function() log[#log + 1] = "close" end)
+        socket:finish(function(err) log[#log + 1] = err.code end)
+        socket:destroy()
+      end)
+
+      assert.is_nil(net.connect(port, "127.0.0.1"):read())
+      helper.eventually(function() return #log == 2 end)
+      assert.same({ "ECANCELED", "close" }, log)
+      assert.is_true(server:close())
+    end)
+  end)
+
+  it("takes settings, and is read from afterwards", function()
+    run(function()
+      local server <close>, port, done = at_once({ no_delay = true }, function(socket)
+        socket:set_keep_alive(true):set_no_delay(false):unref()
+      end)
+      local client = net.connect(port, "127.0.0.1")
+      client:finish("hello")
+
+      helper.eventually(function() return done.socket end)
+      assert.equal("hello", done.socket:ref():read_all())
+      assert.is_true(server:close())
+    end)
+  end)
+
+  it("hears of a peer that has gone when it writes, though nothing was read", function()
+    run(function()
+      local server <close>, port, done = at_once({ pause_on_connect = true },
+        function() end)
+      net.connect(port, "127.0.0.1"):destroy()
+      helper.eventually(function() return done.socket end)
+
+      local err
+      helper.eventually(function()
+        err = select(2, done.socket:write_wait("x"))
+        return err
+      end)
+      assert.truthy(err.code == "EPIPE" or err.code == "ECONNRESET")
+      assert.is_true(server:close())
+    end)
+  end)
+
+  it("knows where it is, also once it is closed", function()
+    run(function()
+      for _, host in ipairs { "127.255.255.254", "::1" } do
+        local server <close> = assert(net.create_server():listen(0, host))
+        local socket, address
+        server:on("connection", function(it)
+          socket, address = it, it:address()
+          it:destroy()
+        end)
+        local client = assert(net.connect(server:address().port, host))
+        helper.eventually(function() return socket end)
+
+        assert.same(server:address(), address)
+        assert.equal(host, socket.local_address)
+        assert.same({ client.local_address, client.local_port, client.remote_family },
+          { socket.remote_address, socket.remote_port, socket.remote_family })
+        assert.is_nil(socket:address())
+        client:destroy()
+      end
     end)
   end)
 end)

@@ -203,7 +203,7 @@ describe("a handle sent to a Node child", function()
           socket.end(`${m} ${handle.constructor.name}`);
         });]]
       local server <close>, port = serve(function(socket)
-        child:send("a", socket.handle)
+        child:send("a", (socket:handle_of_()))
         socket:sent_()
       end)
 

@@ -375,7 +375,7 @@ local function opener(channel, message, fd)
     end
     local object, err = handles.receive(describe(message, fd), fd)
     if closed and object then
-      object:once("close", closed)
+      object.count_off_ = closed
     elseif closed then
       closed()
     end

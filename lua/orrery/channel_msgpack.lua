@@ -42,7 +42,7 @@ local function opener(channel, description, fd)
     if server and not object then
       channel:report_closed(server)
     elseif server and description.type == "net.Socket" then
-      object:once("close", function() channel:report_closed(server) end)
+      object.count_off_ = function() channel:report_closed(server) end
     end
     return object, err
   end

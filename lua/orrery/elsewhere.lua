@@ -13,7 +13,7 @@ local last_id = 0
 --- @return integer? id
 function elsewhere.id_of(socket)
   local server = socket.server
-  if not server or not socket.counted_ then return nil end
+  if not server or not socket.count_off_ then return nil end
   if not server.id_ then
     last_id = last_id + 1
     server.id_ = last_id

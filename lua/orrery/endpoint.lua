@@ -3,6 +3,7 @@
 
 local uv = require "luv"
 local address = require "orrery.address"
+local core = require "orrery.core"
 local events = require "orrery.events"
 local loop = require "orrery.loop"
 local scheduler = require "orrery.scheduler"
@@ -89,8 +90,8 @@ end
 function endpoint.handle_from(fd)
   local number = fd:fileno()
   if not number then return nil, "EBADF" end
-  local kind = uv.guess_handle(number)
-  if kind ~= "tcp" and kind ~= "pipe" then return nil, "ENOTSOCK" end
+  local kind, errno = core.socket_kind(number)
+  if not kind then return nil, core.errnos[errno] end
   local handle = kind == "tcp" and uv.new_tcp() or uv.new_pipe(false)
   local ok, _, code = handle:open(number)
   if not ok then
@@ -103,28 +104,30 @@ end
 
 --- @class Endpoint : Emitter what has a luv handle as long as it is open
 --- @field handle userdata?
+--- @field active userdata|Watcher|nil what holds the loop: the handle, or a watcher
 local Endpoint = { referenced = true }
 events.extend(Endpoint)
 endpoint.Endpoint = Endpoint
 
---- Takes a luv handle in.
-function Endpoint:hold_(handle)
-  self.handle = handle
-  if not self.referenced then handle:unref() end
+--- Takes a luv handle in, and what watches its fd, where that is not the handle.
+--- @param watcher Watcher?
+function Endpoint:hold_(handle, watcher)
+  self.handle, self.active = handle, watcher or handle
+  if not self.referenced then self.active:unref() end
 end
 
 --- Keeps the loop alive while it is open (the default).
 --- @return Endpoint self
 function Endpoint:ref()
   self.referenced = true
-  if self.handle then self.handle:ref() end
+  if self.active then self.active:ref() end
   return self
 end
 
 --- @return Endpoint self
 function Endpoint:unref()
   self.referenced = false
-  if self.handle then self.handle:unref() end
+  if self.active then self.active:unref() end
   return self
 end
 
@@ -157,7 +160,7 @@ end
 --- Gives the handle up; fn() is called once it is closed.
 function Endpoint:release_(fn)
   local handle = self.handle
-  self.handle = nil
+  self.handle, self.active = nil, nil
   if not handle then return loop.soon(fn) end
   if not self.pins then return loop.close(handle, fn) end
   handle:unref()

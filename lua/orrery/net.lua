@@ -1,7 +1,7 @@
 --- Stream connections over TCP and Unix sockets, as Node's net: servers here,
 --- connections there, and both taken over from other processes.
 
-local endpoint = require "orrery.endpoint"
+local core = require "orrery.core"
 local errors = require "orrery.errors"
 local net_connect = require "orrery.net_connect"
 local options = require "orrery.options"
@@ -53,10 +53,9 @@ net.create_connection = net.connect
 --- @return Socket? socket nil, err (ENOTSOCK), and the fd is the caller's still
 --- @return Error? err
 function net.adopt_socket(fd, unread)
-  local socket = Socket.new {}
-  local handle, kind = endpoint.handle_from(fd)
-  if not handle then return nil, errors.luv(kind, "open") end
-  socket:begin_(handle, kind)
+  local kind, errno = core.socket_kind(fd:fileno())
+  if not kind then return nil, errors.system(errno, "open") end
+  local socket = Socket.over(fd, kind, {})
   if unread and unread ~= "" then
     socket.bytes_read = #unread
     socket:put_back_(unread)

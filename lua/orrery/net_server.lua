@@ -11,6 +11,10 @@ local scheduler = require "orrery.scheduler"
 local Socket = require "orrery.net_socket"
 
 local BACKLOG = 511 -- connections the kernel keeps until they are accepted
+local ACCEPTS = 64 -- in a row, before others have their turn
+
+local EAGAIN, EMFILE, ENFILE = core.errnos.EAGAIN, core.errnos.EMFILE,
+  core.errnos.ENFILE
 
 local checks = options.checks
 
@@ -27,6 +31,23 @@ function Server.__tostring(self)
     self.handle and "listening" or "closed")
 end
 
+--- `close` comes when the last connection has ended.
+local function close_if_drained(self)
+  if not self.closing or self.handle_closing
+    or self.connections + self.moved > 0 then
+    return
+  end
+  local replies = self.closing
+  self.closing = nil
+  for _, reply in ipairs(replies) do loop.soon(reply) end
+  self:emit("close")
+end
+
+local function connection_ended(self)
+  self.connections = self.connections - 1
+  if self.closing then loop.soon(close_if_drained, self) end
+end
+
 local schema = options.copy(Socket.schema)
 schema.pause_on_connect = checks.boolean
 
@@ -41,6 +62,7 @@ function Server.new(opts, on_connection, level)
     connections = 0,
     moved = 0,
   }, Server)
+  self.count_off_ = function() connection_ended(self) end
   if on_connection == nil then return self end
   options.argument("create_server", "on_connection", on_connection,
     checks.callback, level + 1)
@@ -64,38 +86,46 @@ local function drop(self, socket)
   })
 end
 
-local function welcome(self, socket, handle, kind)
-  socket.paused = self.options.pause_on_connect
-  socket:begin_(handle, kind)
+local function welcome(self, socket)
   if self.max_connections and self.connections >= self.max_connections then
     return drop(self, socket)
   end
   self.connections = self.connections + 1
-  socket.server, socket.counted_ = self, true
+  socket.server, socket.count_off_ = self, self.count_off_
   self:emit("connection", socket)
 end
 
---- One connection went wrong, which a peer can bring about: an `error` for
---- those who listen, and no reason to end.
-local function accept_failed(self, code)
+--- There are no fds left: whoever knocks is let in by a spare one, and out again.
+local function turn_away(self, number)
+  if self.spare then self.spare:close() end
+  repeat
+    local fd = core.accept(number)
+    if fd then fd:close() end
+  until not fd
+  self.spare = core.open("/", "r")
+end
+
+--- None waits any more, or one went wrong, which a peer can bring about: an
+--- `error` for those who listen, and no reason to end.
+local function accept_failed(self, errno, number)
+  if errno == EAGAIN then return end
+  if errno == EMFILE or errno == ENFILE then return turn_away(self, number) end
   if self:listener_count("error") > 0 then
-    self:emit("error", errors.luv(code, "accept"))
+    self:emit("error", errors.system(errno, "accept"))
   end
 end
 
---- What luv calls for each connection. One that is not accepted stops libuv
---- from taking further ones: so it is with a server that is closed and pinned.
+--- What is called when connections wait.
 local function acceptor(self, handle, kind)
-  return loop.guard(function(code)
-    if self.handle ~= handle then return end
-    if code then return accept_failed(self, code) end
-    local socket = Socket.new(self.options) -- first, see there
-    local connection = kind == "tcp" and uv.new_tcp() or uv.new_pipe(false)
-    local ok, _, failed = handle:accept(connection)
-    if ok then return welcome(self, socket, connection, kind) end
-    loop.close(connection)
-    accept_failed(self, failed)
-  end)
+  local number = handle:fileno()
+  return function()
+    for _ = 1, ACCEPTS do
+      if self.handle ~= handle then return end
+      local fd, errno = core.accept(number)
+      if not fd then return accept_failed(self, errno, number) end
+      welcome(self, Socket.over(fd, kind, self.options))
+    end
+  end
 end
 
 -- Listening ------------------------------------------------------------------
@@ -158,17 +188,26 @@ local function announce(self, handle)
   if self.handle == handle then endpoint.opened(self, "listening") end
 end
 
+--- A watcher; nil, code.
+local function watch(self, target, handle, kind)
+  local _, _, code = handle:getsockname() -- a port in use, libuv tells of now
+  if code then return nil, code end
+  local ok, errno = core.listen(handle:fileno(), target.backlog or BACKLOG)
+  if not ok then return nil, core.errnos[errno] end
+  return loop.watch(handle:fileno(), "r", acceptor(self, handle, kind))
+end
+
 --- Nil, or err.
 local function start_listening(self, target, ip)
   local handle, kind, place = bind(target, ip)
   if not handle then return kind end
-  local ok, _, code = handle:listen(target.backlog or BACKLOG,
-    acceptor(self, handle, kind))
-  if not ok then -- also a port in use, which libuv keeps back until now
+  local watcher, code = watch(self, target, handle, kind)
+  if not watcher then
     loop.close(handle)
     return address.failure(code, "listen", place)
   end
-  self:hold_(handle)
+  self.spare = core.open("/", "r")
+  self:hold_(handle, watcher)
   self.listening = true
   loop.soon(announce, self, handle)
 end
@@ -264,21 +303,11 @@ end
 
 -- Closing --------------------------------------------------------------------
 
---- `close` comes when the last connection has ended.
-local function close_if_drained(self)
-  if not self.closing or self.handle_closing
-    or self.connections + self.moved > 0 then
-    return
-  end
-  local replies = self.closing
-  self.closing = nil
-  for _, reply in ipairs(replies) do loop.soon(reply) end
-  self:emit("close")
-end
-
 local function stop_listening(self)
   self.target, self.listening = nil, false
   self.handle_closing = true
+  if self.active then self.active:close() end
+  if self.spare then self.spare:close() end
   self:release_(function()
     self.handle_closing = false
     close_if_drained(self)
@@ -312,12 +341,6 @@ end
 --- Does not wait for the connections.
 function Server:__close()
   if self.target then close(self, function() end) end
-end
-
---- A connection has ended.
-function Server:left_()
-  self.connections = self.connections - 1
-  if self.closing then loop.soon(close_if_drained, self) end
 end
 
 --- So many more live in other processes.

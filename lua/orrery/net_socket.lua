@@ -2,10 +2,13 @@
 --- public names are in net.lua; net_connect.lua is how a socket gets connected.
 ---
 --- Unlike other streams a socket reads ahead from the start, up to a limit: else
---- it would not notice that its peer has gone.
+--- it would not notice that its peer has gone. That start is the end of the turn:
+--- what was accepted or received, and answered or sent on at once, is never opened
+--- in luv.
 
 local address = require "orrery.address"
 local clock = require "orrery.clock"
+local core = require "orrery.core"
 local endpoint = require "orrery.endpoint"
 local errors = require "orrery.errors"
 local loop = require "orrery.loop"
@@ -31,7 +34,13 @@ Socket.__index = Socket
 Socket.__name = "orrery.Socket"
 Socket.handle_type = "net.Socket"
 Socket.reads_ahead = true
+Socket.is_socket = true
 Socket.connecting = false
+
+-- What stream.new says, here for the class: a connection may be short.
+Socket.readable, Socket.writable, Socket.referenced = true, true, true
+Socket.skip, Socket.size, Socket.queued = 0, 0, 0
+Socket.bytes_read, Socket.bytes_written = 0, 0
 
 function Socket.__tostring(self)
   local place = self.remote_address or "-"
@@ -60,35 +69,58 @@ function Socket.new(opts)
   return self
 end
 
-local function unix_addresses(self, handle)
-  local own, peer = handle:getsockname(), handle:getpeername()
-  self.local_address = own ~= "" and own or nil
-  self.remote_address = peer ~= "" and peer or nil
-  self.remote_family = "unix"
-end
-
-local function addresses(self, handle)
-  local own, peer = handle:getsockname(), handle:getpeername()
-  if own then self.local_address, self.local_port = own.ip, own.port end
-  if not peer then return end -- it has gone already
-  self.remote_address, self.remote_port = peer.ip, peer.port
-  self.remote_family = peer.family == "inet" and 4 or 6
+local function apply_settings(self)
+  if self.no_delay then self:set_no_delay(true) end
+  if self.keep_alive then self:set_keep_alive(true, self.keep_alive_delay) end
 end
 
 --- Takes a connected handle in, and looks out for the peer's end.
 --- @param handle userdata of luv
 --- @param kind "tcp"|"pipe"
---- @return Socket self
 function Socket:begin_(handle, kind)
   self.handle, self.kind, self.pending = handle, kind, nil
-  if kind == "tcp" then
-    addresses(self, handle)
-    if self.no_delay then handle:nodelay(true) end
-    if self.keep_alive then self:set_keep_alive(true, self.keep_alive_delay) end
-  else
-    unix_addresses(self, handle)
-  end
+  self.local_address, self.local_port, self.remote_address, self.remote_port,
+    self.remote_family = core.addresses(handle:fileno())
+  apply_settings(self)
   if not self.paused then self:start_reading_() end
+end
+
+local fresh = {} -- that are to read when the turn ends
+
+local function begin_reading()
+  local list = fresh
+  fresh = {}
+  for i = 1, #list do
+    local self = list[i]
+    if not (self.paused or self.given_) then self:start_reading_() end
+  end
+end
+
+--- A socket over a connected fd.
+--- @param fd userdata orrery.fd, owned
+--- @param kind "tcp"|"pipe"
+--- @param opts {allow_half_open: boolean?, no_delay: boolean?,
+---   keep_alive: boolean?, pause_on_connect: boolean?}
+--- @return Socket
+function Socket.over(fd, kind, opts)
+  local own_address, own_port, address_, port, family = core.addresses(fd:fileno())
+  local self = setmetatable({
+    fd = fd,
+    kind = kind,
+    chunks = {},
+    local_address = own_address,
+    local_port = own_port,
+    remote_address = address_,
+    remote_port = port,
+    remote_family = family,
+    paused = opts.pause_on_connect,
+    allow_half_open = opts.allow_half_open,
+    no_delay = opts.no_delay,
+    keep_alive = opts.keep_alive,
+  }, Socket)
+  apply_settings(self)
+  if not fresh[1] then loop.at_turn_end(begin_reading) end
+  fresh[#fresh + 1] = self
   return self
 end
 
@@ -112,27 +144,33 @@ function Socket:close_if_over_()
   self.chunks, self.skip, self.size = chunks, skip, size
 end
 
---- Ends both directions at once.
---- @param err Error? emitted as `error` first
-function Socket:destroy(err)
-  if self.closed then return end
+--- It was never connected: tells who wrote already, and who waits.
+local function disappoint(self, reason)
+  reason = reason or errors.new("ECANCELED", "the socket was closed")
   local held = self.held or {}
-  local reason = self.write_error or err
-    or errors.new("ECANCELED", "the socket was closed")
-  self.held, self.connecting, self.touch_ = nil, false, nil
-  if self.idle_timer then self.idle_timer:stop() end
-  Stream.destroy(self, err)
+  self.connecting, self.held = false, nil
   for _, job in ipairs(held) do
     if job.cb then loop.soon(job.cb, reason) end
   end
   endpoint.refused(self, reason)
 end
 
---- The server that accepted it counts it no longer.
+--- Ends both directions at once.
+--- @param err Error? emitted as `error` first
+function Socket:destroy(err)
+  if self.closed then return end
+  self.touch_ = nil
+  if self.idle_timer then self.idle_timer:stop() end
+  Stream.destroy(self, err)
+  if self.connecting then disappoint(self, self.write_error or err) end
+end
+
+--- Tells who counts it that it has ended: the server that accepted it, or the
+--- process that this is in.
 local function leave(self)
-  if not self.counted_ then return end
-  self.counted_ = nil
-  self.server:left_()
+  local count_off = self.count_off_
+  self.count_off_ = nil
+  if count_off then count_off() end
 end
 
 function Socket:closed_()
@@ -142,7 +180,7 @@ end
 
 --- When the Lua state closes, nothing of luv's may be touched any more.
 function Socket:__gc()
-  if not self.closed then pcall(leave, self) end
+  if self.server and not self.closed then pcall(leave, self) end
   Stream.__gc(self)
 end
 
@@ -154,10 +192,13 @@ function Socket:sent_() self:destroy() end
 --- Takes back what was read and not consumed, and reads no further.
 --- @return string
 function Socket:unread_()
-  local data = table.concat(self.chunks):sub(self.skip + 1)
-  self.chunks, self.skip, self.size = {}, 0, 0
+  local data = ""
+  if self.size > 0 then
+    data = table.concat(self.chunks):sub(self.skip + 1)
+    self.chunks, self.skip, self.size = {}, 0, 0
+  end
   self.was_flowing_, self.was_paused_ = self.flowing, self.paused
-  self:pause()
+  if self.handle or self.flowing then self:pause() end
   return data
 end
 
@@ -179,7 +220,16 @@ end
 --- @return table?
 function Socket:address()
   if self.closed or self.pending then return nil end
-  return address.of((self.handle:getsockname()))
+  if self.kind == "pipe" then return { path = self.local_address or "" } end
+  local ip = self.local_address
+  return ip and { address = ip, port = self.local_port,
+    family = ip:find(":", 1, true) and 6 or 4 }
+end
+
+--- The handle of a TCP connection; nil as long, or since, there is none.
+local function settable_handle(self)
+  if self.closed or self.pending or self.kind ~= "tcp" then return nil end
+  return (self:handle_of_())
 end
 
 --- Whether small writes go out at once (TCP_NODELAY). Nothing on Unix sockets.
@@ -189,9 +239,8 @@ function Socket:set_no_delay(on)
   if on == nil then on = true end
   options.argument("set_no_delay", "the argument", on, checks.boolean, 2)
   self.no_delay = on
-  if self.handle and self.kind == "tcp" and not self.closed then
-    self.handle:nodelay(on)
-  end
+  local handle = settable_handle(self)
+  if handle then handle:nodelay(on) end
   return self
 end
 
@@ -204,9 +253,8 @@ function Socket:set_keep_alive(on, delay)
   options.argument("set_keep_alive", "the argument", on, checks.boolean, 2)
   options.argument("set_keep_alive", "the delay", delay or 0, checks.ms, 2)
   self.keep_alive, self.keep_alive_delay = on, delay
-  if self.handle and self.kind == "tcp" and not self.closed then
-    self.handle:keepalive(on, math.ceil((delay or 0) / 1000))
-  end
+  local handle = settable_handle(self)
+  if handle then handle:keepalive(on, math.ceil((delay or 0) / 1000)) end
   return self
 end
 

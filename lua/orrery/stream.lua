@@ -96,10 +96,13 @@ function Stream:closed_()
   self:emit("close")
 end
 
+--- Closes what it is over; then fn(self).
 local function release(self, fn)
-  if self.handle then return loop.close(self.handle, fn) end
+  if self.handle then
+    return loop.close(self.handle, fn and function() fn(self) end)
+  end
   if self.fd then self.fd:close() end
-  if fn then loop.soon(fn) end
+  if fn then loop.soon(fn, self) end
 end
 
 --- Whoever sends the fd to another process keeps its number valid until then:
@@ -126,19 +129,19 @@ end
 function Stream:destroy(err)
   if self.closed then return end
   self.closed, self.ended = true, true
-  self.chunks, self.skip, self.size = {}, 0, 0
+  if self.size > 0 then self.chunks, self.skip, self.size = {}, 0, 0 end
   reading[self] = nil
   if err then loop.soon(self.emit, self, "error", err) end
-  if self.pins then
-    release_pinned(self)
-  else
-    release(self, function() self:closed_() end)
-  end
   if self.on_finish then
     loop.soon(self.on_finish, err or errors.new("ECANCELED", "stream destroyed"))
     self.on_finish = nil
   end
   wake_reader(self)
+  if self.pins then
+    release_pinned(self)
+  else
+    release(self, self.closed_)
+  end
 end
 
 --- Closes without an error.

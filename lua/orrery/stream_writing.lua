@@ -20,13 +20,15 @@ local function refuse(self, err, cb)
   return false
 end
 
---- The handle to write to; nil, err.
+--- What takes a try_write: the handle, or the fd of a socket that luv has not yet;
+--- nil, err.
 local function writable_handle(self)
   if self.write_error then return nil, self.write_error end
   if not self.writable or self.finishing then
     return nil, errors.new("ERR_STREAM_WRITE_AFTER_END", self.finishing
       and "write after finish" or "the stream is not writable")
   end
+  if self.is_socket and self.fd and not self.closed then return self.fd end
   return self:handle_of_()
 end
 
@@ -83,7 +85,9 @@ local function written(self, size, cb, code)
   drained(self)
 end
 
-local function queue(self, handle, data, cb)
+local function queue(self, data, cb)
+  local handle, failure = self:handle_of_()
+  if not handle then return write_failed(self, failure, cb) end
   self.queued = self.queued + #data
   handle:write(data, loop.guard(function(err)
     written(self, #data, cb, err)
@@ -115,7 +119,7 @@ function Writing:write(data, cb)
     if cb then loop.soon(cb) end
     return true
   end
-  return queue(self, handle, sent > 0 and data:sub(sent + 1) or data, cb)
+  return queue(self, sent > 0 and data:sub(sent + 1) or data, cb)
 end
 
 --- Copies what this stream reads to `dest` as fast as that takes it, and ends
