@@ -16,52 +16,50 @@ local handles = {}
 --- @class Handle a handle on its way
 --- @field fd integer open until `done`
 --- @field description table
+--- @field object table? of ours, pinned until `done`
+--- @field channel Channel? over which a socket is given away
+--- @field copy userdata? an orrery.fd of the handle's own
 local Handle = {}
 Handle.__index = Handle
 
 -- Sending --------------------------------------------------------------------
 
---- A socket is the other process's once it is sent; on failure it stays ours,
---- with what was read of it.
-local function give_away(socket, description, channel)
-  local unread, server = socket:unread_(), elsewhere.id_of(socket)
-  description.unread = unread ~= "" and unread or nil
-  description.server = server
-  socket.given_ = true
-  return function(err)
-    socket.given_ = nil
-    socket:unpin_()
-    if err then return socket:put_back_(unread) end
-    if server then elsewhere.sent(channel, server) end
-    socket:sent_()
-  end
-end
-
---- Why an object cannot go; nil.
-local function obstacle(object, opts)
-  if object.given_ or not object:fileno() then
+--- Why an object cannot go, or not for good; nil.
+local function obstacle(object, fd, for_good)
+  if object.given_ or not fd then
     return errors.new("EBADF", ("send: the handle is %s (%s)"):format(
       object.given_ and "on its way already" or "closed", tostring(object)))
-  elseif object.handle_type == "net.Socket" and not opts.keep_open
-    and object.queued > 0 then
+  elseif for_good and object.queued > 0 then
     return errors.new("EBUSY", ("send: the socket has %d bytes to write still, which "
       .. "would be cut off: wait for their callbacks"):format(object.queued))
   end
 end
 
+--- A socket that is given away takes along what was read of it.
+local function describe(object, for_good)
+  if not for_good then return { type = object.handle_type, udp = object.type } end
+  local unread = object:unread_()
+  object.given_ = true
+  return {
+    type = "net.Socket",
+    unread = unread ~= "" and unread or nil,
+    server = elsewhere.id_of(object),
+  }
+end
+
 --- One of our objects: its fd stays open while it is pinned.
 local function prepare_object(object, opts, channel)
-  local err = obstacle(object, opts)
-  if err then return nil, err end
   local fd = object:fileno()
+  local for_good = object.handle_type == "net.Socket" and not opts.keep_open
+  local err = obstacle(object, fd, for_good)
+  if err then return nil, err end
   object:pin_()
-  local description = { type = object.handle_type, udp = object.type }
-  local release = function() object:unpin_() end
-  if object.handle_type == "net.Socket" and not opts.keep_open then
-    release = give_away(object, description, channel)
-  end
-  return setmetatable(
-    { fd = fd, description = description, release = release }, Handle)
+  return setmetatable({
+    fd = fd,
+    description = describe(object, for_good),
+    object = object,
+    channel = for_good and channel or nil,
+  }, Handle)
 end
 
 --- An fd that its owner may close at any time: a copy goes.
@@ -71,7 +69,7 @@ local function prepare_fd(number, description)
   return setmetatable({
     fd = copy:fileno(),
     description = description,
-    release = function() copy:close() end,
+    copy = copy,
   }, Handle)
 end
 
@@ -106,11 +104,23 @@ function handles.prepare(value, opts, channel, level)
   return prepare_fd(number, { type = "luv", kind = kind })
 end
 
+--- A socket is the other process's once it is sent; on failure it stays ours,
+--- with what was read of it.
+local function given_away(socket, channel, description, err)
+  socket.given_ = nil
+  if err then return socket:put_back_(description.unread or "") end
+  if description.server then elsewhere.sent(channel, description.server) end
+  socket:sent_()
+end
+
 --- It is sent, or never will be.
 function Handle:done(err)
-  local release = self.release
-  self.release = nil
-  if release then release(err) end
+  local object, copy = self.object, self.copy
+  self.object, self.copy = nil, nil
+  if copy then copy:close() end
+  if not object then return end
+  object:unpin_()
+  if self.channel then given_away(object, self.channel, self.description, err) end
 end
 
 -- Receiving ------------------------------------------------------------------
