@@ -218,7 +218,7 @@ end
 --- @return Sent
 function Channel:expect(done) -- luacheck: ignore 212
   counts.given = counts.given + 1
-  return { done = done }
+  return { done = done, at = 0, called = false }
 end
 
 --- Has it called when what was queued last is sent, or never will be.

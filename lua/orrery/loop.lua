@@ -136,8 +136,9 @@ end
 
 --- Queues fn(a, b, c): it runs before the loop polls, after what is queued.
 function loop.soon(fn, a, b, c)
-  tail = tail + 1
-  fns[tail], as[tail], bs[tail], cs[tail] = fn, a, b, c
+  local i = tail + 1
+  tail = i
+  fns[i], as[i], bs[i], cs[i] = fn, a, b, c
   if not inside then arm() end
 end
 

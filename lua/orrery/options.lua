@@ -170,6 +170,8 @@ end
 
 --- Raises, at the caller of a stream's method, unless what it is to write is good.
 function options.check_write(what, data, cb)
+  local good = cb == nil or type(cb) == "function"
+  if good and type(data) == "string" then return end -- nearly always
   options.argument(what, "the data", data, checks.bytes, 3)
   if cb ~= nil then
     options.argument(what, "the callback", cb, checks.callback, 3)
