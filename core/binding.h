@@ -29,7 +29,7 @@ void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
                const luaL_Reg *meta);
 
 /* The userdata of class `name` that a method was called on: luaL_checkudata
-   without a search by name. For methods given to orr_class only. */
+   without a search by name. For what was given to orr_class only. */
 void *orr_check_self(lua_State *L, const char *name);
 
 /* Pushes nil, errno: how the world failing looks to Lua. Returns 2. */

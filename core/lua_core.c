@@ -19,10 +19,11 @@
 void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
                const luaL_Reg *meta) {
   luaL_newmetatable(L, name); /* filled again: a first try may have failed */
-  luaL_setfuncs(L, meta, 0);
+  lua_pushvalue(L, -1);       /* for orr_check_self, here and below */
+  luaL_setfuncs(L, meta, 1);
   lua_newtable(L);
   lua_pushvalue(L, -2);
-  luaL_setfuncs(L, methods, 1); /* for orr_check_self */
+  luaL_setfuncs(L, methods, 1);
   lua_setfield(L, -2, "__index");
   lua_pushboolean(L, false);
   lua_setfield(L, -2, "__metatable");
