@@ -99,6 +99,9 @@ static void push_place(lua_State *L, const union place *at, socklen_t size) {
   } else if (at->any.sa_family == AF_UNIX && size > before) {
     const char *path = at->unix_.sun_path;
     size_t length = size - before; /* an abstract name has NULs */
+    if (length > sizeof at->unix_.sun_path)
+      length =
+          sizeof at->unix_.sun_path; /* the kernel counts a NUL behind it */
     lua_pushlstring(L, path, *path != '\0' ? strnlen(path, length) : length);
   } else {
     lua_pushnil(L);

@@ -98,10 +98,11 @@ end
 --- There are no fds left: whoever knocks is let in by a spare one, and out again.
 local function turn_away(self, number)
   if self.spare then self.spare:close() end
-  repeat
+  for _ = 1, ACCEPTS do
     local fd = core.accept(number)
-    if fd then fd:close() end
-  until not fd
+    if not fd then break end
+    fd:close()
+  end
   self.spare = core.open("/", "r")
 end
 
