@@ -22,6 +22,7 @@ JSON_OBJECTS := $(JSON_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
                 $(BUILD)/obj/lua_shape.o
 CORE      := $(BUILD)/orrery/core.so
 JSON      := $(BUILD)/orrery/json.so
+MODULES   := $(BUILD)/orrery/modules.luac
 JANSSON   ?= -ljansson
 
 SANITIZE  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
@@ -61,16 +62,15 @@ deps-run:
 deps-lint:
 	$(call install,$(LINT_PACKAGES))
 
-build: $(CORE) $(JSON) $(BUILD)/compiled
+build: $(CORE) $(JSON) $(MODULES)
 
 # Bytecode of the modules, beside the core.
 COMPILE = $(LUA) -e 'package.path = "$(1)/?.lua;" .. package.path \
             require "orrery.compiled".build("$(1)/orrery", "$(2)/orrery")'
 
-$(BUILD)/compiled: $(wildcard lua/orrery/*.lua) Makefile
-	@mkdir -p $(BUILD)/orrery
+$(MODULES): $(wildcard lua/orrery/*.lua) Makefile
+	@mkdir -p $(@D)
 	@$(call COMPILE,lua,$(BUILD))
-	@touch $@
 
 $(BUILD)/obj/%.o: core/%.c $(HEADERS) Makefile
 	@mkdir -p $(@D)

@@ -14,6 +14,7 @@ _Static_assert(sizeof(lua_Integer) == 8, "Orrery needs 64-bit Lua integers");
 #define ORR_PROCESS "orrery.process"
 #define ORR_FORK "orrery.fork"
 #define ORR_POLLER "orrery.poller"
+#define ORR_COMPILED "orrery.compiled"
 #define ORR_ENGINE "orrery.engine"
 
 void orr_open_fd(lua_State *L);
@@ -23,6 +24,7 @@ void orr_open_luv(lua_State *L);
 void orr_open_fork(lua_State *L);
 void orr_open_poller(lua_State *L);
 void orr_open_socket(lua_State *L);
+void orr_open_compiled(lua_State *L, const char *core); /* the core's path */
 
 /* Makes metatable `name` once: methods behind __index, `meta` in itself. */
 void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,

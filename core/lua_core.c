@@ -165,6 +165,7 @@ static const luaL_Reg functions[] = {
 __attribute__((visibility("default"))) int luaopen_orrery_core(lua_State *L);
 
 int luaopen_orrery_core(lua_State *L) {
+  const char *path = luaL_optstring(L, 2, ""); /* require's, of this library */
   luaL_newlib(L, functions);
   push_signals(L);
   push_signal_names(L);
@@ -179,5 +180,6 @@ int luaopen_orrery_core(lua_State *L) {
   orr_open_fork(L);
   orr_open_poller(L);
   orr_open_socket(L);
+  orr_open_compiled(L, path);
   return 1;
 }

@@ -1,0 +1,151 @@
+/*
+** lua_compiled.c - modules from bytecode, which loads ten times faster than
+** their source: a searcher for package.searchers.
+**
+** The bytecode of all modules is one file beside the core, modules.luac, that
+** lua/orrery/compiled.lua writes. It is mapped: what is not asked for is not
+** read, and no fd is needed later. It is only ever replaced, never written
+** into, so what is mapped stays as it is.
+*/
+#include "binding.h"
+
+#include <fcntl.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The file: a header, the entries, the chunks, in this machine's byte order. */
+struct header {
+  char magic[52]; /* padded with zeros */
+  uint32_t count; /* of entries */
+  uint64_t size;  /* of the file */
+};
+
+struct entry {
+  char name[32];                /* "cli", padded with zeros */
+  int64_t size, seconds, nanos; /* of the source, and its mtime */
+  uint32_t offset, length;      /* of the chunk */
+};
+
+_Static_assert(sizeof(struct header) == 64 && sizeof(struct entry) == 64,
+               "compiled.lua packs them so");
+
+static const char magic[sizeof((struct header *)0)->magic] =
+    "orrery's modules, compiled\n";
+
+struct compiled {
+  const struct header *file; /* NULL: there is none, or it is of no use */
+  size_t size;
+};
+
+static bool fits(const struct header *file, size_t size) {
+  return memcmp(file->magic, magic, sizeof magic) == 0 && file->size == size &&
+         file->count < size / sizeof(struct entry);
+}
+
+static void release(struct compiled *self) {
+  if (self->file != NULL)
+    munmap((void *)(uintptr_t)self->file, self->size);
+  self->file = NULL;
+}
+
+static void map(struct compiled *self, const char *path) {
+  struct stat st;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  if (fstat(fd, &st) == 0 && (size_t)st.st_size >= sizeof(struct header)) {
+    self->size = (size_t)st.st_size;
+    void *file = mmap(NULL, self->size, PROT_READ, MAP_PRIVATE, fd, 0);
+    self->file = file != MAP_FAILED ? file : NULL;
+  }
+  close(fd);
+  if (self->file != NULL && !fits(self->file, self->size))
+    release(self);
+}
+
+/* The entry of a module whose chunk lies in the file; NULL. */
+static const struct entry *find(const struct compiled *self, const char *name) {
+  if (self->file == NULL)
+    return NULL;
+  const struct entry *entry = (const struct entry *)(self->file + 1);
+  for (uint32_t i = 0; i < self->file->count; i++, entry++)
+    if (strncmp(entry->name, name, sizeof entry->name) == 0)
+      return entry->offset <= self->size &&
+                     entry->length <= self->size - entry->offset
+                 ? entry
+                 : NULL;
+  return NULL;
+}
+
+static bool up_to_date(const struct entry *entry, const char *source) {
+  struct stat st;
+  return stat(source, &st) == 0 && st.st_size == entry->size &&
+         st.st_mtim.tv_sec == entry->seconds &&
+         st.st_mtim.tv_nsec == entry->nanos;
+}
+
+/* The file that a module of ours is in, without .lua; NULL: it is not ours. */
+static const char *file_of(const char *module) {
+  static const char prefix[] = "orrery.";
+  if (strcmp(module, "orrery") == 0)
+    return "init";
+  if (strncmp(module, prefix, sizeof prefix - 1) != 0)
+    return NULL;
+  return module + sizeof prefix - 1;
+}
+
+/* searcher(module) -> loader, source; nothing where the source is to be looked
+   for as ever: it has changed, or the bytecode is not for this Lua. */
+static int l_search(lua_State *L) {
+  const struct compiled *self = lua_touserdata(L, lua_upvalueindex(1));
+  const char *name = file_of(luaL_checkstring(L, 1));
+  const struct entry *entry = name != NULL ? find(self, name) : NULL;
+  if (entry == NULL)
+    return 0;
+  const char *source = lua_pushfstring(
+      L, "%s%s.lua", lua_tostring(L, lua_upvalueindex(2)), name);
+  if (!up_to_date(entry, source) ||
+      luaL_loadbufferx(L, (const char *)self->file + entry->offset,
+                       entry->length, source, "b") != LUA_OK)
+    return 0;
+  lua_insert(L, -2);
+  return 2;
+}
+
+/* compiled(folder) -> a searcher of modules whose sources are in `folder`, a
+   path that ends in "/". */
+static int l_compiled(lua_State *L) {
+  orr_check_cstring(L, 1);
+  const char *core = lua_tostring(L, lua_upvalueindex(1));
+  const char *slash = strrchr(core, '/');
+  struct compiled *self = lua_newuserdatauv(L, sizeof *self, 0);
+  *self = (struct compiled){NULL, 0};
+  luaL_setmetatable(L, ORR_COMPILED);
+  if (slash != NULL) {
+    lua_pushlstring(L, core, (size_t)(slash + 1 - core));
+    lua_pushliteral(L, "modules.luac");
+    lua_concat(L, 2);
+    map(self, lua_tostring(L, -1));
+    lua_pop(L, 1);
+  }
+  lua_pushvalue(L, 1);
+  lua_pushcclosure(L, l_search, 2);
+  return 1;
+}
+
+static int l_gc(lua_State *L) {
+  release(luaL_checkudata(L, 1, ORR_COMPILED));
+  return 0;
+}
+
+void orr_open_compiled(lua_State *L, const char *core) {
+  static const luaL_Reg methods[] = {{NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", l_gc}, {NULL, NULL}};
+  orr_class(L, ORR_COMPILED, methods, meta);
+  lua_pushstring(L, core);
+  lua_pushcclosure(L, l_compiled, 1);
+  lua_setfield(L, -2, "compiled");
+}
