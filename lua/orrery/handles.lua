@@ -9,7 +9,6 @@ local elsewhere = require "orrery.elsewhere"
 local errors = require "orrery.errors"
 local loop = require "orrery.loop"
 local options = require "orrery.options"
-local stream = require "orrery.stream"
 
 local handles = {}
 
@@ -164,7 +163,7 @@ local builders = {
   stream = function(fd)
     local kind = uv.guess_handle(fd:fileno())
     if not stream_kinds[kind] then return nil, "EINVAL" end
-    return stream.new(fd, kind, "rw")
+    return require "orrery.stream".new(fd, kind, "rw")
   end,
   luv = function(fd, description) return open_luv(description.kind, fd) end,
   fd = function(fd) return fd end,
