@@ -210,9 +210,9 @@ end
 --- env_extend takes a variable away. `extra` are added in any case.
 local function environment(where, opts, extra, level)
   if not opts.env and not opts.env_extend and not extra then return nil end
-  local merged, out = {}, {}
-  for name, value in pairs(opts.env or uv.os_environ()) do
-    if opts.env then check_variable(where, "env", name, value, level + 1) end
+  local merged, out = opts.env and {} or uv.os_environ(), {}
+  for name, value in pairs(opts.env or {}) do
+    check_variable(where, "env", name, value, level + 1)
     merged[name] = value
   end
   for name, value in pairs(opts.env_extend or {}) do
