@@ -12,30 +12,40 @@
 typedef int (*luv_pcall)(lua_State *L, int nargs, int nresults, int flags);
 typedef void (*luv_set_callback)(lua_State *L, luv_pcall pcall);
 
-static const char dispatch_key;
+/* In the registry: what l_hook_luv was given. */
+static const char run_key, handler_key, recover_key;
 
 /* luv's contract: takes function and arguments off the stack, leaves the
    results and returns their number, or a negative status. */
 static int dispatch(lua_State *L, int nargs, int nresults, int flags) {
-  int base = lua_gettop(L) - nargs - 1;
+  int base = lua_gettop(L) - nargs;
   (void)flags;
-  luaL_checkstack(L, 2, "a luv callback");
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &dispatch_key);
+  luaL_checkstack(L, 3, "a luv callback");
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &handler_key);
+  lua_insert(L, base);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &run_key);
   lua_insert(L, base + 1);
-  int status = lua_pcall(L, nargs + 1, nresults, 0);
-  if (status == LUA_OK)
-    return lua_gettop(L) - base;
-  lua_settop(L, base);
-  return -status;
+  int status = lua_pcall(L, nargs + 1, nresults, base);
+  if (status != LUA_OK) {
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &recover_key);
+    lua_insert(L, -2);
+    status = lua_pcall(L, 1, nresults, 0);
+  }
+  if (status != LUA_OK)
+    lua_settop(L, base);
+  lua_remove(L, base);
+  return status == LUA_OK ? lua_gettop(L) - base + 1 : -status;
 }
 
-/* hook_luv(uv.run, fn) -> whether it worked. From then on luv calls
-   fn(callback, ...) for each event; fn must not raise. */
+/* hook_luv(uv.run, run, handler, recover) -> whether it worked. From then on
+   luv calls run(callback, ...) for each event, with `handler` for its errors,
+   and recover(error) where it raises, which itself must not raise. */
 static int l_hook_luv(lua_State *L) {
   Dl_info info;
   lua_CFunction run = lua_tocfunction(L, 1);
-  luaL_checktype(L, 2, LUA_TFUNCTION);
   luaL_argcheck(L, run != NULL, 1, "uv.run expected");
+  for (int i = 2; i <= 4; i++)
+    luaL_checktype(L, i, LUA_TFUNCTION);
   luv_set_callback set = NULL;
   if (dladdr((void *)(size_t)run, &info) != 0) {
     void *luv = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
@@ -45,8 +55,10 @@ static int l_hook_luv(lua_State *L) {
     }
   }
   if (set != NULL) {
-    lua_pushvalue(L, 2);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &dispatch_key);
+    lua_settop(L, 4);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &recover_key);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &handler_key);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &run_key);
     set(L, dispatch);
   }
   lua_pushboolean(L, set != NULL);

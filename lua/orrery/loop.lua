@@ -13,17 +13,19 @@ local core = require "orrery.core"
 local loop = { emitting = 0 }
 
 local process = core.process()
+local flush_stdout = process.flush
 local traceback = debug.traceback
 
 -- The queue, as columns: a tick is a function and three arguments.
 local fns, as, bs, cs = {}, {}, {}, {}
 local head, tail = 1, 0
 local next_turn = {} -- run by the idle handle, one turn later
-local endings = {} -- to be run once the queue has run dry
+local endings, owners = {}, {} -- functions to be run once the queue has run dry
+local ended, last_ending = 0, 0 -- how many of them have been run, and are there
 
 local inside = false -- a guarded callback is running
 local ending = false -- the Lua state is closing: handles are dead objects
-local hooked = false -- luv itself calls `enter`
+local hooked = false -- luv itself calls `turn`
 local starter -- the idle handle
 local armed = false
 
@@ -81,30 +83,48 @@ local function run_ticks()
   head, tail = 1, 0
 end
 
---- A tick that raises loses none of those behind it.
-local function run_queue()
-  while head <= tail do call(run_ticks) end
-end
-
---- Runs ticks, and what they queue, until nothing is left.
+--- Runs ticks, and what they queue, then what waits for the end of the turn, until
+--- nothing is left. What raises is gone from the queue: go on with another call.
 local function drain()
-  run_queue()
-  while endings[1] do
-    call(table.remove(endings, 1))
-    run_queue()
+  while true do
+    if tail > 0 then run_ticks() end
+    local i = ended + 1
+    if i > last_ending then break end
+    ended = i
+    local fn, owner = endings[i], owners[i]
+    endings[i], owners[i] = false, false
+    fn(owner)
   end
-  process:flush()
+  ended, last_ending = 0, 0
 end
 
---- Every callback of luv's ends up here, wrapped by `guard` or hooked. Never
---- raises.
-local function enter(fn, ...)
+--- All that one callback of luv's brings about.
+local function turn(fn, ...)
   if ending then return end
   if inside then return call(fn, ...) end
   inside = true
-  call(fn, ...)
+  fn(...)
   drain()
+  flush_stdout(process)
   inside = false
+end
+
+--- The turn has raised: what is left of it is done, error after error.
+local function recover(err)
+  local ok
+  repeat
+    loop.fail(err, failure_trace, "callback")
+    ok, err = xpcall(drain, remember)
+  until ok
+  flush_stdout(process)
+  inside = false
+end
+
+--- Every callback of luv's ends up here, wrapped by `guard`, or in what the core
+--- does alike where luv is hooked. Never raises.
+local function enter(fn, ...)
+  local ok, err = xpcall(turn, remember, fn, ...)
+  if not ok then recover(err) end
 end
 
 --- Wraps a callback for luv: errors go to `uncaught_exception`, and ticks run
@@ -113,7 +133,10 @@ end
 --- @return function
 function loop.guard(fn)
   if hooked then return fn end
-  return function(...) return enter(fn, ...) end
+  return function(...)
+    if hooked and inside then return fn(...) end -- luv has entered already
+    return enter(fn, ...)
+  end
 end
 
 --- What was put off to this turn joins the queue.
@@ -148,9 +171,11 @@ function loop.later(fn)
   arm()
 end
 
---- Calls fn() when the queue has run dry, before the loop goes on.
-function loop.at_turn_end(fn)
-  endings[#endings + 1] = fn
+--- Calls fn(owner) when the queue has run dry, before the loop goes on.
+function loop.at_turn_end(fn, owner)
+  local i = last_ending + 1
+  last_ending = i
+  endings[i], owners[i] = fn, owner
   if not inside then arm() end
 end
 
@@ -192,7 +217,7 @@ end
 --- Makes this process's luv call us for every callback, also a script's own.
 --- @return boolean worked
 function loop.own()
-  hooked = hooked or core.hook_luv(uv.run, enter)
+  hooked = hooked or core.hook_luv(uv.run, turn, remember, recover)
   return hooked
 end
 
