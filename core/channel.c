@@ -312,8 +312,7 @@ int orr_channel_flush(struct orr_channel *channel) {
 /* Receiving -----------------------------------------------------------------
  */
 
-/* Where the parser is in the stream of bytes. */
-static uint64_t position(const struct orr_channel *channel) {
+uint64_t orr_channel_position(const struct orr_channel *channel) {
   return channel->received - (channel->in.length - channel->in_start);
 }
 
@@ -484,7 +483,7 @@ static int parse_frame(struct orr_channel *channel, struct orr_frame *frame,
                               .n = at[6] | (unsigned)at[7] << 8,
                               .payload = at + ORR_HEADER,
                               .length = length};
-  *place = position(channel);
+  *place = orr_channel_position(channel);
   channel->in_start += ORR_HEADER + length;
   return 1;
 }
@@ -505,14 +504,15 @@ static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
   }
   /* Fds that came with bytes which are all used up belong to no frame. */
   if (rc == 0 && channel->arrived != NULL &&
-      channel->arrived->to <= position(channel))
+      channel->arrived->to <= orr_channel_position(channel))
     return -EPROTO;
   return rc;
 }
 
 static int next_line(struct orr_channel *channel, struct orr_frame *frame) {
   /* Fds that came with lines which are done, and that nobody asked for. */
-  while (channel->arrived != NULL && channel->arrived->to <= position(channel))
+  while (channel->arrived != NULL &&
+         channel->arrived->to <= orr_channel_position(channel))
     drop_first_set(channel);
   size_t there = channel->in.length - channel->in_start;
   if (there == 0)
@@ -547,7 +547,7 @@ int orr_channel_next(struct orr_channel *channel, struct orr_frame *frame) {
  */
 static int take_from_line(struct orr_channel *channel, bool *lost) {
   struct orr_set *set = channel->arrived;
-  if (set == NULL || set->from >= position(channel))
+  if (set == NULL || set->from >= orr_channel_position(channel))
     return -1;
   int fd = -1;
   if (set->count > 0) {
@@ -567,6 +567,11 @@ int orr_channel_take_fd(struct orr_channel *channel, bool *lost) {
   channel->given = -1;
   *lost = fd < 0;
   return fd;
+}
+
+bool orr_channel_is_idle(const struct orr_channel *channel) {
+  return channel->in_start == channel->in.length && channel->given < 0 &&
+         channel->arrived == NULL && channel->in.capacity <= KEPT;
 }
 
 size_t orr_channel_partial(const struct orr_channel *channel) {

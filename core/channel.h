@@ -114,6 +114,12 @@ long orr_channel_receive(struct orr_channel *channel);
  */
 int orr_channel_next(struct orr_channel *channel, struct orr_frame *frame);
 
+/* Whether orr_channel_next would find nothing and do nothing. */
+bool orr_channel_is_idle(const struct orr_channel *channel);
+
+/* Bytes of all that orr_channel_next gave, ever: where it is in the stream. */
+uint64_t orr_channel_position(const struct orr_channel *channel);
+
 /* The fd of the frame that orr_channel_next gave last, one with ORR_HANDLE or a
    line that speaks of an fd: the caller's from now on. Where nobody takes it,
    it is closed by and by. -1: none; `*lost` says whether one did not arrive. */

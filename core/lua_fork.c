@@ -133,12 +133,14 @@ static int l_flush(lua_State *L) {
   return 2;
 }
 
-/* channel:totals() -> bytes accepted, bytes sent, since it was opened. */
+/* channel:totals() -> bytes accepted, bytes sent, bytes of all frames that
+   `next` gave, since it was opened. */
 static int l_totals(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   lua_pushinteger(L, (lua_Integer)channel->accepted);
   lua_pushinteger(L, (lua_Integer)channel->sent);
-  return 2;
+  lua_pushinteger(L, (lua_Integer)orr_channel_position(channel));
+  return 3;
 }
 
 /* Receiving -----------------------------------------------------------------
@@ -265,12 +267,7 @@ static int push_line(lua_State *L, const struct orr_frame *frame) {
   return 2;
 }
 
-/* channel:next() -> type, value, id, flags, description, fd of the next frame
-   that is there whole; type, text with framing "lines"; nil where there is
-   none; false, errno, text where the peer breaks the rules. The fd is an
-   orrery.fd, or false where it was lost. */
-static int l_next(lua_State *L) {
-  struct orr_channel *channel = check_channel(L);
+static int push_next(lua_State *L, struct orr_channel *channel) {
   struct orr_frame frame;
   int rc;
   while ((rc = orr_channel_next(channel, &frame)) == 1) {
@@ -287,6 +284,37 @@ static int l_next(lua_State *L) {
                                           : "a frame makes no sense");
   luaL_pushfail(L);
   return 1;
+}
+
+/* channel:next() -> type, value, id, flags, description, fd of the next frame
+   that is there whole; type, text with framing "lines"; nil where there is
+   none; false, errno, text where the peer breaks the rules. The fd is an
+   orrery.fd, or false where it was lost. */
+static int l_next(lua_State *L) {
+  return push_next(L, check_channel(L));
+}
+
+enum { FRAMES = 1, BYTES = 2 };
+
+/* channel:fetch(read) -> what there may be more of, and what `next` gives. With
+   `read` it reads once before that: nil, errno where that fails, nil at the
+   end. More of: 1 frames, 2 bytes to read, 3 both. */
+static int l_fetch(lua_State *L) {
+  struct orr_channel *channel = check_channel(L);
+  long n = lua_toboolean(L, 2) ? orr_channel_receive(channel) : 1;
+  if (n < 0)
+    return orr_fail(L, (int)-n);
+  if (n == 0) {
+    lua_pushnil(L);
+    return 1;
+  }
+  int results = push_next(L, channel);
+  int more = channel->filled ? BYTES : 0;
+  if (!lua_isnil(L, -results) && !orr_channel_is_idle(channel))
+    more |= FRAMES;
+  lua_pushinteger(L, more);
+  lua_insert(L, -results - 1);
+  return results + 1;
 }
 
 /* channel:take_fd() -> the orrery.fd that came with the lines read so far;
@@ -322,11 +350,11 @@ static int l_tostring(lua_State *L) {
 
 void orr_open_fork(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"fileno", l_fileno},   {"close", l_close},     {"send", l_send},
-      {"post", l_post},       {"line", l_line},       {"flush", l_flush},
-      {"totals", l_totals},   {"next", l_next},       {"receive", l_receive},
-
-      {"take_fd", l_take_fd}, {"partial", l_partial}, {NULL, NULL}};
+      {"fileno", l_fileno}, {"close", l_close},     {"send", l_send},
+      {"post", l_post},     {"line", l_line},       {"flush", l_flush},
+      {"totals", l_totals}, {"next", l_next},       {"receive", l_receive},
+      {"fetch", l_fetch},   {"take_fd", l_take_fd}, {"partial", l_partial},
+      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", l_close},
                                   {"__close", l_close},
                                   {"__tostring", l_tostring},

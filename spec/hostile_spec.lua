@@ -36,6 +36,14 @@ describe("a hostile child", function()
     end)
   end)
 
+  it("that sends flags which mean nothing sends a plain message", function()
+    run(function()
+      local child = raw_peer(FRAMES .. "ch:post(0, 2, 'odd') ch:flush()")
+      assert.equal("odd", child:receive(5000))
+      await_close(child)
+    end)
+  end)
+
   it("that describes a handle by nonsense ends nothing but its own channel", function()
     run(function()
       for _, description in ipairs {

@@ -40,6 +40,45 @@ describe("messages", function()
     end)
   end)
 
+  it("reach the listeners there are, as these come and go", function()
+    run(function()
+      local child = fork "for i = 1, 50 do process.send(i) end"
+      local got, second = {}, 0
+      local function note(m) got[#got + 1] = m end
+      local first
+      first = child:on("message", function(m)
+        note(m)
+        if m == 10 then child:once("message", function() second = second + 1 end) end
+        if m == 20 then
+          first()
+          child:on("message", note)
+        elseif m == 15 then
+          first()
+          orrery.process.next_tick(function() first = child:on("message", first.fn) end)
+        end
+      end)
+      helper.eventually(function() return #got == 50 end)
+
+      for i = 1, 50 do assert.equal(i, got[i]) end
+      assert.equal(1, second)
+      await_close(child)
+    end)
+  end)
+
+  it("sent by a listener that then throws go out when the turn ends", function()
+    run(function()
+      local child = fork [[
+        process.on("uncaught_exception", function() end)
+        process.on("message", function(m) process.send(m) error("thrown") end)]]
+      for i = 1, 3 do
+        child:send(i)
+        assert.equal(i, child:receive(5000))
+      end
+      child:disconnect()
+      await_close(child)
+    end)
+  end)
+
   it("do not pile up where nobody listens: the writer feels it", function()
     run(function()
       local child = fork([[

@@ -505,6 +505,26 @@ describe("a channel of the core", function()
     assert.same({ 0, 5 }, { hostile(frame(200, 0, 9, "\xc1"), frame(0, 0, 0, "\5")) })
   end)
 
+  it("says with a frame what there may be more of", function()
+    local a, b = channels()
+    assert.same({ nil, errnos.EAGAIN }, { b:fetch(true) })
+    for i = 1, 2 do a:send(i) end
+    a:flush()
+
+    assert.same({ 1, 0, 1 }, { b:fetch(true) })
+    assert.same({ 0, 0, 2 }, { b:fetch() })
+    assert.same({ 0 }, { b:fetch() })
+
+    a:send(("x"):rep(5000)) -- more than a first read takes
+    a:flush()
+    assert.same({ 2 }, { b:fetch(true) })
+    assert.same({ 0, 0, ("x"):rep(5000) }, { b:fetch(true) })
+    a:close()
+    assert.same({}, { b:fetch(true) })
+    b:close()
+    assert.same({ nil, errnos.EBADF }, { b:fetch(true) })
+  end)
+
   it("takes nothing once it is closed, not even from a finalizer", function()
     local a, b = channels()
     a:close()

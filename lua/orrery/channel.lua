@@ -21,6 +21,7 @@ local RETRY, MOST_RETRY = 5, 80 -- ms, doubled, where the kernel is short
 local EXIT_FLUSH = 2000 -- ms in all
 
 local MESSAGE = 0 -- type of a frame, see core/channel.h
+local FRAMES, BYTES = 1, 2 -- that more of may be there, see core/lua_fork.c
 
 local EAGAIN, EPROTO = core.errnos.EAGAIN, core.errnos.EPROTO
 
@@ -30,7 +31,6 @@ local Channel = { __name = "orrery.Channel" }
 Channel.__index = Channel
 
 local channels = {} -- that are open
-local dirty = {} -- with bytes that wait for the end of the turn
 
 --- How many callbacks of sends were given, and called: they end up the same.
 local counts = { given = 0, called = 0 }
@@ -117,7 +117,7 @@ local function closed_error(what)
 end
 
 local function sent_all(self)
-  self.retry_ms = nil
+  self.retry_ms = false
   if self.writing then
     self.writing = false
     listen(self)
@@ -136,7 +136,7 @@ local function retry_later(self)
   if self.retry then return end
   self.retry_ms = self.retry_ms and math.min(self.retry_ms * 2, MOST_RETRY) or RETRY
   self.retry = clock.after(self.retry_ms, function()
-    self.retry = nil
+    self.retry = false
     self:flush()
   end)
 end
@@ -146,6 +146,7 @@ end
 function Channel:flush()
   if self.closed or self.broken then return false end
   local done, errno = self.fork:flush()
+  if done and not self.eager then return true end
   settle(self)
   if done then
     sent_all(self)
@@ -159,6 +160,7 @@ function Channel:flush()
   else
     self:break_off(errors.system(errno, "send"))
   end
+  self.eager = not done or self.need_drain or self.leaving
   update_ref(self)
   return done == true
 end
@@ -173,34 +175,39 @@ function Channel:break_off(err)
   if self.leaving then self:finish() end
 end
 
-local function flush_dirty()
-  local list = dirty
-  dirty = {}
-  for i = 1, #list do
-    list[i].dirty = false
-    list[i]:flush()
+local function flush_dirty(self)
+  self.dirty = false
+  self:flush()
+end
+
+--- Bytes that the core has still to send.
+local function unsent(self)
+  local accepted, sent = self.fork:totals()
+  return accepted - sent
+end
+
+--- Much is queued: it goes out at once.
+local function queued_much(self, queued)
+  if not (self.retry or self.writing) then
+    -- What the wire holds back, behind a handle, is not the core's.
+    local deferred = self.fast and 0 or queued - unsent(self)
+    queued = deferred + (self:flush() and 0 or unsent(self))
   end
+  if queued < HIGH_WATER then return true end
+  self.need_drain, self.eager, self.sends_fast = true, true, false
+  return false
 end
 
 --- Something has been queued, `queued` bytes by now: it goes out when the turn
 --- ends, or at once where it is much.
 --- @return boolean go_on
 function Channel:queued(queued)
-  local blocked = self.retry or self.writing
-  if queued >= FLUSH and not blocked then
-    local accepted, sent = self.fork:totals()
-    local deferred = queued - (accepted - sent) -- by the wire, behind a handle
-    self:flush()
-    accepted, sent = self.fork:totals()
-    queued = accepted - sent + deferred
-  elseif not self.dirty and not blocked then
+  if queued >= FLUSH then return queued_much(self, queued) end
+  if not (self.dirty or self.retry or self.writing) then
     self.dirty = true
-    if not dirty[1] then loop.at_turn_end(flush_dirty) end
-    dirty[#dirty + 1] = self
+    loop.at_turn_end(flush_dirty, self)
   end
-  if queued < HIGH_WATER then return true end
-  self.need_drain, self.sends_fast = true, false
-  return false
+  return true
 end
 
 --- Why no more can be sent; nil where it can.
@@ -208,10 +215,10 @@ end
 function Channel:refusal()
   if self.closed or self.leaving or self.broken then return closed_error() end
   if not self.need_drain then return nil end
-  local accepted, sent = self.fork:totals()
-  if accepted - sent < MOST_QUEUED then return nil end
+  local waiting = unsent(self)
+  if waiting < MOST_QUEUED then return nil end
   return errors.new("ENOBUFS", ("send: %d bytes are queued already, and the peer "
-    .. "does not read: wait for 'drain'"):format(accepted - sent))
+    .. "does not read: wait for 'drain'"):format(waiting))
 end
 
 --- A callback that will be called once: done(err).
@@ -226,6 +233,7 @@ end
 function Channel:when_sent(entry)
   entry.at = self.fork:totals()
   self.callbacks[#self.callbacks + 1] = entry
+  self.eager = true
   update_ref(self)
 end
 
@@ -242,6 +250,25 @@ local function keep(self, value, open)
   self.inbox[#self.inbox + 1] = { value, open }
 end
 
+--- The only listener of `message`; false where there are none, or more.
+local function sole_listener(owner)
+  local entries = owner.listeners_ and owner.listeners_.message
+  local entry = entries and not entries[2] and entries[1]
+  return entry and not entry.once and entry.fn
+end
+
+--- Who gets messages as they come, with nothing in between; false: see deliver.
+local function find_direct(self)
+  self.direct = self.fast and not (self.closed or self.paused or self.inbox[1]
+    or self.readers[1]) and sole_listener(self.owner)
+end
+
+--- The readers, who come first, have changed.
+function Channel:readers_changed()
+  find_direct(self)
+  update_ref(self)
+end
+
 --- A message for whoever waits, listens, or will. Its handle is opened when it is
 --- delivered: a server that nobody has taken accepts nothing.
 --- @param open (fun(drop: boolean?): any, Error?)?
@@ -249,7 +276,7 @@ local function deliver(self, value, open)
   local wake = not self.inbox[1] and table.remove(self.readers, 1)
   if wake then
     if open then wake(value, open()) else wake(value) end
-    update_ref(self)
+    self:readers_changed()
   elseif self.listeners > 0 and not self.inbox[1] then
     if open then return self.owner:emit("message", value, open()) end
     self.owner:emit("message", value)
@@ -261,6 +288,7 @@ end
 --- The first message that waits here, with its handle.
 local function take(self)
   local item = table.remove(self.inbox, 1)
+  find_direct(self)
   if not item[2] then return item[1] end
   self.inbox_handles = self.inbox_handles - 1
   return item[1], item[2]()
@@ -276,17 +304,8 @@ end
 local function pause_if_full(self)
   if self.paused or self.gone or not inbox_full(self) then return end
   self.paused = true
+  find_direct(self)
   listen(self)
-end
-
---- The only listener of `message`, where nobody waits and there is just one.
-local function sole_listener(self)
-  local all = self.owner.listeners_
-  local entries = all and all.message
-  local entry = entries and entries[1]
-  if entry and not entries[2] and not entry.once and not self.readers[1] then
-    return entry.fn
-  end
 end
 
 --- Hands a frame to the wire, whose errors are the peer's.
@@ -299,33 +318,46 @@ local function receive_frame(self, ...)
   end
 end
 
---- Delivers one frame. Whether there was one.
-local function next_frame(self)
-  local kind, value, id, flags, description, fd = self.next(self.fork)
-  if kind == nil then return false end
-  if kind == false then
-    self:protocol_error(value, id)
-  elseif kind == MESSAGE and not description and self.fast then
-    local listener = not self.inbox[1] and sole_listener(self)
-    if not listener then
-      deliver(self, value)
-    else -- what emit does, at the cost of a call
-      loop.emitting = loop.emitting + 1
-      listener(value)
-      loop.emitting = loop.emitting - 1
-    end
-  else
-    receive_frame(self, kind, value, id, flags, description, fd)
+--- The peer will send no more.
+local function on_end(self, errno)
+  self.ended, self.gone, self.paused = true, true, false
+  find_direct(self)
+  if errno and errno ~= core.errnos.ECONNRESET then
+    self.error = errors.system(errno, "receive")
   end
-  return true
 end
 
---- The same where nobody listens, with the inbox kept small.
-local function next_for_inbox(self)
-  local before = self.fork:partial()
-  local more = next_frame(self)
+--- Takes what `fetch` gave. What more of may be there.
+local function take_frame(self, more, kind, value, id, flags, description, fd)
+  if not more then
+    if kind == EAGAIN then return 0 end
+    on_end(self, kind)
+    return FRAMES
+  elseif kind == MESSAGE and not description and self.fast then
+    deliver(self, value)
+  elseif kind then
+    receive_frame(self, kind, value, id, flags, description, fd)
+  elseif kind == false then
+    self:protocol_error(value, id)
+  end
+  return more
+end
+
+--- Bytes of all frames so far.
+local function position(self)
+  local _, _, used = self.fork:totals()
+  return used
+end
+
+--- Delivers the next frame, and keeps the inbox small. What more of may be there.
+local function next_frame(self, fresh)
+  if self.listeners > 0 and not self.inbox[1] then
+    return take_frame(self, self.fetch(self.fork, fresh))
+  end
+  local before = position(self)
+  local more = take_frame(self, self.fetch(self.fork, fresh))
   if self.inbox[1] and not self.closed then
-    self.inbox_bytes = self.inbox_bytes + before - self.fork:partial()
+    self.inbox_bytes = self.inbox_bytes + position(self) - before
   end
   pause_if_full(self)
   return more
@@ -333,11 +365,27 @@ end
 
 --- Each frame is gone from the core before it is delivered, so that an error of a
 --- listener loses none: dispatch goes on in the next tick.
-local function dispatch_frames(self)
-  while not self.closed and (self.leaving or not self.paused) do
-    local direct = self.listeners > 0 and not self.inbox[1]
-    if not (direct and next_frame or next_for_inbox)(self) then return end
-  end
+local function dispatch_frames(self, fresh)
+  local fork, fetch = self.fork, self.fetch
+  local more
+  repeat
+    local listener = self.direct
+    if listener then
+      local got, kind, value, id, flags, description, fd = fetch(fork, fresh)
+      if kind == MESSAGE and not id then
+        more = got
+        listener(value)
+      else
+        more = take_frame(self, got, kind, value, id, flags, description, fd)
+      end
+    elseif self.closed or self.paused and not (fresh or self.leaving) then
+      return false
+    else
+      more = next_frame(self, fresh)
+    end
+    fresh = false
+  until more & FRAMES == 0
+  return more & BYTES ~= 0
 end
 
 local dispatch
@@ -350,13 +398,18 @@ local Unfinished = {
   end,
 }
 
-function dispatch(self)
+--- Delivers what has come, and where it is to be `fresh`, what one read brings.
+--- Whether more can be read at once.
+function dispatch(self, fresh)
   local guard <close> = self.unfinished
-  guard.emitting = loop.emitting
+  local emitting = loop.emitting
+  guard.emitting, loop.emitting = emitting, emitting + 1
   self.dispatching = true
-  dispatch_frames(self)
-  self.dispatching = false
-  if self.ended and not self.closed then loop.soon(self.finish, self) end
+  local more = dispatch_frames(self, fresh)
+  self.dispatching, loop.emitting = false, emitting
+  if not self.ended then return more end
+  if not self.closed then loop.soon(self.finish, self) end
+  return false
 end
 
 --- What waits is delivered now that somebody listens; then reading goes on.
@@ -378,6 +431,7 @@ function Channel:resume()
   if #self.inbox == 0 then self.inbox_bytes = 0 end
   if self.closed or not self.paused or inbox_full(self) then return end
   self.paused = false
+  find_direct(self)
   listen(self)
   loop.soon(dispatch, self)
 end
@@ -385,6 +439,7 @@ end
 --- The number of `message` or `disconnect` listeners has changed.
 function Channel:listeners_changed(messages, disconnects)
   self.listeners, self.end_listeners = messages, disconnects
+  find_direct(self)
   if messages > 0 and self.inbox[1] and not self.emptying then
     self.emptying = true
     loop.soon(empty_inbox, self)
@@ -399,38 +454,23 @@ function Channel:protocol_error(errno, text)
   self:finish()
 end
 
---- The peer will send no more.
-local function on_end(self, errno)
-  self.ended, self.gone = true, true
-  if errno and errno ~= core.errnos.ECONNRESET then
-    self.error = errors.system(errno, "receive")
-  end
-  self.paused = false
-end
-
 local function read(self)
   for _ = 1, READS do
-    local n, more = self.fork:receive()
-    if n == 0 then return on_end(self) end
-    if not n then
-      if more ~= EAGAIN then on_end(self, more) end
-      return
-    end
-    dispatch(self)
+    local more = dispatch(self, true)
     if not more or self.closed or self.paused then return end
   end
 end
 
 --- A peer that has gone is read up to its end, full as the inbox may be: it sends
 --- no more than the socket holds already.
-local function on_ready(self, writable, gone)
-  if self.closed then return end
-  if self.writing and writable then self:flush() end
-  if self.closed or (self.paused and not gone) then return end
-  self.gone = self.gone or gone
-  self.paused = false
+local function on_ready(self, readable, writable, gone)
+  if writable and self.writing then self:flush() end
+  if self.closed or not (gone or readable and not self.paused) then return end
+  if gone then
+    self.gone, self.paused = true, false
+    find_direct(self)
+  end
   read(self)
-  if self.ended and not self.closed then dispatch(self) end
 end
 
 -- The end --------------------------------------------------------------------
@@ -453,7 +493,7 @@ end
 function Channel:finish()
   if self.closed then return end
   local err = cut_off(self)
-  self.closed, self.sends_fast = true, false
+  self.closed, self.sends_fast, self.direct = true, false, false
   channels[self] = nil
   if self.retry then self.retry:stop() end
   self.watcher:close()
@@ -475,11 +515,10 @@ end
 function Channel:leave()
   if self.leaving or self.closed then return end
   self.owner.connected = false
-  self.leaving, self.sends_fast = true, false
+  self.leaving, self.eager, self.sends_fast = true, true, false
   loop.soon(dispatch, self)
   loop.soon(function()
     if not self.closed then read(self) end
-    if self.ended and not self.closed then dispatch(self) end
   end)
   loop.soon(function()
     if self.broken then self:finish() end
@@ -527,7 +566,8 @@ function channel.open(fd, owner, opts)
   local self = new(owner, {
     fork = fork,
     wire = opts.wire,
-    next = fork.next,
+    fetch = fork.fetch,
+    post = fork.send,
     fast = opts.framing == "frames",
     sends_fast = opts.framing == "frames", -- and nothing is in the way
     max_message = opts.max_message,
@@ -535,6 +575,16 @@ function channel.open(fd, owner, opts)
     closed = false,
     paused = false, -- the inbox is full
     writing = false, -- the socket is
+    broken = false, -- the peer takes no more
+    leaving = false, -- nothing more is to be sent
+    gone = false, -- the peer has
+    ended = false, -- and all of it is read
+    dirty = false, -- what is queued goes out when the turn ends
+    dispatching = false,
+    need_drain = false,
+    retry = false, -- a timer
+    retry_ms = false,
+    eager = false, -- somebody wants to hear that all is sent
     listeners = owner:listener_count("message"),
     end_listeners = owner:listener_count("disconnect"),
     last_id = 0,
@@ -542,14 +592,13 @@ function channel.open(fd, owner, opts)
   })
   self.unfinished = setmetatable({ self = self }, Unfinished)
   local err
-  self.watcher, err = poller.watch(fork:fileno(), function(writable, gone)
-    on_ready(self, writable, gone)
-  end)
+  self.watcher, err = poller.watch(fork:fileno(), on_ready, self)
   if not self.watcher then
     fork:close()
     return nil, err
   end
   channels[self] = true
+  find_direct(self)
   owner.connected = true
   update_ref(self)
   return self

@@ -112,7 +112,7 @@ function Messaging:send(value, handle, opts, cb)
   local channel = self.channel_
   if channel and channel.sends_fast and value ~= nil and handle == nil
     and opts == nil and cb == nil then
-    local queued = channel.fork:send(value)
+    local queued = channel.post(channel.fork, value)
     return queued ~= nil and channel:queued(queued)
   end
   channel = channel_of(self, "send", 2)
@@ -138,7 +138,7 @@ function Messaging:receive(t)
   end
   return scheduler.wait(function(wake)
     table.insert(channel.readers, wake)
-    channel:update_ref()
+    channel:readers_changed()
     return function()
       for i, other in ipairs(channel.readers) do
         if other == wake then
@@ -146,7 +146,7 @@ function Messaging:receive(t)
           break
         end
       end
-      channel:update_ref()
+      channel:readers_changed()
     end
   end, t, "receive")
 end

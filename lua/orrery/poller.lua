@@ -13,6 +13,7 @@ local poller = {}
 local set -- the core's
 local watcher -- luv's handle of it
 local watched, last_key = {}, 0 -- by key
+local only -- of them, where there is just one, and it is only to be read
 local referenced = 0 -- of them, that keep the loop alive
 local ready = {} -- filled anew by each wait
 
@@ -23,15 +24,19 @@ Watched.__index = Watched
 --- What is ready; an error in one takes nothing from the others, whose fds stay
 --- ready.
 local function on_ready()
-  local key, one = next(watched)
-  if one and one.events == READ and next(watched, key) == nil then
-    return one.fn(false, false) -- the only one there is: nobody else can be meant
-  end
+  if only then return only.fn(only.owner, true, false, false) end
   for i = 1, 2 * set:wait(ready), 2 do
-    one = watched[ready[i]]
-    local events = ready[i + 1]
-    if one then one.fn(events & WRITE ~= 0, events & GONE ~= 0) end
+    local one, events = watched[ready[i]], ready[i + 1]
+    if one then
+      one.fn(one.owner, events & READ ~= 0, events & WRITE ~= 0, events & GONE ~= 0)
+    end
   end
+end
+
+--- Where nobody else can be meant, the set is not asked.
+local function find_only()
+  local key, one = next(watched)
+  only = one and one.events == READ and next(watched, key) == nil and one
 end
 
 local function open()
@@ -46,22 +51,24 @@ local function open()
   return true
 end
 
---- Calls fn(writable, gone) when `fd` can be read, written (as `listen` says), or
---- has lost its peer, which is then `gone`; where only one fd is watched, `gone` may
---- stay unsaid while it can be read.
+--- Calls fn(owner, readable, writable, gone) when `fd` can be read, written (as
+--- `listen` says), or has lost its peer, which is then `gone`; where only one fd is
+--- watched, `gone` may stay unsaid while it can be read.
 --- @param fd integer
---- @param fn fun(writable: boolean, gone: boolean)
+--- @param fn fun(owner: any, readable: boolean, writable: boolean, gone: boolean)
+--- @param owner any
 --- @return Watched? watched nil, err
 --- @return Error? err
-function poller.watch(fd, fn)
+function poller.watch(fd, fn, owner)
   local ok, err = open()
   if not ok then return nil, err end
   last_key = last_key + 1
   local added, errno = set:add(fd, last_key, READ)
   if not added then return nil, errors.system(errno, "epoll_ctl") end
-  local self = setmetatable(
-    { fd = fd, fn = fn, key = last_key, events = READ, referenced = false }, Watched)
+  local self = setmetatable({ fd = fd, fn = fn, owner = owner, key = last_key,
+    events = READ, referenced = false }, Watched)
   watched[last_key] = self
+  find_only()
   return self
 end
 
@@ -72,6 +79,7 @@ function Watched:listen(read, write)
   local events = (read and READ or 0) | (write and WRITE or 0)
   if self.closed or events == self.events then return end
   self.events = events
+  find_only()
   set:change(self.fd, self.key, events)
 end
 
@@ -91,6 +99,7 @@ function Watched:close()
   self:set_ref(false)
   self.closed = true
   watched[self.key] = nil
+  find_only()
   set:remove(self.fd)
 end
 
