@@ -207,8 +207,10 @@ struct orr_buffer *orr_channel_begin(struct orr_channel *channel, int type,
   return out;
 }
 
-static int seal_frame(struct orr_channel *channel, struct orr_buffer *out) {
-  size_t length = out->length - channel->frame_start;
+/* Ends a frame of which `more` bytes are still to be appended. */
+static int seal_frame(struct orr_channel *channel, struct orr_buffer *out,
+                      size_t more) {
+  size_t length = out->length - channel->frame_start + more;
   if (channel->framing == ORR_LINES) {
     if (length > channel->max_message)
       return -EMSGSIZE;
@@ -223,21 +225,35 @@ static int seal_frame(struct orr_channel *channel, struct orr_buffer *out) {
   return 0;
 }
 
-int orr_channel_commit(struct orr_channel *channel) {
+static void commit_bytes(struct orr_channel *channel) {
   struct orr_segment *segment = channel->tail;
-  int error = seal_frame(channel, &segment->bytes);
-  if (error < 0)
-    return error;
   if (channel->pending_fd >= 0)
     segment->fds[segment->count++] = channel->pending_fd;
   channel->pending_fd = -1;
   channel->accepted += segment->bytes.length - segment->committed;
   segment->committed = segment->bytes.length;
+}
+
+int orr_channel_commit(struct orr_channel *channel) {
+  struct orr_segment *segment = channel->tail;
+  int error = seal_frame(channel, &segment->bytes, 0);
+  if (error < 0)
+    return error;
+  commit_bytes(channel);
   return 0;
 }
 
 size_t orr_channel_queued(const struct orr_channel *channel) {
   return (size_t)(channel->accepted - channel->sent);
+}
+
+static ssize_t send_message(const struct orr_channel *channel,
+                            const struct msghdr *message) {
+  ssize_t n;
+  do
+    n = sendmsg(channel->fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
 }
 
 /* sendmsg of a segment's rest, with its fds where it has not been begun. */
@@ -261,11 +277,7 @@ static ssize_t send_segment(struct orr_channel *channel,
     header->cmsg_len = CMSG_LEN(size);
     memcpy(CMSG_DATA(header), segment->fds, size);
   }
-  ssize_t n;
-  do
-    n = sendmsg(channel->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  return n < 0 ? -errno : n;
+  return send_message(channel, &message);
 }
 
 /* A segment that is sent is used again: for the next frames, or by the next
@@ -285,6 +297,15 @@ static void retire_head(struct orr_channel *channel) {
   channel->spare = segment;
 }
 
+static void note_sent(struct orr_channel *channel, size_t n) {
+  struct orr_segment *segment = channel->head;
+  segment->started = true;
+  segment->sent += n;
+  channel->sent += n;
+  if (segment->sent == segment->committed)
+    retire_head(channel);
+}
+
 static void open_set(struct orr_segment *segment) {
   put_header(segment->bytes.data, 4, ORR_FDS, 0, (unsigned)segment->count);
   put32(segment->bytes.data + ORR_HEADER, segment->number);
@@ -300,12 +321,33 @@ int orr_channel_flush(struct orr_channel *channel) {
     ssize_t n = send_segment(channel, segment);
     if (n < 0)
       return (int)n;
-    segment->started = true;
-    segment->sent += (size_t)n;
-    channel->sent += (uint64_t)n;
-    if (segment->sent == segment->committed)
-      retire_head(channel);
+    note_sent(channel, (size_t)n);
   }
+  return 0;
+}
+
+int orr_channel_commit_long(struct orr_channel *channel, const void *bytes,
+                            size_t length) {
+  bool first = orr_channel_queued(channel) == 0 && channel->pending_fd < 0;
+  struct orr_buffer *out = &channel->tail->bytes;
+  size_t start = out->length, sent = 0;
+  if (orr_buffer_reserve(out, length) < 0) /* before anything is sent */
+    return -ENOMEM;
+  int error = seal_frame(channel, out, length);
+  if (error < 0)
+    return error;
+  if (first) {
+    struct iovec parts[] = {{out->data, start}, {(void *)bytes, length}};
+    ssize_t n = send_message(
+        channel, &(struct msghdr){.msg_iov = parts, .msg_iovlen = 2});
+    sent = n > 0 ? (size_t)n : 0; /* errors come back with the next flush */
+  }
+  size_t gone = sent > start ? sent - start : 0;
+  memcpy(out->data + start + gone, (const char *)bytes + gone, length - gone);
+  out->length += length;
+  commit_bytes(channel);
+  if (sent > 0)
+    note_sent(channel, sent);
   return 0;
 }
 

@@ -97,6 +97,11 @@ struct orr_buffer *orr_channel_begin(struct orr_channel *channel, int type,
    -ENOMEM. */
 int orr_channel_commit(struct orr_channel *channel);
 
+/* The same for FRAMES, with `length` more bytes of payload, which are many:
+   what the socket takes of them at once is not copied. */
+int orr_channel_commit_long(struct orr_channel *channel, const void *bytes,
+                            size_t length);
+
 /* Bytes that wait to be sent. */
 size_t orr_channel_queued(const struct orr_channel *channel);
 

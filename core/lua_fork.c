@@ -10,8 +10,15 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum { BLAME = 2 }; /* the caller of the Lua function that calls us */
+
+/* Bytes on their way, where Linux allows them, which doubles it: some long
+   messages, so that sender and receiver do not wait for each other at each. */
+enum { SEND_BUFFER = 256 * 1024 };
+
+enum { LONG = 64 * 1024 }; /* bytes of a string: see send_long */
 
 /* Bytes of memory that a decoded message may take: so many times max_message,
    but at least this, since small values take up to 100 times their bytes. */
@@ -34,6 +41,8 @@ static int l_fork(lua_State *L) {
   luaL_setmetatable(L, ORR_FORK);
   channel->fd = orr_fd_take(L, 1);
   luaL_argcheck(L, channel->fd >= 0, 1, "is closed");
+  int size = SEND_BUFFER;
+  setsockopt(channel->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
   return 1;
 }
 
@@ -59,18 +68,40 @@ static int fail_begin(lua_State *L, const struct orr_channel *channel) {
   return orr_fail(L, channel->fd < 0 ? EBADF : ENOMEM);
 }
 
-static int commit(lua_State *L, struct orr_channel *channel) {
-  int error = orr_channel_commit(channel);
+static int queued(lua_State *L, const struct orr_channel *channel, int error) {
   if (error < 0)
     return orr_fail(L, -error);
   lua_pushinteger(L, (lua_Integer)orr_channel_queued(channel));
   return 1;
 }
 
+static int commit(lua_State *L, struct orr_channel *channel) {
+  return queued(L, channel, orr_channel_commit(channel));
+}
+
+/* A string that would be flushed at once. */
+static int send_long(lua_State *L, struct orr_channel *channel, const char *s,
+                     size_t length) {
+  if (length > channel->max_message)
+    return orr_fail(L, EMSGSIZE);
+  struct orr_buffer *out = orr_channel_begin(channel, ORR_MESSAGE, 0, -1);
+  if (out == NULL)
+    return fail_begin(L, channel);
+  orr_msgpack_encode_head(L, s, length, out);
+  return queued(L, channel, orr_channel_commit_long(channel, s, length));
+}
+
 /* channel:send(value) -> bytes queued; nil, errno (EMSGSIZE, ENOMEM, EBADF).
-   Raises where the value cannot be sent. */
+   Raises where the value cannot be sent. A long string may be sent at once, as
+   far as nothing is queued; errors of that are left to flush. */
 static int l_send(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
+  if (lua_type(L, 2) == LUA_TSTRING && channel->framing == ORR_FRAMES) {
+    size_t length;
+    const char *s = lua_tolstring(L, 2, &length);
+    if (length >= LONG)
+      return send_long(L, channel, s, length);
+  }
   struct orr_buffer *out = orr_channel_begin(channel, ORR_MESSAGE, 0, -1);
   if (out == NULL)
     return fail_begin(L, channel);

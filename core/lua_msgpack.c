@@ -85,20 +85,24 @@ static size_t utf8_character(const uint8_t *s, size_t left) {
   return size;
 }
 
-/* How many bytes of ASCII are at the start, in words; most text is just that.
- */
+enum { BLOCK = 128 }; /* bytes; compilers make a few wide ORs of one */
+
+/* How many bytes of ASCII are at the start, in blocks and words; most text is
+   just that. */
 static size_t ascii_prefix(const uint8_t *s, size_t length) {
   const uint64_t high = UINT64_C(0x8080808080808080);
-  uint64_t words[4];
   size_t i = 0;
-  for (; length - i >= sizeof words; i += sizeof words) {
-    memcpy(words, s + i, sizeof words);
-    if ((words[0] | words[1] | words[2] | words[3]) & high)
+  for (; length - i >= BLOCK; i += BLOCK) {
+    uint8_t all = 0;
+    for (size_t j = 0; j < BLOCK; j++)
+      all |= s[i + j];
+    if (all & 0x80)
       break;
   }
-  for (; length - i >= sizeof *words; i += sizeof *words) {
-    memcpy(words, s + i, sizeof *words);
-    if (*words & high)
+  for (; length - i >= sizeof high; i += sizeof high) {
+    uint64_t word;
+    memcpy(&word, s + i, sizeof word);
+    if (word & high)
       break;
   }
   return i;
@@ -118,12 +122,8 @@ static bool is_utf8(const uint8_t *s, size_t length) {
   return true;
 }
 
-static void put_string(lua_State *L, struct orr_buffer *out, int index,
-                       const struct orr_level *level) {
-  size_t length;
-  const char *s = lua_tolstring(L, index, &length);
-  if (length > UINT32_MAX)
-    orr_shape_error(L, level, "a string of more than 4 GiB cannot be sent");
+void orr_msgpack_encode_head(lua_State *L, const char *s, size_t length,
+                             struct orr_buffer *out) {
   bool text = is_utf8((const uint8_t *)s, length);
   if (text && length < 32)
     put_byte(L, out, 0xa0 | (int)length);
@@ -133,6 +133,15 @@ static void put_string(lua_State *L, struct orr_buffer *out, int index,
     put_tagged(L, out, text ? 0xda : 0xc5, length, 2);
   else
     put_tagged(L, out, text ? 0xdb : 0xc6, length, 4);
+}
+
+static void put_string(lua_State *L, struct orr_buffer *out, int index,
+                       const struct orr_level *level) {
+  size_t length;
+  const char *s = lua_tolstring(L, index, &length);
+  if (length > UINT32_MAX)
+    orr_shape_error(L, level, "a string of more than 4 GiB cannot be sent");
+  orr_msgpack_encode_head(L, s, length, out);
   memcpy(extend(L, out, length), s, length);
 }
 

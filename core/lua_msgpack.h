@@ -16,6 +16,10 @@
 void orr_msgpack_encode(lua_State *L, int index, struct orr_buffer *out,
                         int blame);
 
+/* Appends what precedes the bytes of a string: at most 5 bytes. */
+void orr_msgpack_encode_head(lua_State *L, const char *s, size_t length,
+                             struct orr_buffer *out);
+
 /* What is decoded. Finalizers run meanwhile and may take the bytes away: once
  *changes is no longer `changes_seen`, they are not touched. */
 struct orr_msgpack_reader {

@@ -572,6 +572,31 @@ describe("a channel of the core", function()
     end)
   end
 
+  it("sends a long string as far as the socket takes it, and the rest behind it", function()
+    local a, b = channels("frames", 1 << 20)
+    local long = ("x"):rep(1000000) .. "\xff"
+    local queued = a:send(long)
+    local accepted, sent = a:totals()
+
+    assert.is_true(sent > 0 and queued == accepted - sent)
+    assert.same({ nil, errnos.EMSGSIZE }, { a:send(("x"):rep((1 << 20) + 1)) })
+    assert.equal(queued + 9, a:send(1)) -- one byte and a header behind it
+    local values = {}
+    repeat
+      a:flush()
+      b:receive()
+      local kind, value = b:next()
+      if kind then values[#values + 1] = value end
+    until #values == 2
+    assert.is_true(values[1] == long)
+    assert.equal(1, values[2])
+    assert.equal(0, a:send(("y"):rep(65536)))
+    b:close()
+    assert.equal(65536 + 5 + 8, a:send(("z"):rep(65536))) -- flush says why
+    assert.same({ nil, errnos.EPIPE }, { a:flush() })
+    a:close()
+  end)
+
   it("closes fds that nobody asks for", function()
     local a, b = channels("lines")
     local before = count_fds()
