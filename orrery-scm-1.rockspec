@@ -24,11 +24,12 @@ build = {
   modules = {
     ["orrery.core"] = {
       sources = {
-        "core/buffer.c", "core/channel.c", "core/errnos.c", "core/launch.c",
-        "core/launch_child.c", "core/lua_compiled.c", "core/lua_core.c", "core/lua_fd.c",
-        "core/lua_fork.c", "core/lua_luv.c", "core/lua_msgpack.c", "core/lua_poller.c",
-        "core/lua_process.c", "core/lua_shape.c", "core/lua_socket.c", "core/lua_spawn.c",
-        "core/reaper.c", "core/signals.c",
+        "core/buffer.c", "core/channel.c", "core/channel_receive.c",
+        "core/channel_send.c", "core/errnos.c", "core/launch.c", "core/launch_child.c",
+        "core/lua_compiled.c", "core/lua_core.c", "core/lua_fd.c", "core/lua_fork.c",
+        "core/lua_luv.c", "core/lua_msgpack.c", "core/lua_poller.c", "core/lua_process.c",
+        "core/lua_shape.c", "core/lua_socket.c", "core/lua_spawn.c", "core/reaper.c",
+        "core/signals.c",
       },
       defines = { "_GNU_SOURCE" },
       incdirs = { "core" },

@@ -65,7 +65,7 @@ end)
 describe("the engine's channel", function()
   it("talks without Lua, under the sanitizers, and where memory and fds end", function()
     helper.run(function()
-      assert.equal(CHANNEL, run("channel.c", "core/channel.c core/buffer.c",
+      assert.equal(CHANNEL, run("channel.c", "core/channel*.c core/buffer.c",
         "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc"))
     end, 60000)
   end)

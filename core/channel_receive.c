@@ -1,0 +1,331 @@
+/*
+** channel_receive.c - the receiving half of a channel: bytes and fds become
+** frames. What the peer sends is bounded and checked here.
+*/
+#include "channel.h"
+#include "channel_halves.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+  READ_FIRST = 4 * 1024,  /* bytes */
+  READ_BULK = 192 * 1024, /* once a read has filled its room */
+  READ_MOST = 256 * 1024,
+  MAX_ARRIVED = 16, /* sets whose frame is not there: more is nonsense */
+};
+
+struct orr_set {
+  struct orr_set *next;
+  uint64_t from, to; /* it came with these bytes */
+  int count;
+  int fds[]; /* -1: taken */
+};
+
+static uint32_t get32(const uint8_t *at) {
+  return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
+         (uint32_t)at[3] << 24;
+}
+
+static void free_set(struct orr_set *set) {
+  for (int i = 0; set != NULL && i < set->count; i++)
+    if (set->fds[i] >= 0)
+      close(set->fds[i]);
+  free(set);
+}
+
+static void drop_first_set(struct orr_channel *channel) {
+  struct orr_set *set = channel->arrived;
+  channel->arrived = set->next;
+  free_set(set);
+}
+
+static void drop_given(struct orr_channel *channel) {
+  if (channel->given >= 0)
+    close(channel->given);
+  channel->given = -1;
+}
+
+static void drop_bytes(struct orr_channel *channel) {
+  orr_buffer_free(&channel->in);
+  channel->in_start = channel->scanned = 0;
+  channel->changes++;
+}
+
+void orr_channel_drop_input(struct orr_channel *channel) {
+  drop_bytes(channel);
+  drop_given(channel);
+  while (channel->arrived != NULL)
+    drop_first_set(channel);
+  free_set(channel->current);
+  channel->current = NULL;
+}
+
+uint64_t orr_channel_position(const struct orr_channel *channel) {
+  return channel->received - (channel->in.length - channel->in_start);
+}
+
+/* How many bytes more would complete the frame that is begun, as far as known.
+ */
+static size_t wanted(const struct orr_channel *channel) {
+  size_t there = channel->in.length - channel->in_start;
+  if (channel->framing == ORR_LINES || there < ORR_HEADER)
+    return 0;
+  size_t whole =
+      ORR_HEADER + (size_t)get32(channel->in.data + channel->in_start);
+  return whole > there ? whole - there : 0;
+}
+
+/* Room to read into: more where the last read filled it or a long frame is on
+   its way, but never much beyond what has come: a length may be a lie. */
+static int make_room(struct orr_channel *channel) {
+  struct orr_buffer *in = &channel->in;
+  size_t there = in->length - channel->in_start;
+  channel->changes++;
+  if (channel->in_start > 0) {
+    if (there > 0)
+      memmove(in->data, in->data + channel->in_start, there);
+    in->length = there;
+    channel->in_start = 0;
+  }
+  size_t room = in->capacity - in->length;
+  size_t size = wanted(channel),
+         least = channel->filled ? READ_BULK : READ_FIRST;
+  if (size < least)
+    size = least;
+  if (room >= size)
+    return 0;
+  size_t most = there > READ_MOST ? there : READ_MOST;
+  return orr_buffer_reserve(in, size < most ? size : most);
+}
+
+/* Notes the fds of one recvmsg: 1 where it had some. MSG_CTRUNC without any is
+   a set as well, of which the kernel could give us nothing. */
+static int note_set(struct orr_channel *channel, struct msghdr *message,
+                    uint64_t from, uint64_t to) {
+  struct cmsghdr *header = CMSG_FIRSTHDR(message);
+  while (header != NULL &&
+         (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS))
+    header = CMSG_NXTHDR(message, header);
+  int count = 0;
+  if (header != NULL)
+    count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+  if (count == 0 && !(message->msg_flags & MSG_CTRUNC))
+    return 0;
+  struct orr_set *set = malloc(sizeof *set + (size_t)count * sizeof(int));
+  struct orr_set **last = &channel->arrived;
+  int sets = 0;
+  for (; *last != NULL; last = &(*last)->next)
+    sets++;
+  if (set == NULL) {
+    for (int i = 0; i < count; i++) {
+      int fd;
+      memcpy(&fd, CMSG_DATA(header) + (size_t)i * sizeof fd, sizeof fd);
+      close(fd);
+    }
+    return -ENOMEM;
+  }
+  *set = (struct orr_set){.from = from, .to = to, .count = count};
+  if (count > 0)
+    memcpy(set->fds, CMSG_DATA(header), (size_t)count * sizeof(int));
+  *last = set;
+  if (channel->framing == ORR_LINES && count > 1)
+    return -EPROTO; /* Node sends one at a time */
+  return sets < MAX_ARRIVED ? 1 : -EPROTO;
+}
+
+long orr_channel_receive(struct orr_channel *channel) {
+  union {
+    char bytes[CMSG_SPACE(ORR_SET_SIZE * sizeof(int))];
+    struct cmsghdr align;
+  } control;
+  if (channel->fd < 0)
+    return -EBADF;
+  int error = make_room(channel);
+  if (error < 0)
+    return error;
+  struct orr_buffer *in = &channel->in;
+  struct iovec bytes = {in->data + in->length, in->capacity - in->length};
+  struct msghdr message = {.msg_iov = &bytes,
+                           .msg_iovlen = 1,
+                           .msg_control = &control,
+                           .msg_controllen = sizeof control};
+  if (channel->framing == ORR_LINES)
+    message.msg_controllen = CMSG_LEN(sizeof(int)); /* nobody asks for more */
+  ssize_t n;
+  do
+    n = recvmsg(channel->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  while (n < 0 && errno == EINTR);
+  if (n < 0)
+    return -errno;
+  uint64_t from = channel->received;
+  channel->filled = (size_t)n == bytes.iov_len;
+  in->length += (size_t)n;
+  channel->received += (uint64_t)n;
+  error = note_set(channel, &message, from, channel->received);
+  if (error < 0)
+    return error;
+  if (error > 0)
+    channel->filled = true; /* recvmsg ends with the bytes that fds came with */
+  return n;
+}
+
+/* The set that came with the byte at `place`, out of those that have arrived;
+   NULL: it was lost. Sets of earlier bytes were announced by no frame. */
+static int claim_set(struct orr_channel *channel, uint64_t place,
+                     struct orr_set **claimed) {
+  struct orr_set *set = channel->arrived;
+  *claimed = NULL;
+  if (set == NULL || set->from > place)
+    return 0;
+  if (set->to <= place)
+    return -EPROTO;
+  channel->arrived = set->next;
+  *claimed = set;
+  return 0;
+}
+
+static int begin_set(struct orr_channel *channel, const struct orr_frame *frame,
+                     uint64_t place) {
+  struct orr_set *set;
+  if (frame->length != 4 || frame->n == 0 || frame->n > ORR_SET_SIZE)
+    return -EPROTO;
+  int error = claim_set(channel, place, &set);
+  if (error < 0)
+    return error;
+  free_set(channel->current);
+  channel->current = set;
+  channel->current_number = get32(frame->payload);
+  channel->current_count = frame->n;
+  return set != NULL && set->count > (int)frame->n ? -EPROTO : 0;
+}
+
+/* Gives a frame the fd that it names. */
+static int attach_fd(struct orr_channel *channel, struct orr_frame *frame) {
+  if (frame->length < 4 || get32(frame->payload) != channel->current_number ||
+      frame->n >= channel->current_count)
+    return -EPROTO;
+  frame->payload += 4;
+  frame->length -= 4;
+  struct orr_set *set = channel->current;
+  if (set == NULL || (int)frame->n >= set->count)
+    return 0; /* lost on the way */
+  channel->given = set->fds[frame->n];
+  set->fds[frame->n] = -1;
+  return channel->given < 0 ? -EPROTO : 0;
+}
+
+/* The next frame of any type, and its place in the stream. */
+static int parse_frame(struct orr_channel *channel, struct orr_frame *frame,
+                       uint64_t *place) {
+  size_t there = channel->in.length - channel->in_start;
+  if (there < ORR_HEADER)
+    return 0;
+  const uint8_t *at = channel->in.data + channel->in_start;
+  size_t length = get32(at);
+  if (length > channel->max_message + 8) /* set and id come on top */
+    return -EMSGSIZE;
+  if (there - ORR_HEADER < length)
+    return 0;
+  *frame = (struct orr_frame){.type = at[4],
+                              .flags = at[5],
+                              .n = at[6] | (unsigned)at[7] << 8,
+                              .payload = at + ORR_HEADER,
+                              .length = length};
+  *place = orr_channel_position(channel);
+  channel->in_start += ORR_HEADER + length;
+  return 1;
+}
+
+static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
+  uint64_t place = 0;
+  int rc;
+  while ((rc = parse_frame(channel, frame, &place)) == 1) {
+    int error = 0;
+    if (frame->type == ORR_FDS)
+      error = begin_set(channel, frame, place);
+    else if (frame->flags & ORR_HANDLE)
+      error = attach_fd(channel, frame);
+    if (error < 0)
+      return error;
+    if (frame->type != ORR_FDS)
+      return 1;
+  }
+  /* Fds that came with bytes which are all used up belong to no frame. */
+  if (rc == 0 && channel->arrived != NULL &&
+      channel->arrived->to <= orr_channel_position(channel))
+    return -EPROTO;
+  return rc;
+}
+
+static int next_line(struct orr_channel *channel, struct orr_frame *frame) {
+  /* Fds that came with lines which are done, and that nobody asked for. */
+  while (channel->arrived != NULL &&
+         channel->arrived->to <= orr_channel_position(channel))
+    drop_first_set(channel);
+  size_t there = channel->in.length - channel->in_start;
+  if (there == 0)
+    return 0;
+  const uint8_t *at = channel->in.data + channel->in_start;
+  const uint8_t *end = NULL;
+  if (there > channel->scanned)
+    end = memchr(at + channel->scanned, '\n', there - channel->scanned);
+  size_t length = end != NULL ? (size_t)(end - at) : there;
+  if (length > channel->max_message)
+    return -EMSGSIZE;
+  channel->scanned = end != NULL ? 0 : there;
+  if (end == NULL)
+    return 0;
+  *frame = (struct orr_frame){.payload = at, .length = length};
+  channel->in_start += length + 1;
+  return 1;
+}
+
+int orr_channel_next(struct orr_channel *channel, struct orr_frame *frame) {
+  drop_given(channel);
+  int rc = channel->framing == ORR_LINES ? next_line(channel, frame)
+                                         : next_frame(channel, frame);
+  /* A channel that falls idle after a long message gives its memory back. */
+  if (rc == 0 && channel->in_start == channel->in.length &&
+      channel->in.capacity > ORR_KEPT)
+    drop_bytes(channel);
+  return rc;
+}
+
+/* LINES: the set that came with the line, or with those before it in one read.
+ */
+static int take_from_line(struct orr_channel *channel, bool *lost) {
+  struct orr_set *set = channel->arrived;
+  if (set == NULL || set->from >= orr_channel_position(channel))
+    return -1;
+  int fd = -1;
+  if (set->count > 0) {
+    fd = set->fds[0];
+    set->fds[0] = -1;
+  }
+  *lost = fd < 0;
+  drop_first_set(channel);
+  return fd;
+}
+
+int orr_channel_take_fd(struct orr_channel *channel, bool *lost) {
+  *lost = false;
+  if (channel->framing == ORR_LINES)
+    return take_from_line(channel, lost);
+  int fd = channel->given;
+  channel->given = -1;
+  *lost = fd < 0;
+  return fd;
+}
+
+bool orr_channel_is_idle(const struct orr_channel *channel) {
+  return channel->in_start == channel->in.length && channel->given < 0 &&
+         channel->arrived == NULL && channel->in.capacity <= ORR_KEPT;
+}
+
+size_t orr_channel_partial(const struct orr_channel *channel) {
+  return channel->in.length - channel->in_start;
+}
