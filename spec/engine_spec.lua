@@ -23,6 +23,7 @@ partial writes: waited 1, wrong 0, queued 0, partial 0
 death: first 1, second 1, fd 1, then 0, cut 12, flush -32
 64 MiB in pieces: linear
 no memory: all seen 1, at least 2 fds, leaked 0
+long: wrong 0, failed 1, early 40, queued 0
 flush 0, room -1
 fds 0 to 252: good 253, lost 0, odd 0
 fds 253 to 299: good 47, lost 0, odd 0
