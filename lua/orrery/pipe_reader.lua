@@ -26,7 +26,7 @@ end
 
 --- Reads what is there; of a pipe whose writers have all gone, up to its end, after
 --- which whoever reads stops or closes it.
-local function on_ready(self, gone)
+local function on_ready(self, _, _, gone)
   for _ = 1, READS do
     local data, errno = self.fd:read()
     if not data or data == "" then
@@ -42,9 +42,7 @@ end
 function Reader:read_start(on_read)
   local err
   self.on_read = on_read
-  self.watched, err = poller.watch(self.fd:fileno(), function(_, gone)
-    on_ready(self, gone)
-  end)
+  self.watched, err = poller.watch(self.fd:fileno(), on_ready, self)
   if not self.watched then return loop.soon(on_read, err.code) end
   self.watched:set_ref(self.referenced)
 end

@@ -12,7 +12,7 @@ local poller = {}
 
 local set -- the core's
 local watcher -- luv's handle of it
-local watched, last_key = {}, 0 -- by key
+local watched, last_key, count = {}, 0, 0 -- by key; how many
 local only -- of them, where there is just one, and it is only to be read
 local referenced = 0 -- of them, that keep the loop alive
 local ready = {} -- filled anew by each wait
@@ -35,8 +35,10 @@ end
 
 --- Where nobody else can be meant, the set is not asked.
 local function find_only()
-  local key, one = next(watched)
-  only = one and one.events == READ and next(watched, key) == nil and one
+  only = nil
+  if count ~= 1 then return end
+  local _, one = next(watched)
+  if one.events == READ then only = one end
 end
 
 local function open()
@@ -68,6 +70,7 @@ function poller.watch(fd, fn, owner)
   local self = setmetatable({ fd = fd, fn = fn, owner = owner, key = last_key,
     events = READ, referenced = false }, Watched)
   watched[last_key] = self
+  count = count + 1
   find_only()
   return self
 end
@@ -99,6 +102,7 @@ function Watched:close()
   self:set_ref(false)
   self.closed = true
   watched[self.key] = nil
+  count = count - 1
   find_only()
   set:remove(self.fd)
 end
