@@ -174,8 +174,22 @@ static int l_ignore_sigpipe(lua_State *L) {
   return 0;
 }
 
-/* self:heap() -> bytes that malloc has from the system; 0 where libc does not
-   tell (mallinfo2 is glibc's, since 2.33). */
+#define BALLAST "orrery.ballast"
+
+/* self:ballast(bytes) - memory that nobody touches, so that it takes up none:
+   it weighs with the collector only, which begins anew when what is in use has
+   doubled. */
+static int l_ballast(lua_State *L) {
+  check_self(L);
+  lua_Integer bytes = luaL_checkinteger(L, 2);
+  luaL_argcheck(L, bytes > 0 && bytes <= INT32_MAX, 2, "out of range");
+  lua_newuserdatauv(L, (size_t)bytes, 0);
+  lua_setfield(L, LUA_REGISTRYINDEX, BALLAST);
+  return 0;
+}
+
+/* self:heap() -> bytes that malloc has from the system, 0 where libc does not
+   tell (mallinfo2 is glibc's, since 2.33); bytes of ballast. */
 static int l_heap(lua_State *L) {
   lua_Integer total = 0;
   check_self(L);
@@ -184,7 +198,10 @@ static int l_heap(lua_State *L) {
   total = (lua_Integer)info.arena + (lua_Integer)info.hblkhd;
 #endif
   lua_pushinteger(L, total);
-  return 1;
+  lua_getfield(L, LUA_REGISTRYINDEX, BALLAST);
+  lua_pushinteger(L, (lua_Integer)lua_rawlen(L, -1));
+  lua_replace(L, -2);
+  return 2;
 }
 
 /* self:open_std() - /dev/null where fds 0 to 2 are closed. */
@@ -212,6 +229,7 @@ void orr_open_process(lua_State *L) {
                                      {"ignore_sigpipe", l_ignore_sigpipe},
                                      {"open_std", l_open_std},
                                      {"heap", l_heap},
+                                     {"ballast", l_ballast},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", l_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"process", l_process}, {NULL, NULL}};

@@ -205,10 +205,11 @@ function methods.uptime() return (self_:hrtime() - started) / 1e9 end
 --- buffers.
 --- @return {rss: integer, heap_total: integer, heap_used: integer, external: integer}
 function methods.memory_usage()
+  local total, ballast = self_:heap()
   return {
     rss = math.tointeger(uv.resident_set_memory()),
-    heap_total = self_:heap(),
-    heap_used = math.tointeger(collectgarbage("count") * 1024 // 1),
+    heap_total = math.max(total - ballast, 0),
+    heap_used = math.tointeger(collectgarbage("count") * 1024 // 1) - ballast,
     external = 0,
   }
 end
