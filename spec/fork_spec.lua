@@ -304,16 +304,17 @@ describe("fork", function()
       for _, serialization in ipairs { "msgpack", "json" } do
         local child = fork([[
           orrery.go(function()
-            process.request("go on")
+            process.stdin:read()
             process.on("message", function() end)
-          end)]], { serialization = serialization })
+          end)]], { serialization = serialization,
+            stdio = { "pipe", "inherit", "inherit", "ipc" } })
         local go_on, sent = true, 0
         assert.is_true(child:send "first")
         while go_on do
           go_on = child:send(("x"):rep(10000))
           sent = sent + 1
         end
-        child:handle(function() return 1 end)
+        child.stdin:write("go on")
 
         child:wait_for("drain", 5000)
         assert.is_true(child:send "again")

@@ -283,6 +283,53 @@ describe("request", function()
     end)
   end)
 
+  it("is answered behind many messages that nobody takes yet", function()
+    run(function()
+      for _, serialization in ipairs { "msgpack", "json" } do
+        local child = fork([[
+          orrery.go(function()
+            local answer = process.request("go on?")
+            local count = 0
+            while process.receive() ~= "end" do count = count + 1 end
+            process.send { answer, count }
+          end)]], { serialization = serialization })
+        for _ = 1, 3000 do child:send(("x"):rep(1000)) end
+        child:handle(function() return "go on" end)
+        child:send "end"
+
+        assert.same({ "go on", 3000 }, (child:receive(10000)))
+        await_close(child)
+      end
+    end)
+  end)
+
+  it("fails where the answer is behind more than may wait, and the rest goes on", function()
+    run(function()
+      local child = fork [[
+        orrery.go(function()
+          local _, err = process.request("go on?")
+          local bytes = 0
+          while bytes < 80 * 1024 * 1024 do bytes = bytes + #process.receive() end
+          process.send { err.code, err.message, process.request("and now?") }
+        end)]]
+      local mib, sent = ("x"):rep(1024 * 1024), orrery.events.new()
+      child:handle(function(question)
+        if question == "go on?" then sent:wait_for("all") end
+        return "yes"
+      end)
+      for _ = 1, 80 do
+        if not child:send(mib) then child:wait_for("drain", 10000) end
+      end
+      sent:emit("all")
+
+      local code, message, answer = table.unpack((child:receive(10000)))
+      assert.equal("ENOBUFS", code)
+      assert.matches("behind 6%d messages that nobody takes: listen", message)
+      assert.equal("yes", answer)
+      await_close(child)
+    end)
+  end)
+
   it("times out alone: a late answer hurts nobody", function()
     run(function()
       local child = fork "process.handle(function(ms) orrery.sleep(ms) return ms end)"

@@ -13,9 +13,11 @@ local poller = require "orrery.poller"
 local FLUSH = 64 * 1024 -- bytes queued: sent at once
 local HIGH_WATER = 128 * 1024 -- bytes queued: send says false
 local MOST_QUEUED = 64 * 1024 * 1024 -- bytes queued: send refuses
-local INBOX_BYTES, INBOX_COUNT = 1024 * 1024, 1024 -- then reading stops,
-local INBOX_HANDLES = 64 -- and where so many fds wait
 local MOST_HANDLES = 512 -- that wait of a peer that has gone
+-- What may wait here before reading stops; and where an answer is awaited, which
+-- may be behind it.
+local INBOX = { bytes = 1024 * 1024, count = 1024, handles = 64 }
+local AWAITING = { bytes = 64 * 1024 * 1024, count = 256 * 1024, handles = 256 }
 local READS = 8 -- in a row, before others have their turn
 local RETRY, MOST_RETRY = 5, 80 -- ms, doubled, where the kernel is short
 local EXIT_FLUSH = 2000 -- ms in all
@@ -297,12 +299,25 @@ Channel.take = take
 
 --- Whether more may wait here for somebody to want it.
 local function inbox_full(self)
-  return #self.inbox >= INBOX_COUNT or self.inbox_bytes >= INBOX_BYTES
-    or self.inbox_handles >= INBOX_HANDLES
+  local most = next(self.requests) and AWAITING or INBOX
+  return #self.inbox >= most.count or self.inbox_bytes >= most.bytes
+    or self.inbox_handles >= most.handles
+end
+
+--- Nobody waits for ever for an answer that is not going to be read.
+local function give_up_requests(self)
+  local requests = self.requests
+  self.requests = {}
+  for _, answer in pairs(requests) do
+    answer(nil, errors.new("ENOBUFS", ("request: the answer is behind %d messages "
+      .. "that nobody takes: listen for 'message', or receive"):format(#self.inbox)))
+  end
+  update_ref(self)
 end
 
 local function pause_if_full(self)
   if self.paused or self.gone or not inbox_full(self) then return end
+  if next(self.requests) then give_up_requests(self) end
   self.paused = true
   find_direct(self)
   listen(self)

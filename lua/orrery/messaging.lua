@@ -157,7 +157,8 @@ end
 --- @param value any
 --- @param t integer? ms
 --- @return any ... the handler's results; nil, err (its error; ENOSYS: it has no
----   handler; ETIMEDOUT; ERR_IPC_CHANNEL_CLOSED)
+---   handler; ETIMEDOUT; ENOBUFS: the answer is behind too many messages that
+---   nobody takes; ERR_IPC_CHANNEL_CLOSED)
 function Messaging:request(value, t)
   local channel = channel_of(self, "request", 2)
   is_message(value, 2)
@@ -171,6 +172,7 @@ function Messaging:request(value, t)
   return scheduler.wait(function(wake)
     channel.requests[id] = wake
     channel:update_ref()
+    channel:resume() -- the answer may be behind what fills the inbox
     channel:queued(queued)
     return function()
       channel.requests[id] = nil
