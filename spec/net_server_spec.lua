@@ -440,6 +440,32 @@ describe("net.Server", function()
     end)
   end)
 
+  it("serves again once there are fds again, where not even the spare one helped",
+    function()
+      run(function()
+        local child <close> = orrery.spawn(helper.interpreter, { "-e", [[
+          local net = require "orrery.net"
+          local server = net.create_server(function(socket) socket:finish("hello") end)
+          server:listen(0, "127.0.0.1", function() print(server:address().port) end)
+          require "luv".run()
+        ]] }, { stdio = { "ignore", "pipe", "inherit" }, env_extend = helper.env() })
+        local port = tonumber(child.stdout:read())
+        local function limit(soft)
+          local result = orrery.run("prlimit", { "--pid", child.pid, "--nofile=" .. soft })
+          assert.is_true(result.ok, result.stderr)
+        end
+        assert.equal("hello", net.connect(port, "127.0.0.1"):read_all())
+
+        limit("3:64")
+        local client = assert(net.connect(port, "127.0.0.1"))
+        local _, err = client:read(nil, 150)
+        assert.equal("ETIMEDOUT", err.code)
+        limit("64:64")
+        assert.equal("hello", client:read_all(5000))
+        child:stop()
+      end)
+    end)
+
   it("shares its socket with another process, and no accept of either is lost",
     function()
       run(function()

@@ -247,6 +247,9 @@ end
 local Watcher = {}
 Watcher.__index = Watcher
 
+function Watcher:start() self.poll:start(self.events, self.fn) end
+function Watcher:stop() self.poll:stop() end
+
 --- Stops, before the fd is closed.
 function Watcher:close()
   if self.poll:is_closing() then return end
@@ -266,8 +269,10 @@ function Watcher:unref() self.poll:unref() end
 function loop.watch(fd, events, fn)
   local poll, _, code = uv.new_poll(fd)
   if not poll then return nil, code end
-  poll:start(events, loop.guard(fn))
-  return setmetatable({ poll = poll }, Watcher)
+  local self = setmetatable({ poll = poll, events = events, fn = loop.guard(fn) },
+    Watcher)
+  self:start()
+  return self
 end
 
 return loop

@@ -2,6 +2,7 @@
 
 local uv = require "luv"
 local address = require "orrery.address"
+local clock = require "orrery.clock"
 local core = require "orrery.core"
 local endpoint = require "orrery.endpoint"
 local errors = require "orrery.errors"
@@ -12,11 +13,14 @@ local Socket = require "orrery.net_socket"
 
 local BACKLOG = 511 -- connections the kernel keeps until they are accepted
 local ACCEPTS = 64 -- in a row, before others have their turn
+local REST = 100 -- ms, where one cannot be accepted
 
-local EAGAIN, EMFILE, ENFILE = core.errnos.EAGAIN, core.errnos.EMFILE,
-  core.errnos.ENFILE
+local EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM = core.errnos.EAGAIN,
+  core.errnos.EMFILE, core.errnos.ENFILE, core.errnos.ENOBUFS, core.errnos.ENOMEM
 
 local checks = options.checks
+
+local spare, listening = nil, 0 -- an fd that is kept back; servers that it is for
 
 --- @class Server : Endpoint
 --- @field listening boolean
@@ -95,22 +99,41 @@ local function welcome(self, socket)
   self:emit("connection", socket)
 end
 
---- There are no fds left: whoever knocks is let in by a spare one, and out again.
-local function turn_away(self, number)
-  if self.spare then self.spare:close() end
+--- There are no fds left: whoever knocks is let in by the spare one, and out again.
+--- Whether somebody was.
+local function turn_away(number)
+  if spare then spare:close() end
+  local turned_away = false
   for _ = 1, ACCEPTS do
     local fd = core.accept(number)
     if not fd then break end
     fd:close()
+    turned_away = true
   end
-  self.spare = core.open("/", "r")
+  spare = core.open("/", "r")
+  return turned_away
+end
+
+--- Looks away for a while from connections that cannot be accepted: the poll would
+--- tell of them again and again.
+local function rest(self)
+  local watcher = self.active
+  watcher:stop()
+  self.resting = clock.after(REST, function()
+    self.resting = nil
+    if self.active == watcher then watcher:start() end
+  end)
+  self.resting:set_ref(self.referenced)
 end
 
 --- None waits any more, or one went wrong, which a peer can bring about: an
 --- `error` for those who listen, and no reason to end.
 local function accept_failed(self, errno, number)
   if errno == EAGAIN then return end
-  if errno == EMFILE or errno == ENFILE then return turn_away(self, number) end
+  if errno == EMFILE or errno == ENFILE then
+    return turn_away(number) or rest(self)
+  end
+  if errno == ENOBUFS or errno == ENOMEM then rest(self) end
   if self:listener_count("error") > 0 then
     self:emit("error", errors.system(errno, "accept"))
   end
@@ -189,6 +212,22 @@ local function announce(self, handle)
   if self.handle == handle then endpoint.opened(self, "listening") end
 end
 
+--- There is a spare fd for as long as a server listens. True; nil, code.
+local function keep_spare()
+  local errno
+  if not spare then spare, errno = core.open("/", "r") end
+  if not spare then return nil, core.errnos[errno] end
+  listening = listening + 1
+  return true
+end
+
+local function drop_spare()
+  listening = listening - 1
+  if listening > 0 or not spare then return end
+  spare:close()
+  spare = nil
+end
+
 --- A watcher; nil, code.
 local function watch(self, target, handle, kind)
   local _, _, code = handle:getsockname() -- a port in use, libuv tells of now
@@ -202,12 +241,14 @@ end
 local function start_listening(self, target, ip)
   local handle, kind, place = bind(target, ip)
   if not handle then return kind end
-  local watcher, code = watch(self, target, handle, kind)
+  local watcher
+  local kept, code = keep_spare()
+  if kept then watcher, code = watch(self, target, handle, kind) end
   if not watcher then
+    if kept then drop_spare() end
     loop.close(handle)
     return address.failure(code, "listen", place)
   end
-  self.spare = core.open("/", "r")
   self:hold_(handle, watcher)
   self.listening = true
   loop.soon(announce, self, handle)
@@ -307,8 +348,11 @@ end
 local function stop_listening(self)
   self.target, self.listening = nil, false
   self.handle_closing = true
-  if self.active then self.active:close() end
-  if self.spare then self.spare:close() end
+  if self.active then
+    self.active:close()
+    drop_spare()
+  end
+  if self.resting then self.resting:stop() end
   self:release_(function()
     self.handle_closing = false
     close_if_drained(self)
