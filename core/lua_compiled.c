@@ -4,8 +4,8 @@
 **
 ** The bytecode of all modules is one file beside the core, modules.luac, that
 ** lua/orrery/compiled.lua writes. It is mapped: what is not asked for is not
-** read, and no fd is needed later. It is only ever replaced, never written
-** into, so what is mapped stays as it is.
+** read, and no fd is needed later. As the core's own file, it is only ever
+** replaced, never written into, so what is mapped stays as it is.
 */
 #include "binding.h"
 
@@ -53,10 +53,11 @@ static void release(struct compiled *self) {
 
 static void map(struct compiled *self, const char *path) {
   struct stat st;
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0)
     return;
-  if (fstat(fd, &st) == 0 && (size_t)st.st_size >= sizeof(struct header)) {
+  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+      (size_t)st.st_size >= sizeof(struct header)) {
     self->size = (size_t)st.st_size;
     void *file = mmap(NULL, self->size, PROT_READ, MAP_PRIVATE, fd, 0);
     self->file = file != MAP_FAILED ? file : NULL;

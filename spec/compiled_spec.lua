@@ -112,6 +112,8 @@ describe("compiled modules", function()
 
       os.remove(path)
       assert.matches("lua/orrery/run%.lua$", origin(dir.path))
+      assert(sh(("mkfifo '%s'"):format(path)).ok)
+      assert.matches("lua/orrery/run%.lua$", origin(dir.path))
     end)
   end)
 
