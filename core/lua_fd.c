@@ -90,10 +90,11 @@ static int l_gc(lua_State *L) {
 
 enum { READ_SIZE = 65536, MAX_POLLED = 1024 };
 
-/* fd:set_nonblocking() - for ends of pipes that are ours alone, and so have no
-   flags to be kept. */
+/* fd:set_nonblocking(on) - for ends of pipes and sockets that are ours alone,
+   and so have no other flags to be kept. */
 static int l_set_nonblocking(lua_State *L) {
-  fcntl(check_fd(L)->number, F_SETFL, O_NONBLOCK);
+  int fd = check_fd(L)->number;
+  fcntl(fd, F_SETFL, lua_toboolean(L, 2) ? O_NONBLOCK : 0);
   return 0;
 }
 
@@ -153,7 +154,10 @@ static int l_try_write(lua_State *L) {
   }
   luaL_pushfail(L);
   lua_pushstring(L, strerror(error));
-  lua_pushstring(L, name_of(error));
+  if (name_of(error) != NULL)
+    lua_pushstring(L, name_of(error));
+  else
+    lua_pushfstring(L, "errno %d", error);
   return 3;
 }
 

@@ -208,6 +208,23 @@ describe("exec #spawn", function()
     end)
   end)
 
+  it("gives its output to another child, who expects it to block", function()
+    run(function()
+      local done
+      local first = exec("echo one; read x; echo two", function() done = true end)
+      local second = orrery.spawn("sh", { "-c", "read a; echo $a >&2; cat" },
+        { stdio = { first.stdout, "pipe", "pipe" } })
+      assert.equal("one\n", second.stderr:read())
+      first.stdin:write("go on\n")
+
+      assert.equal("two\n", second.stdout:read_all())
+      assert.equal(0, second:wait())
+      first.stdout:resume()
+      helper.await_close(first)
+      helper.eventually(function() return done end)
+    end)
+  end)
+
   it("has streams that are over where they are asked for afterwards", function()
     run(function()
       local _, stdout, _, child = result_of(exec, "echo out")

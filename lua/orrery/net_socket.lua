@@ -85,15 +85,8 @@ function Socket:begin_(handle, kind)
   if not self.paused then self:start_reading_() end
 end
 
-local fresh = {} -- that are to read when the turn ends
-
-local function begin_reading()
-  local list = fresh
-  fresh = {}
-  for i = 1, #list do
-    local self = list[i]
-    if not (self.paused or self.given_) then self:start_reading_() end
-  end
+local function begin_reading(self)
+  if not (self.paused or self.given_) then self:start_reading_() end
 end
 
 --- A socket over a connected fd.
@@ -119,8 +112,7 @@ function Socket.over(fd, kind, opts)
     keep_alive = opts.keep_alive,
   }, Socket)
   apply_settings(self)
-  if not fresh[1] then loop.at_turn_end(begin_reading) end
-  fresh[#fresh + 1] = self
+  loop.at_turn_end(begin_reading, self)
   return self
 end
 

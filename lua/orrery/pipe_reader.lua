@@ -20,8 +20,11 @@ Reader.__index = Reader
 --- @param fd userdata orrery.fd, owned from now on
 --- @return PipeReader
 function pipe_reader.open(fd)
-  fd:set_nonblocking()
-  return setmetatable({ fd = fd, referenced = true }, Reader)
+  return setmetatable({ fd = fd, referenced = true, blocking = true }, Reader)
+end
+
+local function code_of(errno)
+  return core.errnos[errno] or ("errno " .. errno)
 end
 
 --- Reads what is there; of a pipe whose writers have all gone, up to its end, after
@@ -31,20 +34,43 @@ local function on_ready(self, _, _, gone)
     local data, errno = self.fd:read()
     if not data or data == "" then
       if errno == EAGAIN then return end
-      return self.on_read(errno and core.errnos[errno], nil)
+      return self.on_read(errno and code_of(errno), nil)
     end
     self.on_read(nil, data)
     if not self.watched or (#data < MOST and not gone) then return end
   end
 end
 
+--- It cannot be polled: a directory cannot be read either, which says it better.
+local function fail(self, err)
+  if self:is_closing() then return end
+  local _, errno = self.fd:read()
+  self.on_read(errno and errno ~= EAGAIN and code_of(errno) or err.code)
+end
+
 --- @param on_read fun(code: string?, chunk: string?) neither at the end
 function Reader:read_start(on_read)
   local err
   self.on_read = on_read
+  if self.blocking then
+    self.blocking = false
+    self.fd:set_nonblocking(true)
+  end
   self.watched, err = poller.watch(self.fd:fileno(), on_ready, self)
-  if not self.watched then return loop.soon(on_read, err.code) end
+  if not self.watched then return loop.soon(fail, self, err) end
   self.watched:set_ref(self.referenced)
+end
+
+--- Reads at once what is there, without being told that something is.
+function Reader:drain()
+  if self.watched then on_ready(self, true, false, true) end
+end
+
+--- Another process is going to read it, who expects that to block.
+function Reader:lend()
+  self:read_stop()
+  self.blocking = true
+  self.fd:set_nonblocking(false)
 end
 
 function Reader:read_stop()

@@ -157,9 +157,7 @@ end
 
 --- A stream that a child reads from is not read from here meanwhile.
 local function shared(value)
-  if type(value) == "table" and (value.flowing or value.reading) then
-    value:pause()
-  end
+  if type(value) == "table" and value.lend_ then value:lend_() end
   return fd_of(value)
 end
 

@@ -371,6 +371,17 @@ function Stream:pause()
   return self
 end
 
+--- A child gets its fd as one of its own, and expects it to block. What luv has
+--- opened cannot be made to: luv itself would then.
+function Stream:lend_()
+  if self.flowing or self.reading or self.reads_ahead then self:pause() end
+  if self.is_socket and self.fd then
+    self.fd:set_nonblocking(false)
+  elseif self.handle and self.handle.lend then
+    self.handle:lend()
+  end
+end
+
 --- Called by the emitter.
 function Stream:listeners_changed_(event, count)
   if event == "data" and count > 0 and not self.paused then

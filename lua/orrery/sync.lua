@@ -37,7 +37,7 @@ local function job_of(handle, ends, opts)
     deadline = opts.timeout and opts.timeout > 0 and clock.due_in(opts.timeout),
   }
   for number, fd in pairs(ends) do
-    fd:set_nonblocking()
+    fd:set_nonblocking(true)
     if number == 0 and opts.input then
       job.input, job.stdin = opts.input, fd
     elseif number == 0 then
