@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { MOST = 64 }; /* events in one wait; the others come with the next */
+enum { MOST = 64 }; /* events in one wait, as poller.lua knows: others follow */
 
 enum { READ = 1, WRITE = 2, GONE = 4 };
 

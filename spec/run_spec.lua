@@ -144,6 +144,21 @@ describe("run #spawn", function()
     end)
   end)
 
+  it("loses nothing of many that end together, however short the grace", function()
+    in_task(function()
+      local tasks, got = {}, 0
+      for i = 1, 200 do
+        tasks[i] = function()
+          local result = run("echo", { "x" }, { stdio_grace = 0 })
+          if result.stdout == "x\n" and not result.stdio_incomplete then got = got + 1 end
+        end
+      end
+      orrery.all(tasks)
+
+      assert.equal(200, got)
+    end)
+  end)
+
   it("cuts output at max_buffer, exactly, and stops the child", function()
     in_task(function()
       local cut = sh("yes", { max_buffer = 12345 })

@@ -170,6 +170,21 @@ describe("stream reading", function()
     end)
   end)
 
+  it("needs no fd: what a child writes is read where none is left", function()
+    run(function()
+      local result = helper.lua([[
+        local orrery = require "orrery"
+        local child = orrery.spawn("echo", {"here"}, {stdio = {"ignore", "pipe", "ignore"}})
+        local held = {}
+        repeat
+          held[#held + 1] = io.open("/dev/null")
+        until not io.open("/dev/null")
+        print(child.stdout:read_all(), child:wait())]], { rlimits = { nofile = 48 } })
+
+      assert.equal("here\n\t0\n", result.stdout)
+    end)
+  end)
+
   it("wakes a reader when it is destroyed", function()
     run(function()
       local reader, _, ends = pipe()
@@ -332,6 +347,16 @@ describe("stream.open", function()
       os.remove(to)
 
       assert.equal(3000000, size)
+    end)
+  end)
+
+  it("says EISDIR for a folder, once it is read", function()
+    run(function()
+      local folder <close> = assert(stream.open("/tmp"))
+      local data, err = folder:read()
+
+      assert.is_nil(data)
+      assert.equal("EISDIR", err.code)
     end)
   end)
 

@@ -9,6 +9,7 @@ local errors = require "orrery.errors"
 local events = require "orrery.events"
 local loop = require "orrery.loop"
 local options = require "orrery.options"
+local poller = require "orrery.poller"
 local scheduler = require "orrery.scheduler"
 
 local STOP_GRACE = 5000 -- ms from SIGTERM to SIGKILL in stop
@@ -145,9 +146,12 @@ local function watch_sigchld()
   return handle
 end
 
---- Starts listening, before the first child exists. True; nil, errno.
+--- Starts listening, before the first child exists, and sees to it that what it
+--- writes can be read. True; nil, errno.
 function Child.watch()
   if watcher then return true end
+  local polling, err = poller.open()
+  if not polling then return nil, err.errno end
   local fd, errno = core.reaper_fd()
   if fd == nil then return nil, errno end
   local code

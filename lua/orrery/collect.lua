@@ -131,7 +131,7 @@ local function over(job)
     return scheduler.on_end(stopping, function() over(job) end)
   end
   job.over = true
-  job.incomplete = not job.child.closed_
+  job.incomplete = not job.child.closed_ or job.child.ends_.failed ~= nil
   if job.on_end then job.on_end() end
 end
 
@@ -143,7 +143,10 @@ local function await_output(job)
   local step = math.max(1, left // GRACE_STEPS)
   while not child.closed_ do
     child:wait_for("close", math.min(step, left))
-    if not child.closed_ then pass_poll() end
+    if not child.closed_ then
+      child.ends_:drain()
+      pass_poll()
+    end
     left = left - step
     if left <= 0 then break end
   end

@@ -14,6 +14,7 @@ local ends = {}
 --- @field readers table<integer, PipeReader> collected, and no stream either
 --- @field streams table<integer, Stream>
 --- @field takers table<integer, function> who collects
+--- @field failed string? the errno that ended a reader's reading, by name
 local Ends = {}
 Ends.__index = Ends
 
@@ -96,8 +97,9 @@ end
 local function read(self, n, take)
   local reader = pipe_reader.open(self.fds[n])
   self.fds[n], self.readers[n] = nil, reader
-  reader:read_start(function(_, chunk)
+  reader:read_start(function(code, chunk)
     if chunk then return take(chunk) end
+    self.failed = self.failed or code
     reader:close()
     loop.soon(closed, self)
   end)
@@ -115,6 +117,11 @@ function Ends:collect(n, take)
   self.takers[n] = take
   self.open = self.open + 1
   if alone then read(self, n, take) else share(self, n, one) end
+end
+
+--- Reads at once what has come for those who collect.
+function Ends:drain()
+  for _, reader in next, self.readers do reader:drain() end
 end
 
 -- The end --------------------------------------------------------------------
@@ -178,6 +185,7 @@ ends.none = {
   stream = function() end,
   all = function() return {} end,
   collect = function() end,
+  drain = function() end,
   finish = function(_, fn, owner) loop.soon(fn, owner) end,
   close = function() end,
 }

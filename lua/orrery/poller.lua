@@ -7,6 +7,7 @@ local errors = require "orrery.errors"
 local loop = require "orrery.loop"
 
 local READ, WRITE, GONE = 1, 2, 4 -- as core/lua_poller.c has them
+local SOME = 64 -- that one wait of the core's gives at most
 
 local poller = {}
 
@@ -21,15 +22,24 @@ local ready = {} -- filled anew by each wait
 local Watched = {}
 Watched.__index = Watched
 
---- What is ready; an error in one takes nothing from the others, whose fds stay
---- ready.
-local function on_ready()
-  if only then return only.fn(only.owner, true, false, false) end
-  for i = 1, 2 * set:wait(ready), 2 do
+--- Tells who is ready, of some. How many there were.
+local function tell_some()
+  local n = set:wait(ready)
+  for i = 1, 2 * n, 2 do
     local one, events = watched[ready[i]], ready[i + 1]
     if one then
       one.fn(one.owner, events & READ ~= 0, events & WRITE ~= 0, events & GONE ~= 0)
     end
+  end
+  return n
+end
+
+--- Tells all that are ready, which the set gives in turn; an error in one takes
+--- nothing from the others, whose fds stay ready.
+local function on_ready()
+  if only then return only.fn(only.owner, true, false, false) end
+  for _ = 0, count // SOME do
+    if tell_some() < SOME then return end
   end
 end
 
@@ -41,7 +51,10 @@ local function find_only()
   if one.events == READ then only = one end
 end
 
-local function open()
+--- Opens the set: for who wants to know early whether there are fds for it.
+--- @return true? ok nil, err (EMFILE)
+--- @return Error? err
+function poller.open()
   if watcher then return true end
   local errno
   set, errno = core.poller()
@@ -62,7 +75,7 @@ end
 --- @return Watched? watched nil, err
 --- @return Error? err
 function poller.watch(fd, fn, owner)
-  local ok, err = open()
+  local ok, err = poller.open()
   if not ok then return nil, err end
   last_key = last_key + 1
   local added, errno = set:add(fd, last_key, READ)

@@ -89,6 +89,7 @@ function std.input()
   local kind = kinds[uv.guess_handle(0)] or "file"
   local fd = input_fd(kind)
   if not fd then return stream.ended("r") end
+  if kind == "pipe" then require "orrery.poller".open() end -- while there are fds
   return stream.new(fd, kind, "r")
 end
 
