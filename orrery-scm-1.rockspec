@@ -50,6 +50,7 @@ build = {
     ["orrery.channel"] = "lua/orrery/channel.lua",
     ["orrery.channel_json"] = "lua/orrery/channel_json.lua",
     ["orrery.channel_msgpack"] = "lua/orrery/channel_msgpack.lua",
+    ["orrery.channel_receiving"] = "lua/orrery/channel_receiving.lua",
     ["orrery.child"] = "lua/orrery/child.lua",
     ["orrery.child_process"] = "lua/orrery/child_process.lua",
     ["orrery.cli"] = "lua/orrery/cli.lua",
