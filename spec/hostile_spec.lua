@@ -110,7 +110,7 @@ describe("a hostile child", function()
         while ch:flush() == false do core.poll({}, {ch:fileno()}, 100) end]])
       helper.eventually(function() return child.channel_.paused end)
 
-      assert.is_true(#child.channel_.inbox <= 1200)
+      assert.is_true(child.channel_.waiting <= 1200)
       child:kill()
       await_close(child)
     end)

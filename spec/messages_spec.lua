@@ -90,7 +90,7 @@ describe("messages", function()
       assert.equal("sent\n", child.stdout:read(nil, 5000))
       child.stdout:resume()
       helper.eventually(function() return child.channel.paused end)
-      local waiting = #child.channel.inbox
+      local waiting = child.channel.waiting
       assert.is_true(waiting > 50 and waiting < 150)
       local seen = 0
       child:on("message", function() seen = seen + 1 end)

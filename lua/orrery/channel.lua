@@ -313,7 +313,8 @@ local channel = { Channel = Channel, counts = counts }
 --- A channel of which nobody wants anything yet.
 local function new(owner, fields)
   fields.owner = owner
-  fields.inbox, fields.inbox_bytes, fields.inbox_handles = {}, 0, 0
+  fields.inbox, fields.taken, fields.waiting = {}, 0, 0 -- from taken + 1 on
+  fields.inbox_bytes, fields.inbox_handles = 0, 0
   fields.readers, fields.requests, fields.callbacks = {}, {}, {}
   return setmetatable(fields, Channel)
 end

@@ -28,7 +28,8 @@ local function keep(self, value, open)
     open = function() return nil, err end
   end
   if open then self.inbox_handles = self.inbox_handles + 1 end
-  self.inbox[#self.inbox + 1] = { value, open }
+  self.waiting = self.waiting + 1
+  self.inbox[self.taken + self.waiting] = { value, open }
 end
 
 --- The only listener of `message`; false where there are none, or more.
@@ -40,8 +41,8 @@ end
 
 --- Who gets messages as they come, with nothing in between; false: see deliver.
 local function find_direct(self)
-  self.direct = self.fast and not (self.closed or self.paused or self.inbox[1]
-    or self.readers[1]) and sole_listener(self.owner)
+  self.direct = self.fast and self.waiting == 0
+    and not (self.closed or self.paused or self.readers[1]) and sole_listener(self.owner)
 end
 
 --- The readers, who come first, have changed.
@@ -54,11 +55,11 @@ end
 --- delivered: a server that nobody has taken accepts nothing.
 --- @param open (fun(drop: boolean?): any, Error?)?
 local function deliver(self, value, open)
-  local wake = not self.inbox[1] and table.remove(self.readers, 1)
+  local wake = self.waiting == 0 and table.remove(self.readers, 1)
   if wake then
     if open then wake(value, open()) else wake(value) end
     self:readers_changed()
-  elseif self.listeners > 0 and not self.inbox[1] then
+  elseif self.listeners > 0 and self.waiting == 0 then
     if open then return self.owner:emit("message", value, open()) end
     self.owner:emit("message", value)
   else
@@ -68,7 +69,11 @@ end
 
 --- The first message that waits here, with its handle.
 local function take(self)
-  local item = table.remove(self.inbox, 1)
+  local i = self.taken + 1
+  local item = self.inbox[i]
+  self.inbox[i] = nil
+  self.taken, self.waiting = i, self.waiting - 1
+  if self.waiting == 0 then self.inbox, self.taken = {}, 0 end
   find_direct(self)
   if not item[2] then return item[1] end
   self.inbox_handles = self.inbox_handles - 1
@@ -79,7 +84,7 @@ Receiving.take = take
 --- Whether more may wait here for somebody to want it.
 local function inbox_full(self)
   local most = next(self.requests) and AWAITING or INBOX
-  return #self.inbox >= most.count or self.inbox_bytes >= most.bytes
+  return self.waiting >= most.count or self.inbox_bytes >= most.bytes
     or self.inbox_handles >= most.handles
 end
 
@@ -89,7 +94,7 @@ local function give_up_requests(self)
   self.requests = {}
   for _, answer in pairs(requests) do
     answer(nil, errors.new("ENOBUFS", ("request: the answer is behind %d messages "
-      .. "that nobody takes: listen for 'message', or receive"):format(#self.inbox)))
+      .. "that nobody takes: listen for 'message', or receive"):format(self.waiting)))
   end
   self:update_ref()
 end
@@ -145,12 +150,12 @@ end
 
 --- Delivers the next frame, and keeps the inbox small. What more of may be there.
 local function next_frame(self, fresh)
-  if self.listeners > 0 and not self.inbox[1] then
+  if self.listeners > 0 and self.waiting == 0 then
     return take_frame(self, self.fetch(self.fork, fresh))
   end
   local before = position(self)
   local more = take_frame(self, self.fetch(self.fork, fresh))
-  if self.inbox[1] and not self.closed then
+  if self.waiting > 0 and not self.closed then
     self.inbox_bytes = self.inbox_bytes + position(self) - before
   end
   pause_if_full(self)
@@ -210,12 +215,12 @@ end
 --- What waits is delivered now that somebody listens; then reading goes on.
 local function empty_inbox(self)
   self.emptying = false
-  while self.inbox[1] and self.listeners > 0 do
-    if self.inbox[2] and not self.emptying then
+  while self.waiting > 0 and self.listeners > 0 do
+    if self.waiting > 1 and not self.emptying then
       self.emptying = true
       loop.soon(empty_inbox, self)
     end
-    if not self.inbox[2] then self:resume() end
+    if self.waiting == 1 then self:resume() end
     self.owner:emit("message", take(self))
   end
   self:resume()
@@ -223,7 +228,7 @@ end
 
 --- Takes up reading again, where the inbox has room.
 function Receiving:resume()
-  if #self.inbox == 0 then self.inbox_bytes = 0 end
+  if self.waiting == 0 then self.inbox_bytes = 0 end
   if self.closed or not self.paused or inbox_full(self) then return end
   self.paused = false
   find_direct(self)
@@ -235,7 +240,7 @@ end
 function Receiving:listeners_changed(messages, disconnects)
   self.listeners, self.end_listeners = messages, disconnects
   find_direct(self)
-  if messages > 0 and self.inbox[1] and not self.emptying then
+  if messages > 0 and self.waiting > 0 and not self.emptying then
     self.emptying = true
     loop.soon(empty_inbox, self)
   end

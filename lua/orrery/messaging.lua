@@ -130,7 +130,7 @@ end
 --- @return any handle
 function Messaging:receive(t)
   local channel = channel_of(self, "receive", 2)
-  if channel.inbox[1] then
+  if channel.waiting > 0 then
     if channel.paused then loop.soon(channel.resume, channel) end
     return channel:take()
   elseif channel.closed then
