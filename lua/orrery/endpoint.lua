@@ -92,14 +92,9 @@ function endpoint.handle_from(fd)
   if not number then return nil, "EBADF" end
   local kind, errno = core.socket_kind(number)
   if not kind then return nil, core.errnos[errno] end
-  local handle = kind == "tcp" and uv.new_tcp() or uv.new_pipe(false)
-  local ok, _, code = handle:open(number)
-  if not ok then
-    loop.close(handle)
-    return nil, code
-  end
-  fd:take()
-  return handle, kind
+  local handle, code = loop.open(kind == "tcp" and uv.new_tcp() or uv.new_pipe(false),
+    fd)
+  return handle, handle and kind or code
 end
 
 --- @class Endpoint : Emitter what has a luv handle as long as it is open

@@ -138,13 +138,7 @@ local function open_luv(kind, fd)
   if kind == "pipe" then handle = uv.new_pipe(false) end
   if kind == "udp" then handle = uv.new_udp() end
   if not handle then return nil, "EINVAL" end
-  local ok, _, code = handle:open(fd:fileno())
-  if ok then
-    fd:take()
-    return handle
-  end
-  loop.close(handle)
-  return nil, code
+  return loop.open(handle, fd)
 end
 
 local stream_kinds = { pipe = true, tty = true, tcp = true, file = true }

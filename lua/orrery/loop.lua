@@ -243,6 +243,21 @@ function loop.close(handle, fn)
   handle:close(fn and loop.guard(fn))
 end
 
+--- Has a luv handle that is new take over an fd.
+--- @param handle userdata of luv; closed where it cannot
+--- @param fd userdata orrery.fd; the handle's from then on
+--- @return userdata? handle nil, code
+--- @return string? code errno name
+function loop.open(handle, fd)
+  local ok, _, code = handle:open(fd:fileno())
+  if ok then
+    fd:take()
+    return handle
+  end
+  loop.close(handle)
+  return nil, code
+end
+
 --- @class Watcher an fd that luv polls; it does not own the fd
 local Watcher = {}
 Watcher.__index = Watcher

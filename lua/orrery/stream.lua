@@ -38,23 +38,13 @@ end
 -- Streams that read, for luv's callback alone does not hold them.
 local reading = {} -- luacheck: ignore
 
-local function open_handle(handle, fd)
-  local ok, _, code = handle:open(fd:fileno())
-  if ok then
-    fd:take()
-    return handle
-  end
-  loop.close(handle)
-  return nil, code
-end
-
 --- How each kind of fd becomes a handle, which owns it then: handle; nil, code.
 local openers = {
   pipe = function(fd, self)
     if self.readable and not self.writable then return pipe_reader.open(fd) end
-    return open_handle(uv.new_pipe(false), fd)
+    return loop.open(uv.new_pipe(false), fd)
   end,
-  tcp = function(fd) return open_handle(uv.new_tcp(), fd) end,
+  tcp = function(fd) return loop.open(uv.new_tcp(), fd) end,
   tty = function(fd, self)
     local handle, _, code = uv.new_tty(fd:fileno(), self.readable)
     if handle then fd:take() end
