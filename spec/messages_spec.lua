@@ -198,6 +198,30 @@ describe("messages", function()
     end)
   end)
 
+  it("that have come are delivered by who leaves, though each listener throws", function()
+    run(function()
+      local code = [[
+        local orrery = require "orrery"
+        orrery.process.on("uncaught_exception", function() end)
+        local path = os.tmpname()
+        local file = io.open(path, "w")
+        file:write "local p = require 'orrery'.process for i = 1, 6 do p.send(i) end"
+        file:close()
+        local child = orrery.fork(path)
+        child:on("message", function(i)
+          print(i)
+          if i == 1 then child:disconnect() end
+          error "no"
+        end)
+        child:on("disconnect", function() print "disconnect" end)
+        child:on("close", function() os.remove(path) end) ]]
+      local expected = "1\n2\n3\n4\n5\n6\ndisconnect\n"
+
+      assert.equal(expected, helper.lua(code .. "require 'luv'.run()").stdout)
+      assert.equal(expected, helper.cli({ "-e", code }).stdout)
+    end)
+  end)
+
   it("end with close, though a listener of disconnect throws", function()
     run(function()
       local result = helper.lua([[
@@ -309,7 +333,7 @@ describe("request", function()
         orrery.go(function()
           local _, err = process.request("go on?")
           local bytes = 0
-          while bytes < 80 * 1024 * 1024 do bytes = bytes + #process.receive() end
+          while bytes < 20 * 1024 * 1024 do bytes = bytes + #process.receive() end
           process.send { err.code, err.message, process.request("and now?") }
         end)]]
       local mib, sent = ("x"):rep(1024 * 1024), orrery.events.new()
@@ -317,15 +341,70 @@ describe("request", function()
         if question == "go on?" then sent:wait_for("all") end
         return "yes"
       end)
-      for _ = 1, 80 do
+      for _ = 1, 20 do
         if not child:send(mib) then child:wait_for("drain", 10000) end
       end
       sent:emit("all")
 
       local code, message, answer = table.unpack((child:receive(10000)))
       assert.equal("ENOBUFS", code)
-      assert.matches("behind 6%d messages that nobody takes: listen", message)
+      assert.matches("behind 8 messages that nobody takes: listen", message)
       assert.equal("yes", answer)
+      await_close(child)
+    end)
+  end)
+
+  it("stays open however much others take meanwhile", function()
+    run(function()
+      local child = fork [[
+        local answered = false
+        process.handle(function()
+          process.receive()
+          answered = true
+          return "late"
+        end)
+        orrery.go(function()
+          local mib = ("x"):rep(1024 * 1024)
+          for i = 1, 20 do
+            process.send(mib)
+            process.request("taken?")
+          end
+          process.send "enough"
+        end)]]
+      child:handle(function() return true end)
+      local asked = orrery.go(function() return child:request("slow") end)
+      repeat
+        local message = child:receive(10000)
+      until message == "enough"
+      child:send("answer now")
+
+      assert.equal("late", asked:join(5000))
+      child:disconnect()
+      await_close(child)
+    end)
+  end)
+
+  it("stays open where others take slowly", function()
+    run(function()
+      local child = fork [[
+        process.handle(function()
+          process.receive()
+          return "late"
+        end)
+        local mib = ("x"):rep(1024 * 1024)
+        for i = 1, 20 do process.send(mib) end
+        process.send "enough"]]
+      local asked = orrery.go(function() return child:request("slow") end)
+      assert.is_string((child:receive(10000)))
+      helper.eventually(function() return child.channel_.paused end)
+      assert.equal("running", asked.status)
+      repeat
+        local message = child:receive(10000)
+      until message == "enough"
+      child:send("answer now")
+
+      assert.equal("late", asked:join(5000))
+      child:disconnect()
       await_close(child)
     end)
   end)

@@ -111,6 +111,12 @@ local function closed_error(what)
     (what or "send") .. ": the channel is closed")
 end
 
+--- Whoever leaves has sent and delivered all; not where a listener has thrown in
+--- the midst of that: then dispatching goes on first.
+local function finish_if_left(self)
+  if self.left and not self.dispatching then self:finish() end
+end
+
 local function sent_all(self)
   self.retry_ms = false
   if self.writing then
@@ -122,7 +128,7 @@ local function sent_all(self)
     self.need_drain, self.sends_fast = false, self.fast
     loop.soon(self.owner.emit, self.owner, "drain")
   end
-  if self.leaving then self:finish() end
+  finish_if_left(self)
 end
 
 --- Memory, or the limit of fds in flight (unix(7), ETOOMANYREFS), is short: that
@@ -167,7 +173,7 @@ function Channel:break_off(err)
   self.owner.connected = false
   fail_all(self, err)
   listen(self)
-  if self.leaving then self:finish() end
+  finish_if_left(self)
 end
 
 local function flush_dirty(self)
@@ -280,9 +286,15 @@ function Channel:leave()
     if not self.closed then self:read_() end
   end)
   loop.soon(function()
-    if self.broken then self:finish() end
-    self:flush()
+    self.left = true
+    self:go_on_leaving_()
   end)
+end
+
+--- Ends it where all is sent, or cannot be.
+function Channel:go_on_leaving_()
+  if self.broken then return finish_if_left(self) end
+  self:flush()
 end
 
 -- Exit -----------------------------------------------------------------------
@@ -341,6 +353,8 @@ function channel.open(fd, owner, opts)
     writing = false, -- the socket is
     broken = false, -- the peer takes no more
     leaving = false, -- nothing more is to be sent
+    left = false, -- and what has come is read
+    took = false, -- somebody, of what waited here, since the oldest request
     gone = false, -- the peer has
     ended = false, -- and all of it is read
     dirty = false, -- what is queued goes out when the turn ends

@@ -7,9 +7,9 @@ local loop = require "orrery.loop"
 
 local MOST_HANDLES = 512 -- that wait of a peer that has gone
 -- What may wait here before reading stops; and where an answer is awaited, which
--- may be behind it.
+-- may be behind it. (Decoded, it may take 75 times as much memory.)
 local INBOX = { bytes = 1024 * 1024, count = 1024, handles = 64 }
-local AWAITING = { bytes = 64 * 1024 * 1024, count = 256 * 1024, handles = 256 }
+local AWAITING = { bytes = 8 * 1024 * 1024, count = 64 * 1024, handles = 256 }
 local READS = 8 -- in a row, before others have their turn
 
 local MESSAGE = 0 -- type of a frame, see core/channel.h
@@ -29,7 +29,7 @@ local function keep(self, value, open)
   end
   if open then self.inbox_handles = self.inbox_handles + 1 end
   self.waiting = self.waiting + 1
-  self.inbox[self.taken + self.waiting] = { value, open }
+  self.inbox[self.taken + self.waiting] = { value, open, 0 }
 end
 
 --- The only listener of `message`; false where there are none, or more.
@@ -57,6 +57,7 @@ end
 local function deliver(self, value, open)
   local wake = self.waiting == 0 and table.remove(self.readers, 1)
   if wake then
+    self.took = true
     if open then wake(value, open()) else wake(value) end
     self:readers_changed()
   elseif self.listeners > 0 and self.waiting == 0 then
@@ -72,7 +73,8 @@ local function take(self)
   local i = self.taken + 1
   local item = self.inbox[i]
   self.inbox[i] = nil
-  self.taken, self.waiting = i, self.waiting - 1
+  self.taken, self.waiting, self.took = i, self.waiting - 1, true
+  self.inbox_bytes = self.inbox_bytes - item[3]
   if self.waiting == 0 then self.inbox, self.taken = {}, 0 end
   find_direct(self)
   if not item[2] then return item[1] end
@@ -101,7 +103,7 @@ end
 
 local function pause_if_full(self)
   if self.paused or self.gone or not inbox_full(self) then return end
-  if next(self.requests) then give_up_requests(self) end
+  if next(self.requests) and not self.took then give_up_requests(self) end
   self.paused = true
   find_direct(self)
   self:listen_()
@@ -129,9 +131,8 @@ end
 --- Takes what `fetch` gave. What more of may be there.
 local function take_frame(self, more, kind, value, id, flags, description, fd)
   if not more then
-    if kind == EAGAIN then return 0 end
-    on_end(self, kind)
-    return FRAMES
+    if kind ~= EAGAIN then on_end(self, kind) end
+    return FRAMES -- that a listener's error has left
   elseif kind == MESSAGE and not description and self.fast then
     deliver(self, value)
   elseif kind then
@@ -153,10 +154,12 @@ local function next_frame(self, fresh)
   if self.listeners > 0 and self.waiting == 0 then
     return take_frame(self, self.fetch(self.fork, fresh))
   end
-  local before = position(self)
+  local before, waiting = position(self), self.waiting
   local more = take_frame(self, self.fetch(self.fork, fresh))
-  if self.waiting > 0 and not self.closed then
-    self.inbox_bytes = self.inbox_bytes + position(self) - before
+  if self.waiting > waiting and not self.closed then
+    local size = position(self) - before
+    self.inbox[self.taken + self.waiting][3] = size
+    self.inbox_bytes = self.inbox_bytes + size
   end
   pause_if_full(self)
   return more
@@ -207,6 +210,7 @@ function dispatch(self, fresh)
   self.dispatching = true
   local more = dispatch_frames(self, fresh)
   self.dispatching, loop.emitting = false, emitting
+  if self.left then self:go_on_leaving_() end
   if not self.ended then return more end
   if not self.closed then loop.soon(self.finish, self) end
   return false
@@ -228,7 +232,6 @@ end
 
 --- Takes up reading again, where the inbox has room.
 function Receiving:resume()
-  if self.waiting == 0 then self.inbox_bytes = 0 end
   if self.closed or not self.paused or inbox_full(self) then return end
   self.paused = false
   find_direct(self)

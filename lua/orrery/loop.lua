@@ -113,7 +113,9 @@ end
 local function recover(err)
   local ok
   repeat
-    loop.fail(err, failure_trace, "callback")
+    local trace = failure_trace
+    failure_trace = nil -- want of memory leaves none of its own
+    loop.fail(err, trace, "callback")
     ok, err = xpcall(drain, remember)
   until ok
   flush_stdout(process)

@@ -170,6 +170,7 @@ function Messaging:request(value, t)
   if not ok then error(queued, 2) end
   if not queued then return nil, queue_error(errno, channel) end
   return scheduler.wait(function(wake)
+    if not next(channel.requests) then channel.took = false end
     channel.requests[id] = wake
     channel:update_ref()
     channel:resume() -- the answer may be behind what fills the inbox
