@@ -110,11 +110,12 @@ expire = loop.guard(function()
   arm()
 end)
 
---- The time `ms` from now, which the end of all times bounds.
+--- The time `ms` from now, rounded up: nothing is due before its time. The end of
+--- all times bounds it.
 --- @param ms integer
 --- @return integer
 function clock.due_in(ms)
-  local now = clock.now()
+  local now = (process:hrtime() + 999999) // 1000000
   return now <= math.maxinteger - ms and now + ms or math.maxinteger
 end
 
