@@ -238,6 +238,14 @@ describe("messages", function()
   end)
 end)
 
+--- Takes what a child sends up to "enough", and lets it answer then.
+local function take_all(child)
+  repeat
+    local message = child:receive(10000)
+  until message == "enough"
+  child:send("answer now")
+end
+
 describe("request", function()
   it("gives the handler's results, nils among them, and runs it as a task", function()
     run(function()
@@ -357,10 +365,8 @@ describe("request", function()
   it("stays open however much others take meanwhile", function()
     run(function()
       local child = fork [[
-        local answered = false
         process.handle(function()
           process.receive()
-          answered = true
           return "late"
         end)
         orrery.go(function()
@@ -373,10 +379,7 @@ describe("request", function()
         end)]]
       child:handle(function() return true end)
       local asked = orrery.go(function() return child:request("slow") end)
-      repeat
-        local message = child:receive(10000)
-      until message == "enough"
-      child:send("answer now")
+      take_all(child)
 
       assert.equal("late", asked:join(5000))
       child:disconnect()
@@ -398,10 +401,7 @@ describe("request", function()
       assert.is_string((child:receive(10000)))
       helper.eventually(function() return child.channel_.paused end)
       assert.equal("running", asked.status)
-      repeat
-        local message = child:receive(10000)
-      until message == "enough"
-      child:send("answer now")
+      take_all(child)
 
       assert.equal("late", asked:join(5000))
       child:disconnect()

@@ -266,13 +266,11 @@ function Channel:finish()
   self.owner.connected, self.owner.channel = false, nil
   self.wire.close(self, err or closed_error())
   fail_all(self, err or closed_error())
-  local readers, requests = self.readers, self.requests
-  self.readers, self.requests, self.handler = {}, {}, nil
+  local readers = self.readers
+  self.readers, self.handler = {}, nil
   if self.on_lost then self:on_lost() end
   for _, wake in ipairs(readers) do wake(nil, err or closed_error("receive")) end
-  for _, answer in pairs(requests) do
-    answer(nil, err or closed_error("request"))
-  end
+  self:fail_requests_(err or closed_error("request"))
   loop.soon(emit_disconnect, self, err)
 end
 

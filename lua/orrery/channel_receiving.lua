@@ -90,14 +90,18 @@ local function inbox_full(self)
     or self.inbox_handles >= most.handles
 end
 
---- Nobody waits for ever for an answer that is not going to be read.
-local function give_up_requests(self)
+--- Tells who awaits an answer that there will be none.
+function Receiving:fail_requests_(err)
   local requests = self.requests
   self.requests = {}
-  for _, answer in pairs(requests) do
-    answer(nil, errors.new("ENOBUFS", ("request: the answer is behind %d messages "
-      .. "that nobody takes: listen for 'message', or receive"):format(self.waiting)))
-  end
+  for _, answer in pairs(requests) do answer(nil, err) end
+end
+
+--- Nobody waits for ever for an answer that is not going to be read.
+local function give_up_requests(self)
+  self:fail_requests_(errors.new("ENOBUFS", ("request: the answer is behind %d "
+    .. "messages that nobody takes: listen for 'message', or receive")
+    :format(self.waiting)))
   self:update_ref()
 end
 

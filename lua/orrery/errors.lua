@@ -33,13 +33,20 @@ function errors.new(code, message, fields)
   return setmetatable(err, Error)
 end
 
+--- The name of an errno, or its number where it has none here.
+--- @param errno integer
+--- @return string code
+function errors.code_of(errno)
+  return core.errnos[errno] or ("errno " .. errno)
+end
+
 --- An error of a system call.
 --- @param errno integer
 --- @param syscall string
 --- @param fields table?
 --- @return Error
 function errors.system(errno, syscall, fields)
-  local code = core.errnos[errno] or ("errno " .. errno)
+  local code = errors.code_of(errno)
   local where = fields and fields.path and " '" .. fields.path .. "'" or ""
   local stage = fields and fields.stage and " at stage '" .. fields.stage .. "'"
   local message = ("%s%s: %s (%s%s)"):format(

@@ -37,10 +37,7 @@ Socket.reads_ahead = true
 Socket.is_socket = true
 Socket.connecting = false
 
--- What stream.new says, here for the class: a connection may be short.
-Socket.readable, Socket.writable, Socket.referenced = true, true, true
-Socket.skip, Socket.size, Socket.queued = 0, 0, 0
-Socket.bytes_read, Socket.bytes_written = 0, 0
+Socket.readable, Socket.writable = true, true
 
 function Socket.__tostring(self)
   local place = self.remote_address or "-"

@@ -3,6 +3,7 @@
 --- is polled, and it is closed at once, where a luv handle takes another turn.
 
 local core = require "orrery.core"
+local errors = require "orrery.errors"
 local loop = require "orrery.loop"
 local poller = require "orrery.poller"
 
@@ -23,10 +24,6 @@ function pipe_reader.open(fd)
   return setmetatable({ fd = fd, referenced = true, blocking = true }, Reader)
 end
 
-local function code_of(errno)
-  return core.errnos[errno] or ("errno " .. errno)
-end
-
 --- Reads what is there; of a pipe whose writers have all gone, up to its end, after
 --- which whoever reads stops or closes it.
 local function on_ready(self, _, _, gone)
@@ -34,7 +31,7 @@ local function on_ready(self, _, _, gone)
     local data, errno = self.fd:read()
     if not data or data == "" then
       if errno == EAGAIN then return end
-      return self.on_read(errno and code_of(errno), nil)
+      return self.on_read(errno and errors.code_of(errno), nil)
     end
     self.on_read(nil, data)
     if not self.watched or (#data < MOST and not gone) then return end
@@ -45,7 +42,7 @@ end
 local function fail(self, err)
   if self:is_closing() then return end
   local _, errno = self.fd:read()
-  self.on_read(errno and errno ~= EAGAIN and code_of(errno) or err.code)
+  self.on_read(errno and errno ~= EAGAIN and errors.code_of(errno) or err.code)
 end
 
 --- @param on_read fun(code: string?, chunk: string?) neither at the end

@@ -28,6 +28,12 @@ Stream.__index = Stream
 events.extend(Stream)
 stream.Stream = Stream
 
+Stream.referenced = true
+Stream.skip = 0 -- bytes of the first chunk that are gone
+Stream.size = 0 -- bytes in chunks but those
+Stream.queued = 0 -- bytes that luv holds
+Stream.bytes_read, Stream.bytes_written = 0, 0
+
 function Stream.__tostring(self)
   local state = self.closed and "closed" or self.ended and "ended" or "open"
   return ("stream (%s): %s"):format(self.kind, state)
@@ -189,13 +195,7 @@ function stream.new(fd, kind, mode)
     kind = kind,
     readable = mode ~= "w",
     writable = mode ~= "r",
-    referenced = true,
     chunks = {},
-    skip = 0, -- bytes of the first chunk that are gone
-    size = 0, -- bytes in chunks but those
-    queued = 0, -- bytes that luv holds
-    bytes_read = 0,
-    bytes_written = 0,
   }, Stream)
 end
 
