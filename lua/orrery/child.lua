@@ -290,7 +290,7 @@ end
 
 -- Signals --------------------------------------------------------------------
 
-local function check_signal(where, signal, level)
+local function check_signal(where, signal)
   local number = options.signal_number(signal)
   if not number then
     local names = {}
@@ -298,7 +298,7 @@ local function check_signal(where, signal, level)
     local hint = type(signal) == "string"
       and (", did you mean %s?"):format(options.nearest(signal:upper(), names))
       or ""
-    options.raise(level + 1, "%s: unknown signal %s%s (ERR_UNKNOWN_SIGNAL)",
+    options.raise("%s: unknown signal %s%s (ERR_UNKNOWN_SIGNAL)",
       where, options.show(signal), hint)
   end
   return number
@@ -322,7 +322,7 @@ end
 --- @return boolean sent false once it has ended
 --- @return Error? err EPERM
 function Child:kill(signal)
-  local number = check_signal("kill", signal or "SIGTERM", 2)
+  local number = check_signal("kill", signal or "SIGTERM")
   if not running(self) then return false end
   return sent(self, number, self.process_:kill(number))
 end
@@ -342,7 +342,7 @@ end
 --- @return boolean sent
 --- @return Error? err
 function Child:kill_tree(signal)
-  return signal_family(self, check_signal("kill_tree", signal or "SIGTERM", 2))
+  return signal_family(self, check_signal("kill_tree", signal or "SIGTERM"))
 end
 
 local stop_options = {
@@ -368,7 +368,7 @@ end
 ---   result duration in ms from the call
 --- @return Error? err where it never started
 function Child:stop(opts)
-  opts = options.check("stop", opts, stop_options, 2)
+  opts = options.check("stop", opts, stop_options)
   if self.error_ then
     self.error_taken_ = true
     return nil, self.error_

@@ -22,12 +22,12 @@ collect.schema.max_buffer = options.checks.size
 
 --- options.check for what may have `input`, which needs a pipe to go through.
 --- @return table options
-function collect.check(where, opts, schema, level)
-  opts = options.check(where, opts, schema, level + 1)
+function collect.check(where, opts, schema)
+  opts = options.check(where, opts, schema)
   if opts.input and opts.stdio then
-    local entry = stdio.check(where, opts.stdio, level + 1).entries[0]
+    local entry = stdio.check(where, opts.stdio).entries[0]
     if entry ~= nil and entry ~= "pipe" and entry ~= "socket" then
-      options.raise(level + 1, "%s: option 'input' needs a pipe as stdin, but "
+      options.raise("%s: option 'input' needs a pipe as stdin, but "
         .. "option 'stdio' gives %s", where, options.show(entry))
     end
   end

@@ -60,15 +60,14 @@ end
 --- @return DgramSocket
 function dgram.create_socket(opts, on_message)
   if type(opts) ~= "table" then
-    options.argument("create_socket", "the type", opts, check_type, 2)
+    options.argument("create_socket", "the type", opts, check_type)
     opts = { type = opts }
   end
-  opts = options.check("create_socket", opts, schema, 2)
-  options.argument("create_socket", "the type", opts.type, check_type, 2)
+  opts = options.check("create_socket", opts, schema)
+  options.argument("create_socket", "the type", opts.type, check_type)
   local self = new(opts)
   if on_message == nil then return self end
-  options.argument("create_socket", "on_message", on_message, checks.callback,
-    2)
+  options.argument("create_socket", "on_message", on_message, checks.callback)
   self:on("message", function(...) scheduler.go(on_message, ...) end)
   return self
 end
@@ -153,9 +152,9 @@ function Socket:bind(...)
   local args, cb = address.callback(...)
   local given = type(args[1]) == "table" and args[1]
     or { port = args[1], host = args[2] }
-  local target = options.check("bind", given, bind_options, 2)
+  local target = options.check("bind", given, bind_options)
   if self.binding or self.closed then
-    options.raise(2, "bind: the socket is %s already",
+    options.raise("bind: the socket is %s already",
       self.closed and "closed" or "bound")
   end
   local host, port = target.host, address.port(target.port or 0)
@@ -212,12 +211,12 @@ end
 --- @param cb fun(err: Error?, size: integer?)?
 function Socket:send(data, port, host, cb)
   if type(host) == "function" then host, cb = nil, host end
-  options.argument("send", "the data", data, checks.bytes, 2)
-  options.argument("send", "the port", port, check_peer_port, 2)
+  options.argument("send", "the data", data, checks.bytes)
+  options.argument("send", "the port", port, check_peer_port)
   host = host or self.kind.own
-  options.argument("send", "the host", host, address.checks.host, 2)
+  options.argument("send", "the host", host, address.checks.host)
   if cb ~= nil then
-    options.argument("send", "the callback", cb, checks.callback, 2)
+    options.argument("send", "the callback", cb, checks.callback)
   end
   port = address.port(port)
   if self.closed then return report(self, cb, closed_error(self)) end
@@ -252,15 +251,15 @@ local settings = {
 
 for name, setting in pairs(settings) do
   Socket[name] = function(self, value)
-    options.argument(name, "the argument", value, setting[2], 2)
+    options.argument(name, "the argument", value, setting[2])
     return set(self, name, setting[1], value)
   end
 end
 
 local function membership(self, what, change, group, interface)
-  options.argument(what, "the group", group, address.checks.host, 3)
+  options.argument(what, "the group", group, address.checks.host)
   if interface ~= nil then
-    options.argument(what, "the interface", interface, address.checks.host, 3)
+    options.argument(what, "the interface", interface, address.checks.host)
   end
   return set(self, what, "set_membership", group, interface, change)
 end
@@ -271,13 +270,11 @@ end
 --- @return true? ok nil, err
 --- @return Error? err
 function Socket:add_membership(group, interface)
-  local ok, err = membership(self, "add_membership", "join", group, interface)
-  return ok, err
+  return membership(self, "add_membership", "join", group, interface)
 end
 
 function Socket:drop_membership(group, interface)
-  local ok, err = membership(self, "drop_membership", "leave", group, interface)
-  return ok, err
+  return membership(self, "drop_membership", "leave", group, interface)
 end
 
 -- Closing --------------------------------------------------------------------
@@ -313,7 +310,7 @@ end
 --- @return Error? err
 function Socket:close(cb)
   if cb ~= nil then
-    options.argument("close", "the callback", cb, checks.callback, 2)
+    options.argument("close", "the callback", cb, checks.callback)
   end
   return endpoint.ask(self, "close", cb, function(reply) self:close_(reply) end)
 end
@@ -326,7 +323,7 @@ function Socket:__close() self:close_() end
 --- @return DgramSocket? socket nil, err, and the fd is the caller's still
 --- @return Error? err
 function dgram.adopt(fd, kind)
-  options.argument("adopt", "the type", kind, check_type, 2)
+  options.argument("adopt", "the type", kind, check_type)
   local number = fd:fileno()
   if uv.guess_handle(number) ~= "udp" then
     return nil, errors.luv("ENOTSOCK", "open")

@@ -22,12 +22,12 @@ local Entry = {
 }
 Entry.__close = Entry.__call
 
-local function check(where, event, fn, level)
+local function check(where, event, fn)
   if type(event) ~= "string" then
-    options.raise(level + 1, "%s: the event must be a string, got %s %s", where,
+    options.raise("%s: the event must be a string, got %s %s", where,
       type(event), options.show(event))
   end
-  options.argument(where, "the listener", fn, options.checks.callback, level + 1)
+  options.argument(where, "the listener", fn, options.checks.callback)
 end
 
 --- Adds to a copy: an emit that is under way walks the old list.
@@ -71,7 +71,7 @@ end
 --- @param fn function
 --- @return function disposer removes it again; also `<close>`-able
 function Emitter:on(event, fn)
-  check("on", event, fn, 2)
+  check("on", event, fn)
   return add(self, event, fn)
 end
 
@@ -80,7 +80,7 @@ end
 --- @param fn function
 --- @return function disposer
 function Emitter:once(event, fn)
-  check("once", event, fn, 2)
+  check("once", event, fn)
   return add(self, event, fn, true)
 end
 
@@ -89,7 +89,7 @@ end
 --- @param fn function
 --- @return function disposer
 function Emitter:prepend(event, fn)
-  check("prepend", event, fn, 2)
+  check("prepend", event, fn)
   return add(self, event, fn, false, true)
 end
 
@@ -97,7 +97,7 @@ end
 --- @param event string
 --- @param fn function
 function Emitter:off(event, fn)
-  check("off", event, fn, 2)
+  check("off", event, fn)
   local list = self.listeners_ and self.listeners_[event] or {}
   for i = #list, 1, -1 do
     if list[i].fn == fn then return self:remove_(event, list[i]) end
@@ -167,7 +167,7 @@ end
 function Emitter:wait_for(event, t)
   local scheduler = require "orrery.scheduler"
   if type(event) ~= "string" then
-    options.raise(2, "wait_for: the event must be a string, got %s %s",
+    options.raise("wait_for: the event must be a string, got %s %s",
       type(event), options.show(event))
   end
   return scheduler.wait(function(wake)
@@ -184,7 +184,7 @@ end
 function Emitter:each(event)
   local scheduler = require "orrery.scheduler"
   local queue, first, last, wake = {}, 1, 0, nil
-  check("each", event, print, 2)
+  check("each", event, print)
   local disposer = add(self, event, function(...)
     last = last + 1
     queue[last] = table.pack(...)

@@ -35,10 +35,10 @@ local function failure(job, command, code, signal, stderr)
   return err
 end
 
-local function start(where, argv, opts, cb, level)
+local function start(where, argv, opts, cb)
   local command = table.concat(argv, " ")
   local child = spawn.start(where, argv,
-    collect.spawn_options(opts, "pipe"), level + 1)
+    collect.spawn_options(opts, "pipe"))
   if child.pid then
     local job = collect.start(child, opts, MAX_BUFFER)
     collect.when_over(job, function(code, signal)
@@ -56,12 +56,12 @@ local function start(where, argv, opts, cb, level)
 end
 
 --- The callback comes last, wherever that is.
-local function check_callback(where, cb, behind, level)
+local function check_callback(where, cb, behind)
   if cb ~= nil then
-    options.argument(where, "the callback", cb, options.checks.callback, level + 1)
+    options.argument(where, "the callback", cb, options.checks.callback)
   end
   if behind ~= nil then
-    options.raise(level + 1, "%s: nothing may follow the callback, got %s %s; "
+    options.raise("%s: nothing may follow the callback, got %s %s; "
       .. "options go before it", where, type(behind), options.show(behind))
   end
 end
@@ -74,12 +74,11 @@ end
 --- @return Child
 function exec.exec(command, opts, cb, behind)
   if type(opts) == "function" then opts, cb, behind = nil, opts, cb end
-  options.argument("exec", "the command", command, options.checks.string, 2)
-  check_callback("exec", cb, behind, 2)
-  opts = options.copy(options.check("exec", opts, schema, 2))
+  options.argument("exec", "the command", command, options.checks.string)
+  check_callback("exec", cb, behind)
+  opts = options.copy(options.check("exec", opts, schema))
   if opts.shell == nil then opts.shell = true end
-  local child = start("exec", { command }, opts, cb, 2)
-  return child
+  return start("exec", { command }, opts, cb)
 end
 
 --- Runs a program.
@@ -94,12 +93,11 @@ function exec.exec_file(file, args, opts, cb, behind)
     args, opts, cb, behind = nil, args, opts, cb
   end
   if type(opts) == "function" then opts, cb, behind = nil, opts, cb end
-  check_callback("exec_file", cb, behind, 2)
+  check_callback("exec_file", cb, behind)
   local argv
-  argv, opts = spawn.arguments("exec_file", file, args, opts, 2)
-  opts = options.check("exec_file", opts, schema, 2)
-  local child = start("exec_file", argv, opts, cb, 2)
-  return child
+  argv, opts = spawn.arguments("exec_file", file, args, opts)
+  opts = options.check("exec_file", opts, schema)
+  return start("exec_file", argv, opts, cb)
 end
 
 return exec

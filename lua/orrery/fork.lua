@@ -19,12 +19,12 @@ schema.silent = checks.boolean
 local words = { pipe = true, inherit = true, ignore = true }
 
 --- stdio with a channel: fd 3, or where the list says.
-local function stdio_of(opts, level)
+local function stdio_of(opts)
   local stdio = opts.stdio
   if stdio == nil then stdio = opts.silent and "pipe" or "inherit" end
   if type(stdio) == "string" then
     if not words[stdio] then
-      options.raise(level + 1, "fork: option 'stdio' must be \"pipe\", "
+      options.raise("fork: option 'stdio' must be \"pipe\", "
         .. '"inherit", "ignore" or a list with "ipc", got %s', options.show(stdio))
     end
     return { stdio, stdio, stdio, "ipc" }
@@ -32,7 +32,7 @@ local function stdio_of(opts, level)
   for _, entry in next, type(stdio) == "table" and stdio or {} do
     if entry == "ipc" then return stdio end
   end
-  options.raise(level + 1, "fork: option 'stdio' must be a list with \"ipc\" for "
+  options.raise("fork: option 'stdio' must be a list with \"ipc\" for "
     .. "one of the fds (ERR_CHILD_PROCESS_IPC_REQUIRED)")
 end
 
@@ -64,20 +64,20 @@ local function append(list, more)
 end
 
 --- The script with its arguments, and the options.
-local function check_arguments(module_path, args, opts, level)
-  options.argument("fork", "the script", module_path, checks.string, level + 1)
+local function check_arguments(module_path, args, opts)
+  options.argument("fork", "the script", module_path, checks.string)
   if module_path == "" then
-    options.raise(level + 1, "fork: the script must not be an empty string")
+    options.raise("fork: the script must not be an empty string")
   end
   local script
-  script, opts = spawn.arguments("fork", module_path, args, opts, level + 1)
-  return script, options.check("fork", opts, schema, level + 1)
+  script, opts = spawn.arguments("fork", module_path, args, opts)
+  return script, options.check("fork", opts, schema)
 end
 
-local function generation(level)
+local function generation()
   local count = math.tointeger(tonumber(os.getenv("ORRERY_GENERATION"))) or 0
   if count >= MOST_GENERATIONS then
-    options.raise(level + 1, "fork: %d generations of processes have forked each "
+    options.raise("fork: %d generations of processes have forked each "
       .. "other: a script that forks itself?", count)
   end
   return count + 1
@@ -99,21 +99,20 @@ end
 --- @return Child
 function fork.fork(module_path, args, opts)
   local script
-  script, opts = check_arguments(module_path, args, opts, 2)
+  script, opts = check_arguments(module_path, args, opts)
   opts = options.copy(opts)
-  opts.stdio = stdio_of(opts, 2)
+  opts.stdio = stdio_of(opts)
   opts.shell = nil
   if opts.scope and opts.die_with_parent == nil then opts.die_with_parent = true end
   local process = require "orrery.process"
   local exec_path = opts.exec_path or process.exec_path
   local loader, paths = bootstrap(exec_path)
-  opts.extra_env = { ORRERY_FORK = paths, ORRERY_GENERATION = generation(2) }
+  opts.extra_env = { ORRERY_FORK = paths, ORRERY_GENERATION = generation() }
   local argv = { exec_path }
   append(argv, opts.exec_argv or loader[1] and process.exec_argv or {})
   append(argv, loader)
   append(argv, script)
-  local child = spawn.start("fork", argv, opts, 2)
-  return child
+  return spawn.start("fork", argv, opts)
 end
 
 return fork

@@ -85,13 +85,13 @@ end
 --- Prepares a handle for sending; raises where there is no such kind.
 --- @return Handle? nil, err (EBADF, EMFILE)
 --- @return Error? err
-function handles.prepare(value, opts, channel, level)
+function handles.prepare(value, opts, channel)
   if type(value) == "table" and value.handle_type then
     return prepare_object(value, opts, channel)
   end
   local kind = userdata_kind(value)
   if not kind then
-    options.raise(level + 1, "send: a %s cannot be sent along "
+    options.raise("send: a %s cannot be sent along "
       .. "(ERR_INVALID_HANDLE_TYPE): give a socket, server, stream, luv handle or "
       .. "orrery.core.fd", type(value))
   end

@@ -2,24 +2,17 @@
 
 local uv = require "luv"
 local loop = require "orrery.loop"
+local options = require "orrery.options"
 local scheduler = require "orrery.scheduler"
 
 local main = {}
-
---- Whether a chunk is a module of ours, compiled or from source.
-local function is_ours(chunkname)
-  local source = package.searchpath("orrery.main", package.path)
-  local folder = source and source:match("^(.*)main%.lua$")
-  return chunkname:find("^=%[orrery%.")
-    or folder and chunkname:sub(2, #folder + 1) == folder
-end
 
 --- Where a task waits: the innermost line that is not ours.
 local function waiting_line(t)
   for level = 0, 200 do
     local info = debug.getinfo(t.thread, level, "Sl")
     if not info then break end
-    if info.currentline > 0 and not is_ours(info.source) then
+    if info.currentline > 0 and not options.is_own(info.source) then
       return ("%s:%d"):format(info.short_src, info.currentline)
     end
   end
@@ -59,9 +52,9 @@ end
 --- @param fn function
 --- @return any ... fn's results
 function main.main(fn, ...)
-  if loop.running() then error("main: the loop is running already", 2) end
+  if loop.running() then options.raise("main: the loop is running already") end
   local t, stuck = main.run(fn, ...)
-  if stuck then error("main: " .. stuck, 2) end
+  if stuck then error("main: " .. stuck, 0) end
   if t.status == "done" then
     return table.unpack(t.results, 1, t.results.n)
   end

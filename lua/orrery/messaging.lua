@@ -22,10 +22,10 @@ local Messaging = {}
 local send_schema = { keep_open = options.checks.boolean }
 
 --- The channel of an owner; raises where it has never had one.
-local function channel_of(self, where, level)
+local function channel_of(self, where)
   local channel = self.channel_
   if not channel then
-    options.raise(level + 1, "%s: there is no channel: start the child by fork, "
+    options.raise("%s: there is no channel: start the child by fork, "
       .. 'or with "ipc" in stdio', where)
   end
   return channel
@@ -50,19 +50,19 @@ local function queue_error(errno, channel)
 end
 
 --- The arguments (message, handle?, opts?, cb?), any but the first left out.
-local function arguments(handle, opts, cb, level)
+local function arguments(handle, opts, cb)
   if type(handle) == "function" then handle, opts, cb = nil, nil, handle end
   if type(opts) == "function" then opts, cb = nil, opts end
   if cb ~= nil then
-    options.argument("send", "the callback", cb, options.checks.callback, level + 1)
+    options.argument("send", "the callback", cb, options.checks.callback)
   end
-  opts = options.check("send", opts, send_schema, level + 1)
+  opts = options.check("send", opts, send_schema)
   return handle, opts, cb
 end
 
-local function is_message(value, level)
+local function is_message(value)
   if value == nil then
-    options.raise(level + 1, "send: a message is missing (ERR_MISSING_ARGS); "
+    options.raise("send: a message is missing (ERR_MISSING_ARGS); "
       .. "orrery.null stands for nil")
   end
 end
@@ -77,14 +77,13 @@ local function after_sending(sent, cb)
 end
 
 --- send with a handle, a callback, or over another wire than MessagePack.
-local function send_fully(channel, value, handle, opts, cb, level)
-  handle, opts, cb = arguments(handle, opts, cb, level + 1)
+local function send_fully(channel, value, handle, opts, cb)
+  handle, opts, cb = arguments(handle, opts, cb)
   local err = channel:refusal()
   if err then return refuse(channel, err, cb) end
   local sent
   if handle ~= nil then
-    sent, err = require "orrery.handles".prepare(handle, opts, channel,
-      level + 1)
+    sent, err = require "orrery.handles".prepare(handle, opts, channel)
     if err then return refuse(channel, err, cb) end
   end
   local ok, queued, errno = pcall(channel.wire.send, channel, value, sent,
@@ -92,7 +91,7 @@ local function send_fully(channel, value, handle, opts, cb, level)
   if not ok or not queued then
     err = ok and queue_error(errno, channel)
     if sent then sent:done(err or queued) end
-    if not ok then error(queued, level + 1) end
+    if not ok then options.raise("%s", queued) end
     return refuse(channel, err, cb)
   end
   return channel:queued(queued)
@@ -115,10 +114,9 @@ function Messaging:send(value, handle, opts, cb)
     local queued = channel.post(channel.fork, value)
     return queued ~= nil and channel:queued(queued)
   end
-  channel = channel_of(self, "send", 2)
-  is_message(value, 2)
-  local go_on = send_fully(channel, value, handle, opts, cb, 2)
-  return go_on
+  channel = channel_of(self, "send")
+  is_message(value)
+  return send_fully(channel, value, handle, opts, cb)
 end
 
 -- Receiving ------------------------------------------------------------------
@@ -129,7 +127,7 @@ end
 --- @return any? message nil, err (ETIMEDOUT; ERR_IPC_CHANNEL_CLOSED at the end)
 --- @return any handle
 function Messaging:receive(t)
-  local channel = channel_of(self, "receive", 2)
+  local channel = channel_of(self, "receive")
   if channel.waiting > 0 then
     if channel.paused then loop.soon(channel.resume, channel) end
     return channel:take()
@@ -160,14 +158,14 @@ end
 ---   handler; ETIMEDOUT; ENOBUFS: the answer is behind too many messages that
 ---   nobody takes; ERR_IPC_CHANNEL_CLOSED)
 function Messaging:request(value, t)
-  local channel = channel_of(self, "request", 2)
-  is_message(value, 2)
+  local channel = channel_of(self, "request")
+  is_message(value)
   local err = channel:refusal()
   if err then return nil, err end
   scheduler.checkpoint("request", t)
   local id = channel:new_id()
   local ok, queued, errno = pcall(channel.wire.request, channel, id, value)
-  if not ok then error(queued, 2) end
+  if not ok then options.raise("%s", queued) end
   if not queued then return nil, queue_error(errno, channel) end
   return scheduler.wait(function(wake)
     if not next(channel.requests) then channel.took = false end
@@ -186,9 +184,9 @@ end
 --- returns, or raises, travels back. There is one handler; nil takes it away.
 --- @param fn function?
 function Messaging:handle(fn)
-  local channel = channel_of(self, "handle", 2)
+  local channel = channel_of(self, "handle")
   if fn ~= nil then
-    options.argument("handle", "fn", fn, options.checks.callback, 2)
+    options.argument("handle", "fn", fn, options.checks.callback)
   end
   if channel.closed then return end
   channel.handler = fn

@@ -23,8 +23,7 @@ local net = { Server = Server, Socket = Socket }
 --- @param on_connection fun(socket: Socket)?
 --- @return Server
 function net.create_server(opts, on_connection)
-  local server = Server.new(opts, on_connection, 2)
-  return server
+  return Server.new(opts, on_connection)
 end
 
 --- A socket to be connected by `socket:connect`.
@@ -32,7 +31,7 @@ end
 ---   keep_alive: boolean?}?
 --- @return Socket
 function net.socket(opts)
-  return Socket.new(options.check("socket", opts, Socket.schema, 2))
+  return Socket.new(options.check("socket", opts, Socket.schema))
 end
 
 --- Connects: connect(port, host?, cb), connect(path, cb), connect({port, host,
@@ -41,7 +40,7 @@ end
 --- @return Socket? socket connected, where it has waited; nil, err
 --- @return Error? err
 function net.connect(...)
-  local target, cb = net_connect.target(2, ...)
+  local target, cb = net_connect.target(...)
   return Socket.new(target):open_(target, cb)
 end
 
@@ -69,7 +68,7 @@ end
 --- @return Server? server nil, err (ENOTSOCK, EINVAL …)
 --- @return Error? err
 function net.adopt_server(fd)
-  return Server.new(nil, nil, 2):adopt_(fd)
+  return Server.new(nil, nil):adopt_(fd)
 end
 
 return net

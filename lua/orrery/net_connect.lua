@@ -122,16 +122,16 @@ connect_options.path = address.checks.path
 --- connect(options). Level as error's, seen from the caller of this.
 --- @return table target
 --- @return function? cb
-function net_connect.target(level, ...)
+function net_connect.target(...)
   local args, cb = address.callback(...)
   local target = args[1]
   if type(target) ~= "table" then
     local is_path = type(target) == "string" and not address.port(target)
     target = { host = args[2], [is_path and "path" or "port"] = target }
   end
-  target = options.check("connect", target, connect_options, level + 1)
+  target = options.check("connect", target, connect_options)
   if (target.port == nil) == (target.path == nil) then
-    options.raise(level + 1, "connect: either a port or a path must be given")
+    options.raise("connect: either a port or a path must be given")
   end
   return target, cb
 end
@@ -149,9 +149,9 @@ end
 ---   ENOENT, ENOTFOUND …)
 --- @return Error? err
 function Connecting:connect(...)
-  local target, cb = net_connect.target(2, ...)
+  local target, cb = net_connect.target(...)
   if not self.pending or self.connecting or self.closed then
-    options.raise(2, "connect: this socket has been connected before; make "
+    options.raise("connect: this socket has been connected before; make "
       .. "another one")
   end
   for name in next, net_connect.schema do

@@ -57,9 +57,9 @@ schema.pause_on_connect = checks.boolean
 
 --- See net.create_server. Level as error's, seen from the caller of this.
 --- @return Server
-function Server.new(opts, on_connection, level)
+function Server.new(opts, on_connection)
   if type(opts) == "function" then opts, on_connection = nil, opts end
-  opts = options.check("create_server", opts, schema, level + 1)
+  opts = options.check("create_server", opts, schema)
   local self = setmetatable({
     options = options.copy(opts),
     listening = false,
@@ -69,7 +69,7 @@ function Server.new(opts, on_connection, level)
   self.count_off_ = function() connection_ended(self) end
   if on_connection == nil then return self end
   options.argument("create_server", "on_connection", on_connection,
-    checks.callback, level + 1)
+    checks.callback)
   self:on("connection", function(socket)
     scheduler.go(on_connection, socket)
   end)
@@ -293,20 +293,19 @@ local function from_list(args)
 end
 
 --- What to listen on. `from` is an fd that is ours.
-local function target_of(args, level)
+local function target_of(args)
   local first = args[1]
   if endpoint.has_fd(first) then
     local number = first:fileno()
     if not number then
-      options.raise(level + 1, "listen: the handle is closed or has no fd")
+      options.raise("listen: the handle is closed or has no fd")
     end
     local fd, errno = core.dup(number)
     if not fd then return nil, errors.system(errno, "dup") end
     return { from = fd }
   end
   local given = type(first) == "table" and first or from_list(args)
-  local target = options.copy(options.check("listen", given, listen_options,
-    level + 1))
+  local target = options.copy(options.check("listen", given, listen_options))
   target.port = address.port(target.port or 0)
   target.from = target.fd and core.fd(target.fd)
   return target
@@ -321,9 +320,9 @@ end
 function Server:listen(...)
   local args, cb = address.callback(...)
   if self.target then
-    options.raise(2, "listen: the server is listening already")
+    options.raise("listen: the server is listening already")
   end
-  local target, err = target_of(args, 2)
+  local target, err = target_of(args)
   return endpoint.open(self, "listen", cb, function()
     self.target = target or {}
     if err then return loop.soon(failed, self, self.target, err) end
@@ -378,7 +377,7 @@ end
 --- @return Error? err
 function Server:close(cb)
   if cb ~= nil then
-    options.argument("close", "the callback", cb, checks.callback, 2)
+    options.argument("close", "the callback", cb, checks.callback)
   end
   return endpoint.ask(self, "close", cb, function(reply) close(self, reply) end)
 end
@@ -399,7 +398,7 @@ end
 --- @return integer|Server count
 function Server:get_connections(cb)
   if cb ~= nil then
-    options.argument("get_connections", "the callback", cb, checks.callback, 2)
+    options.argument("get_connections", "the callback", cb, checks.callback)
   end
   return endpoint.ask(self, "get_connections", cb, function(reply)
     loop.soon(reply, nil, self.connections + self.moved)

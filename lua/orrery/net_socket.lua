@@ -226,7 +226,7 @@ end
 --- @return Socket self
 function Socket:set_no_delay(on)
   if on == nil then on = true end
-  options.argument("set_no_delay", "the argument", on, checks.boolean, 2)
+  options.argument("set_no_delay", "the argument", on, checks.boolean)
   self.no_delay = on
   local handle = settable_handle(self)
   if handle then handle:nodelay(on) end
@@ -239,8 +239,8 @@ end
 --- @return Socket self
 function Socket:set_keep_alive(on, delay)
   if on == nil then on = true end
-  options.argument("set_keep_alive", "the argument", on, checks.boolean, 2)
-  options.argument("set_keep_alive", "the delay", delay or 0, checks.ms, 2)
+  options.argument("set_keep_alive", "the argument", on, checks.boolean)
+  options.argument("set_keep_alive", "the delay", delay or 0, checks.ms)
   self.keep_alive, self.keep_alive_delay = on, delay
   local handle = settable_handle(self)
   if handle then handle:keepalive(on, math.ceil((delay or 0) / 1000)) end
@@ -278,9 +278,9 @@ end
 --- @param cb function? added as a listener for one `timeout`
 --- @return Socket self
 function Socket:set_timeout(ms, cb)
-  options.argument("set_timeout", "the time", ms, checks.ms, 2)
+  options.argument("set_timeout", "the time", ms, checks.ms)
   if cb ~= nil then
-    options.argument("set_timeout", "the callback", cb, checks.callback, 2)
+    options.argument("set_timeout", "the callback", cb, checks.callback)
   end
   if self.idle_timer then self.idle_timer:stop() end
   self.idle_timer, self.touch_ = nil, nil

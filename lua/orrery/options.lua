@@ -6,6 +6,10 @@ local core = require "orrery.core"
 
 local options = {}
 
+-- How debug.getinfo names the sources of this library's modules: `require` passes
+-- each module its file. (package.path may have changed since.)
+local OWN = "@" .. ((select(2, ...) or ""):match("^(.*/)") or "preloaded/")
+
 local UINT32 = 0xffffffff
 
 --- How a bad value is shown: short, one line.
@@ -47,10 +51,26 @@ function options.nearest(name, names)
   return best
 end
 
---- Raises at the caller of a public function. `level` counts as error's does,
---- seen from the function that calls `raise`.
-function options.raise(level, format, ...)
-  error(format:format(...), level + 1)
+--- Tells whether a chunk is one of this library's modules, loaded from bytecode or
+--- from source.
+--- @param source string as debug.getinfo has it
+--- @return boolean
+function options.is_own(source)
+  return source:sub(1, 9) == "=[orrery." or source:sub(1, #OWN) == OWN
+end
+local is_own = options.is_own
+
+--- Raises at the innermost line on the stack that is not this library's: the
+--- user's, who misuses a public function.
+--- @param format string as string.format's
+function options.raise(format, ...)
+  local level = 2
+  local info = debug.getinfo(level, "S")
+  while info and (info.what == "C" or is_own(info.source)) do
+    level = level + 1
+    info = debug.getinfo(level, "S")
+  end
+  error(format:format(...), info and level or 0)
 end
 
 --- Each check returns nil when the value is good, else what was expected.
@@ -137,23 +157,22 @@ local none = setmetatable({}, { __newindex = function() error("read-only") end }
 --- @param where string the function's name, for the message
 --- @param given table?
 --- @param schema table<string, function> option → check
---- @param level integer as error's, seen from the caller of this function
 --- @return table options
-function options.check(where, given, schema, level)
+function options.check(where, given, schema)
   if given == nil then return none end
   if type(given) ~= "table" then
-    options.raise(level + 1, "%s: options must be a table, got %s %s", where,
+    options.raise("%s: options must be a table, got %s %s", where,
       type(given), show(given))
   end
   for name, value in next, given do
     local check = schema[name]
     if not check then
-      options.raise(level + 1, "%s: unknown option %s; did you mean '%s'?",
+      options.raise("%s: unknown option %s; did you mean '%s'?",
         where, show(name), options.nearest(tostring(name), schema))
     end
     local expected = check(value)
     if expected then
-      options.raise(level + 1, "%s: option '%s' must be %s, got %s %s", where,
+      options.raise("%s: option '%s' must be %s, got %s %s", where,
         name, expected, type(value), show(value))
     end
   end
@@ -172,17 +191,17 @@ end
 function options.check_write(what, data, cb)
   local good = cb == nil or type(cb) == "function"
   if good and type(data) == "string" then return end -- nearly always
-  options.argument(what, "the data", data, checks.bytes, 3)
+  options.argument(what, "the data", data, checks.bytes)
   if cb ~= nil then
-    options.argument(what, "the callback", cb, checks.callback, 3)
+    options.argument(what, "the callback", cb, checks.callback)
   end
 end
 
 --- Raises unless argument `name` passes `check`.
-function options.argument(where, name, value, check, level)
+function options.argument(where, name, value, check)
   local expected = check(value)
   if expected then
-    options.raise(level + 1, "%s: %s must be %s, got %s %s", where, name,
+    options.raise("%s: %s must be %s, got %s %s", where, name,
       expected, type(value), show(value))
   end
 end

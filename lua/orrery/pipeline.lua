@@ -41,19 +41,19 @@ local function parse(spec)
   local count, opts = 0, nil
   if type(spec) == "table" then count, opts = split(spec) end
   if count == 0 then
-    options.raise(3, "pipeline: a list of stages {{command, args…}, …} expected, "
+    options.raise("pipeline: a list of stages {{command, args…}, …} expected, "
       .. "got %s", options.show(spec))
   end
   local stages = {}
   for i = 1, count do
     local stage = spec[i]
     if type(stage) ~= "table" then
-      options.raise(3, "pipeline: stage %d must be a list {command, args…}, got "
+      options.raise("pipeline: stage %d must be a list {command, args…}, got "
         .. "%s", i, options.show(stage))
     end
-    stages[i] = spawn.arguments("pipeline", stage, nil, nil, 3)
+    stages[i] = spawn.arguments("pipeline", stage, nil, nil)
   end
-  return stages, options.check("pipeline", opts, schema, 3)
+  return stages, options.check("pipeline", opts, schema)
 end
 
 --- Where the first stage reads, and what is written to it.
@@ -68,7 +68,7 @@ local function start_all(stages, opts, stdin)
   for i, argv in ipairs(stages) do
     local own = collect.spawn_options(opts)
     own.stdio = { stdin, "pipe", "pipe" }
-    local child = spawn.start("pipeline", argv, own, 3)
+    local child = spawn.start("pipeline", argv, own)
     children[i] = child
     if not child.pid then
       local _, err = child:wait()
@@ -148,8 +148,7 @@ end
 --- @return Error? err
 local function pipeline(spec)
   local stages, opts = parse(spec)
-  local why = scheduler.forbidden("pipeline")
-  if why then error(why, 2) end
+  scheduler.check_may_wait("pipeline")
   local begun = process:hrtime()
   local stdin, input = source(opts.stdin)
   local words = {}
@@ -160,8 +159,7 @@ local function pipeline(spec)
     return nil, err
   end
   if input then children[1].stdin:finish(input) end
-  local result = await(children, words, opts, begun)
-  return result
+  return await(children, words, opts, begun)
 end
 
 return pipeline

@@ -80,7 +80,7 @@ for name, method in pairs(events.Emitter) do
       event = event_name(event)
       if (name == "on" or name == "once" or name == "prepend")
         and UNCATCHABLE[event] then
-        options.raise(2, "%s: %s cannot be caught (EINVAL)", name, event)
+        options.raise("%s: %s cannot be caught (EINVAL)", name, event)
       end
       return method(bus, event, ...)
     end
@@ -95,12 +95,12 @@ end
 function methods.kill(pid, signal)
   local number = math.tointeger(tonumber(pid))
   if not number then
-    options.raise(2, "kill: the pid must be an integer, got %s %s", type(pid),
+    options.raise("kill: the pid must be an integer, got %s %s", type(pid),
       options.show(pid))
   end
   if signal == nil then signal = "SIGTERM" end
   local signo = math.type(signal) == "integer" and signal
-    or require "orrery.child".check_signal("kill", signal, 2)
+    or require "orrery.child".check_signal("kill", signal)
   local ok, errno = self_:kill(number, signo)
   if ok then return true end
   return nil, errors.system(errno, "kill", { path = tostring(number) })
@@ -108,10 +108,10 @@ end
 
 -- Ending ---------------------------------------------------------------------
 
-local function exit_code(where, code, level)
+local function exit_code(where, code)
   local number = math.tointeger(tonumber(code))
   if code ~= nil and not number then
-    options.raise(level + 1, "%s: the exit code must be an integer, got %s %s",
+    options.raise("%s: the exit code must be an integer, got %s %s",
       where, type(code), options.show(code))
   end
   return number
@@ -134,7 +134,7 @@ end
 --- Ends the process: `exit` listeners, flush, end. Does not return.
 --- @param code integer? process.exit_code, else 0; the system keeps 8 bits
 function methods.exit(code)
-  code = exit_code("exit", code, 2)
+  code = exit_code("exit", code)
   if code then state.exit_code = code end
   if not state.exiting then
     state.exiting = true
@@ -169,7 +169,7 @@ end
 --- Calls fn(...) before the next event, in order.
 --- @param fn function
 function methods.next_tick(fn, ...)
-  options.argument("next_tick", "fn", fn, options.checks.callback, 2)
+  options.argument("next_tick", "fn", fn, options.checks.callback)
   if select("#", ...) == 0 then return loop.soon(fn) end
   local args = table.pack(...)
   loop.soon(function() fn(table.unpack(args, 1, args.n)) end)
@@ -183,7 +183,7 @@ function methods.hrtime(previous)
   if previous ~= nil then
     if type(previous) ~= "table" or math.type(previous[1]) ~= "integer"
       or math.type(previous[2]) ~= "integer" then
-      options.raise(2, "hrtime: the argument must be an earlier result, "
+      options.raise("hrtime: the argument must be an earlier result, "
         .. "{seconds, nanoseconds}, got %s", options.show(previous))
     end
     now = now - (previous[1] * 1000000000 + previous[2])
@@ -226,7 +226,7 @@ end
 --- @return true? ok nil, err
 --- @return Error? err
 function methods.chdir(dir)
-  options.argument("chdir", "the directory", dir, options.checks.string, 2)
+  options.argument("chdir", "the directory", dir, options.checks.string)
   local ok, _, code = uv.chdir(dir)
   if ok then return true end
   return nil, errors.luv(code, "chdir", { path = dir })
@@ -234,9 +234,9 @@ end
 
 -- The environment ------------------------------------------------------------
 
-local function check_name(name, level)
+local function check_name(name)
   if type(name) ~= "string" or name == "" or name:find("[=\0]") then
-    options.raise(level + 1, "env: %s is no name of a variable",
+    options.raise("env: %s is no name of a variable",
       options.show(name))
   end
 end
@@ -248,14 +248,14 @@ local env = setmetatable({}, {
     return os.getenv(name)
   end,
   __newindex = function(_, name, value)
-    check_name(name, 2)
+    check_name(name)
     if value == nil then
       uv.os_unsetenv(name)
       return
     end
     local text = tostring(value)
     if text:find("\0", 1, true) then
-      options.raise(2, "env: the value of %s contains a NUL byte", name)
+      options.raise("env: the value of %s contains a NUL byte", name)
     end
     uv.os_setenv(name, text)
   end,
@@ -321,7 +321,6 @@ local live = {
   channel = function() return bus.channel end,
 }
 
--- The tail calls leave the caller at level 2 of a method.
 for name, method in pairs(methods) do
   process[name] = function(first, ...)
     if rawequal(first, process) then return method(...) end
@@ -355,9 +354,9 @@ return setmetatable(process, {
   end,
   __newindex = function(_, name, value)
     if name == "exit_code" then
-      state.exit_code = exit_code("exit_code", value, 2)
+      state.exit_code = exit_code("exit_code", value)
     elseif live[name] then
-      options.raise(2, "process.%s cannot be set", name)
+      options.raise("process.%s cannot be set", name)
     else
       rawset(process, name, value)
     end

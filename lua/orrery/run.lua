@@ -52,7 +52,7 @@ local function run_child(where, argv, opts)
   local begun, words = process:hrtime(), { table.unpack(argv) }
   local stdin = opts.input and "pipe" or "ignore"
   local child = spawn.start(where, argv,
-    collect.spawn_options(opts, { stdin, "pipe", "pipe" }), 3)
+    collect.spawn_options(opts, { stdin, "pipe", "pipe" }))
   if not child.pid then
     local _, err = child:wait()
     return nil, add_hint(err, words)
@@ -81,12 +81,10 @@ end
 --- @return Error? err
 function run.run(file, args, opts)
   local argv
-  argv, opts = spawn.arguments("run", file, args, opts, 2)
-  opts = collect.check("run", opts, schema, 2)
-  local why = scheduler.forbidden("run")
-  if why then error(why, 2) end
-  local result, err = run_child("run", argv, opts)
-  return result, err
+  argv, opts = spawn.arguments("run", file, args, opts)
+  opts = collect.check("run", opts, schema)
+  scheduler.check_may_wait("run")
+  return run_child("run", argv, opts)
 end
 
 --- Runs a command line by /bin/sh to its end. [w]
@@ -94,14 +92,12 @@ end
 --- @param opts table? as run's
 --- @return Result?, Error?
 function run.sh(command, opts)
-  options.argument("sh", "the command", command, options.checks.string, 2)
-  opts = collect.check("sh", opts, schema, 2)
-  local why = scheduler.forbidden("sh")
-  if why then error(why, 2) end
+  options.argument("sh", "the command", command, options.checks.string)
+  opts = collect.check("sh", opts, schema)
+  scheduler.check_may_wait("sh")
   opts = options.copy(opts)
   if opts.shell == nil then opts.shell = true end
-  local result, err = run_child("sh", { command }, opts)
-  return result, err
+  return run_child("sh", { command }, opts)
 end
 
 return run

@@ -121,7 +121,7 @@ end
 --- @param fn function
 --- @return Task
 function scheduler.go(fn, ...)
-  options.argument("go", "fn", fn, options.checks.callback, 2)
+  options.argument("go", "fn", fn, options.checks.callback)
   return new(fn, ...)
 end
 
@@ -229,7 +229,8 @@ local function pump(start, ms, what)
   while not value do
     if not loop.turn(woken) and not value then
       if undo then undo() end
-      error(what .. ": waits for what can no longer come: the loop is empty", 3)
+      options.raise("%s: waits for what can no longer come: the loop is empty",
+        what)
     end
   end
   if timer then timer:stop() end
@@ -252,6 +253,13 @@ local function forbidden(what)
   end
 end
 
+--- Raises at the user's line unless the caller may wait here.
+--- @param what string the waiting function's name, for the message
+local function check_may_wait(what)
+  local why = forbidden(what)
+  if why then options.raise("%s", why) end
+end
+
 --- The one way to wait. `start(wake)` arranges for wake(...) to be called; it
 --- may return a function that undoes that, for a wait that ends otherwise.
 --- @param start function
@@ -259,10 +267,9 @@ end
 --- @param what string the function's name, for messages
 --- @return any ... what wake was given; nil, err (ETIMEDOUT)
 function scheduler.wait(start, ms, what)
-  local why = forbidden(what)
-  if why then error(why, 3) end
+  check_may_wait(what)
   if ms ~= nil then
-    options.argument(what, "the time", ms, options.checks.ms, 3)
+    options.argument(what, "the time", ms, options.checks.ms)
   end
   local self = current
   if not self then return pump(start, ms, what) end
@@ -275,10 +282,9 @@ end
 --- @param what string the function's name, for messages
 --- @param ms integer?
 function scheduler.checkpoint(what, ms)
-  local why = forbidden(what)
-  if why then error(why, 3) end
+  check_may_wait(what)
   if ms ~= nil then
-    options.argument(what, "the time", ms, options.checks.ms, 3)
+    options.argument(what, "the time", ms, options.checks.ms)
   end
   if current then check_cancelled(current) end
 end
@@ -297,7 +303,7 @@ end
 --- Waits `ms` milliseconds. [w]
 --- @param ms integer
 function scheduler.sleep(ms)
-  options.argument("sleep", "the time", ms, options.checks.ms, 2)
+  options.argument("sleep", "the time", ms, options.checks.ms)
   scheduler.wait(function(wake)
     local timer = clock.after(ms, wake)
     return function() timer:stop() end
@@ -341,7 +347,7 @@ end
 --- @return any ... its results; nil, err (ETIMEDOUT, ECANCELED); raises its error
 function Task:join(t)
   if self == current then
-    error("join: a task cannot wait for itself", 2)
+    options.raise("join: a task cannot wait for itself")
   end
   if self.status == "running" then
     local ok, err = wait_end(self, t, "join")
@@ -369,6 +375,7 @@ end
 --- For the modules that build on tasks.
 scheduler.new, scheduler.on_end, scheduler.wait_end = new, on_end, wait_end
 scheduler.outcome, scheduler.forbidden = outcome, forbidden
+scheduler.check_may_wait = check_may_wait
 scheduler.Task = Task
 
 return scheduler

@@ -16,7 +16,7 @@ end
 
 local function check_open(self, where)
   if self.closed then
-    error(where .. ": the scope is closed", 3)
+    options.raise("%s: the scope is closed", where)
   end
 end
 
@@ -34,7 +34,7 @@ end
 --- @return Task
 function Scope:go(fn, ...)
   check_open(self, "scope:go")
-  options.argument("scope:go", "fn", fn, options.checks.callback, 2)
+  options.argument("scope:go", "fn", fn, options.checks.callback)
   local t = scheduler.new(fn, ...)
   t.observed = true
   t.on_end = function(ended) task_ended(self, ended) end

@@ -114,10 +114,10 @@ spawn.schema = schema
 
 -- Arguments ------------------------------------------------------------------
 
-local function check_command(where, command, level)
+local function check_command(where, command)
   if type(command) ~= "string" or command == ""
     or command:find("\0", 1, true) then
-    options.raise(level + 1, "%s: the command must be a string, not empty and "
+    options.raise("%s: the command must be a string, not empty and "
       .. "without NUL bytes, or a list {command, args…}, got %s %s", where,
       type(command), options.show(command))
   end
@@ -125,15 +125,15 @@ end
 
 --- The command and its arguments as one list. Raises unless `args`, from `first`
 --- on, is a list of strings; numbers become strings.
-local function argv_of(where, command, args, first, level)
+local function argv_of(where, command, args, first)
   if args == nil then return { command } end
   if type(args) ~= "table" then
-    options.raise(level + 1, "%s: the arguments must be a list of strings, got "
+    options.raise("%s: the arguments must be a list of strings, got "
       .. "%s %s", where, type(args), options.show(args))
   end
   for key in next, args do
     if math.type(key) ~= "integer" then
-      options.raise(level + 1, "%s: the list of arguments has the key %s; options "
+      options.raise("%s: the list of arguments has the key %s; options "
         .. "go in a table of their own, after it", where, options.show(key))
     end
   end
@@ -143,7 +143,7 @@ local function argv_of(where, command, args, first, level)
     if type(arg) == "number" then arg = tostring(arg) end
     if type(arg) ~= "string" or arg:find("\0", 1, true) then
       options.argument(where, ("argument %d"):format(i - first + 1), arg,
-        checks.string, level + 1)
+        checks.string)
     end
     argv[i - first + 2] = arg
   end
@@ -158,19 +158,19 @@ end
 --- Sorts out (command, args?, options?) and ({command, args…}, options?).
 --- @return string[] argv a copy, with the command first
 --- @return table? options
-function spawn.arguments(where, command, args, opts, level)
+function spawn.arguments(where, command, args, opts)
   local first = 1
   if type(command) == "table" then
     if opts ~= nil then
-      options.raise(level + 1, "%s: with a list {command, args…} the options come "
+      options.raise("%s: with a list {command, args…} the options come "
         .. "second", where)
     end
     command, args, opts, first = command[1], command, args, 2
   elseif opts == nil and is_options(args) then
     args, opts = nil, args
   end
-  check_command(where, command, level + 1)
-  return argv_of(where, command, args, first, level + 1), opts
+  check_command(where, command)
+  return argv_of(where, command, args, first), opts
 end
 
 --- A word as sh reads it back: quoted only where it has to be.
@@ -193,30 +193,30 @@ end
 
 -- Environment ----------------------------------------------------------------
 
-local function check_variable(where, option, name, value, level)
+local function check_variable(where, option, name, value)
   if type(name) ~= "string" or name == "" or name:find("[=\0]") then
-    options.raise(level + 1, "%s: option '%s': %s is no name of a variable",
+    options.raise("%s: option '%s': %s is no name of a variable",
       where, option, options.show(name))
   end
   local kind = type(value)
   if kind ~= "string" and kind ~= "number" and kind ~= "boolean"
     or kind == "string" and value:find("\0", 1, true) then
-    options.raise(level + 1, "%s: option '%s': %s must be a string without NUL "
+    options.raise("%s: option '%s': %s must be a string without NUL "
       .. "bytes, got %s %s", where, option, name, kind, options.show(value))
   end
 end
 
 --- The environment as a list of NAME=value; nil for ours as it is. `false` in
 --- env_extend takes a variable away. `extra` are added in any case.
-local function environment(where, opts, extra, level)
+local function environment(where, opts, extra)
   if not opts.env and not opts.env_extend and not extra then return nil end
   local merged, out = opts.env and {} or uv.os_environ(), {}
   for name, value in pairs(opts.env or {}) do
-    check_variable(where, "env", name, value, level + 1)
+    check_variable(where, "env", name, value)
     merged[name] = value
   end
   for name, value in pairs(opts.env_extend or {}) do
-    check_variable(where, "env_extend", name, value, level + 1)
+    check_variable(where, "env_extend", name, value)
     merged[name] = value
     if value == false then merged[name] = nil end
   end
@@ -230,7 +230,6 @@ end
 -- The description ------------------------------------------------------------
 
 local function limits(given)
-  if not given then return nil end
   local flat, names = {}, {}
   for name, value in next, given do
     local pair = type(value) == "table" and value or { soft = value, hard = value }
@@ -252,38 +251,42 @@ local function set_user(attributes, name)
   return true
 end
 
---- Options that the core has to know of, beyond file, argv, fds and env.
-local is_attribute = {
-  cwd = true, detached = true, pgroup = true, die_with_parent = true,
-  rlimits = true, nice = true, umask = true, cpu_affinity = true, uid = true,
-  gid = true, groups = true, user = true,
-}
-
-local function has_attributes(opts)
-  for name in next, opts do
-    if is_attribute[name] then return true end
-  end
+--- The same option under another name.
+local function as(name)
+  return function(attributes, value) attributes[name] = value end
 end
+
+--- What each option tells the core, beyond file, argv, fds and env.
+local tell = {
+  cpu_affinity = as "cpu_affinity",
+  cwd = function(attributes, path) attributes.cwd = path ~= "" and path or nil end,
+  detached = as "setsid",
+  die_with_parent = as "die_with_parent",
+  gid = as "gid",
+  groups = as "groups",
+  nice = as "nice",
+  pgroup = function(attributes, group)
+    attributes.pgroup = group == true and 0 or group or nil
+  end,
+  rlimits = function(attributes, given)
+    attributes.rlimits, attributes.limit_names = limits(given)
+  end,
+  uid = as "uid",
+  umask = as "umask",
+  user = function() end, -- see set_user, which comes last
+}
 
 --- What the core is told; nil where there is nothing to say. `limit_names` are
 --- for messages.
 local function attributes_of(opts)
-  if not has_attributes(opts) then return nil end
-  local rlimits, names = limits(opts.rlimits)
-  return {
-    cwd = opts.cwd ~= "" and opts.cwd or nil,
-    setsid = opts.detached,
-    pgroup = opts.pgroup == true and 0 or opts.pgroup or nil,
-    die_with_parent = opts.die_with_parent,
-    rlimits = rlimits,
-    limit_names = names,
-    nice = opts.nice,
-    umask = opts.umask,
-    cpu_affinity = opts.cpu_affinity,
-    uid = opts.uid,
-    gid = opts.gid,
-    groups = opts.groups,
-  }
+  local attributes
+  for name, value in next, opts do
+    if tell[name] then
+      attributes = attributes or {}
+      tell[name](attributes, value)
+    end
+  end
+  return attributes
 end
 
 -- Failure --------------------------------------------------------------------
@@ -367,18 +370,18 @@ end
 --- @return table|Error fds our ends, orrery.fd by the child's fd; the error
 --- @return string file, string[] argv, table plan
 --- @return userdata? channel orrery.fd of our end
-function spawn.begin(where, argv, opts, level)
+function spawn.begin(where, argv, opts)
   local file
   file, argv = command_line(argv, opts)
-  local plan = stdio.check(where, opts.stdio, level + 1)
+  local plan = stdio.check(where, opts.stdio)
   local extra = opts.extra_env
   if plan.channel then
     extra = require "orrery.messaging".environment(plan.channel, opts, extra)
   end
-  local env = environment(where, opts, extra, level + 1)
+  local env = environment(where, opts, extra)
   local attributes = attributes_of(opts)
   if opts.scope and opts.scope.closed then
-    options.raise(level + 1, "%s: option 'scope': the scope is closed", where)
+    options.raise("%s: option 'scope': the scope is closed", where)
   end
   local known, handle, fds, channel = true, nil, nil, nil
   if opts.user then known, fds = set_user(attributes, opts.user) end
@@ -390,10 +393,10 @@ end
 
 --- begin, with a Child of what became of it; for run and exec as well.
 --- @return Child
-function spawn.start(where, argv, opts, level)
+function spawn.start(where, argv, opts)
   local handle, fds, file, plan, channel
   handle, fds, file, argv, plan, channel =
-    spawn.begin(where, argv, opts, level + 1)
+    spawn.begin(where, argv, opts)
   if not handle then
     local child = Child.new(file, argv, ends.ended(plan))
     if plan.channel then child.channel_ = require "orrery.channel".none(child) end
@@ -427,14 +430,13 @@ end
 --- @return Child
 function spawn.spawn(command, args, opts)
   local argv
-  argv, opts = spawn.arguments("spawn", command, args, opts, 2)
-  opts = options.check("spawn", opts, schema, 2)
+  argv, opts = spawn.arguments("spawn", command, args, opts)
+  opts = options.check("spawn", opts, schema)
   if opts.scope and opts.die_with_parent == nil then
     opts = options.copy(opts)
     opts.die_with_parent = true
   end
-  local child = spawn.start("spawn", argv, opts, 2)
-  return child
+  return spawn.start("spawn", argv, opts)
 end
 
 return spawn

@@ -62,14 +62,14 @@ local function complaint(fd, value)
 end
 
 --- The option as a table from fd 0 on, and the highest fd; raises.
-local function normalize(where, value, level)
+local function normalize(where, value)
   local entries, last = {}, 2
   if type(value) ~= "table" or fd_of(value) or rawget(value, "file") then
     for fd = 0, 2 do entries[fd] = value end
   else
     for key, entry in next, value do
       if math.type(key) ~= "integer" or key < 1 or key > MAX_FD + 1 then
-        options.raise(level + 1, "%s: option 'stdio' is a list whose first item "
+        options.raise("%s: option 'stdio' is a list whose first item "
           .. "is for fd 0; it has the key %s", where, options.show(key))
       end
       entries[key - 1] = entry or nil
@@ -85,7 +85,7 @@ local function normalize(where, value, level)
         :format(channel)
     end
     if why then
-      options.raise(level + 1, "%s: option 'stdio', fd %d: %s", where, fd, why)
+      options.raise("%s: option 'stdio', fd %d: %s", where, fd, why)
     end
     if entry == "ipc" then channel = fd end
   end
@@ -98,11 +98,11 @@ local plans = {} -- of the words, which mean the same each time
 --- Checks the option before anything exists. `plan.channel` is the child's fd of
 --- its channel, if it has one.
 --- @return table plan
-function stdio.check(where, value, level)
+function stdio.check(where, value)
   if value == nil then value = "pipe" end
   local plan = plans[value]
   if plan then return plan end
-  local entries, last, channel = normalize(where, value, level + 1)
+  local entries, last, channel = normalize(where, value)
   plan = { entries = entries, last = last, channel = channel }
   if words[value] then plans[value], plans[plan] = plan, true end
   return plan

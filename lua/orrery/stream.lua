@@ -210,10 +210,10 @@ local file_modes = { r = "r", w = "w", a = "w" }
 --- @return Stream? stream nil, err (ENOENT, EACCES …)
 --- @return Error? err
 function stream.open(path, mode)
-  options.argument("stream.open", "the path", path, options.checks.string, 2)
+  options.argument("stream.open", "the path", path, options.checks.string)
   mode = mode or "r"
   if not file_modes[mode] then
-    options.raise(2, 'stream.open: the mode must be "r", "w" or "a", got %s',
+    options.raise('stream.open: the mode must be "r", "w" or "a", got %s',
       options.show(mode))
   end
   local fd, errno = core.open(path, mode)
@@ -396,7 +396,7 @@ end
 --- Waits for more bytes or the end. True; nil, err.
 local function await_bytes(self, deadline, what)
   if self.occupied then
-    error(what .. ": another task is reading this stream", 4)
+    options.raise("%s: another task is reading this stream", what)
   end
   start_reading(self)
   if self.ended then return true end
@@ -432,13 +432,13 @@ end
 
 local function deadline_of(t, what)
   if t == nil then return end
-  options.argument(what, "the time", t, options.checks.ms, 3)
+  options.argument(what, "the time", t, options.checks.ms)
   return uv.hrtime() / 1e6 + t
 end
 
-local function check_size(what, n, level)
+local function check_size(what, n)
   if math.type(n) ~= "integer" or n < 0 then
-    options.raise(level + 1, "%s: the number of bytes must be an integer, 0 or "
+    options.raise("%s: the number of bytes must be an integer, 0 or "
       .. "more, got %s", what, options.show(n))
   end
 end
@@ -449,7 +449,7 @@ end
 --- @return string? data nil at the end; nil, err (ETIMEDOUT, ECONNRESET …)
 --- @return Error? err
 function Stream:read(n, t)
-  if n ~= nil then check_size("read", n, 2) end
+  if n ~= nil then check_size("read", n) end
   local ok, err = fill(self, buffered, deadline_of(t, "read"), "read")
   if not ok then return nil, err end
   return hand_out(self, math.min(n or self.size, self.size))
@@ -462,7 +462,7 @@ end
 ---   stream ends first: `read` still gives what there is)
 --- @return Error? err
 function Stream:read_exactly(n, t)
-  check_size("read_exactly", n, 2)
+  check_size("read_exactly", n)
   local function enough() return self.size >= n end
   local ok, err = fill(self, enough, deadline_of(t, "read_exactly"),
     "read_exactly")

@@ -185,11 +185,11 @@ local function execute(where, argv, opts)
     { opts.input and "pipe" or "ignore", "pipe", "pipe" }))
   for _, entry in next, type(spawned.stdio) == "table" and spawned.stdio or {} do
     if entry == "ipc" then
-      options.raise(3, "%s: option 'stdio': a channel needs the loop, which stands "
+      options.raise("%s: option 'stdio': a channel needs the loop, which stands "
         .. "still meanwhile (ERR_IPC_SYNC_FORK): use spawn or fork", where)
     end
   end
-  local handle, ends = spawn.begin(where, argv, spawned, 3)
+  local handle, ends = spawn.begin(where, argv, spawned)
   if not handle then return { output = {}, error = ends } end
   local job = job_of(handle, ends, opts)
   run(job)
@@ -212,10 +212,9 @@ end
 --- @return SyncResult
 function sync.spawn_sync(file, args, opts)
   local argv
-  argv, opts = spawn.arguments("spawn_sync", file, args, opts, 2)
-  opts = collect.check("spawn_sync", opts, schema, 2)
-  local result = execute("spawn_sync", argv, opts)
-  return result
+  argv, opts = spawn.arguments("spawn_sync", file, args, opts)
+  opts = collect.check("spawn_sync", opts, schema)
+  return execute("spawn_sync", argv, opts)
 end
 
 --- stdout, or nil and why not; the program's stderr is shown as ours.
@@ -237,23 +236,21 @@ end
 --- @return Error? err with `status signal stdout stderr`
 function sync.exec_file_sync(file, args, opts)
   local argv
-  argv, opts = spawn.arguments("exec_file_sync", file, args, opts, 2)
-  opts = collect.check("exec_file_sync", opts, schema, 2)
+  argv, opts = spawn.arguments("exec_file_sync", file, args, opts)
+  opts = collect.check("exec_file_sync", opts, schema)
   local command = table.concat(argv, " ")
-  local stdout, err = output_or_error(execute("exec_file_sync", argv, opts), command)
-  return stdout, err
+  return output_or_error(execute("exec_file_sync", argv, opts), command)
 end
 
 --- The same for a command line, by a shell.
 --- @param command string
 --- @return string? stdout, Error? err
 function sync.exec_sync(command, opts)
-  options.argument("exec_sync", "the command", command, options.checks.string, 2)
-  opts = options.copy(collect.check("exec_sync", opts, schema, 2))
+  options.argument("exec_sync", "the command", command, options.checks.string)
+  opts = options.copy(collect.check("exec_sync", opts, schema))
   if opts.shell == nil then opts.shell = true end
-  local stdout, err = output_or_error(execute("exec_sync", { command }, opts),
+  return output_or_error(execute("exec_sync", { command }, opts),
     command)
-  return stdout, err
 end
 
 return sync

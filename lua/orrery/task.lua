@@ -5,7 +5,8 @@ local clock = require "orrery.clock"
 local options = require "orrery.options"
 local scheduler = require "orrery.scheduler"
 
-local forbidden, new, on_end = scheduler.forbidden, scheduler.new, scheduler.on_end
+local new, on_end = scheduler.new, scheduler.on_end
+local check_may_wait = scheduler.check_may_wait
 local outcome, wait_end = scheduler.outcome, scheduler.wait_end
 local Task = scheduler.Task
 
@@ -45,10 +46,9 @@ end
 --- @param fn function
 --- @return any ... fn's results; nil, err (ETIMEDOUT) once it is cancelled
 function task.deadline(ms, fn, ...)
-  options.argument("deadline", "the time", ms, options.checks.ms, 2)
-  options.argument("deadline", "fn", fn, options.checks.callback, 2)
-  local why = forbidden("deadline")
-  if why then error(why, 2) end
+  options.argument("deadline", "the time", ms, options.checks.ms)
+  options.argument("deadline", "fn", fn, options.checks.callback)
+  check_may_wait("deadline")
   local inner = new(fn, ...)
   inner.observed = true
   local ended, err = attend(inner, ms, "deadline")
@@ -59,15 +59,15 @@ function task.deadline(ms, fn, ...)
 end
 
 --- Tasks of a list, whose functions become tasks.
-local function tasks_of(where, list, level)
+local function tasks_of(where, list)
   if type(list) ~= "table" then
-    options.raise(level + 1, "%s: a list of tasks expected, got %s", where,
+    options.raise("%s: a list of tasks expected, got %s", where,
       type(list))
   end
   local tasks = {}
   for i, item in ipairs(list) do
     if getmetatable(item) ~= Task and type(item) ~= "function" then
-      options.raise(level + 1, "%s: item %d must be a task or a function, got %s",
+      options.raise("%s: item %d must be a task or a function, got %s",
         where, i, type(item))
     end
   end
@@ -104,9 +104,8 @@ end
 --- @param list (Task|function)[]
 --- @return any[] results the first result of each, in order
 function task.all(list)
-  local why = forbidden("all")
-  if why then error(why, 2) end
-  local tasks = tasks_of("all", list, 2)
+  check_may_wait("all")
+  local tasks = tasks_of("all", list)
   local results, left = { n = #tasks }, { table.unpack(tasks) }
   while #left > 0 do
     local i = attend_any(left, "all")
@@ -124,11 +123,10 @@ end
 --- @param list (Task|function)[] not empty
 --- @return any ... its results
 function task.race(list)
-  local why = forbidden("race")
-  if why then error(why, 2) end
-  local tasks = tasks_of("race", list, 2)
+  check_may_wait("race")
+  local tasks = tasks_of("race", list)
   if #tasks == 0 then
-    options.raise(2, "race: the list is empty, so nothing can come first")
+    options.raise("race: the list is empty, so nothing can come first")
   end
   local winner = tasks[attend_any(tasks, "race")]
   stop_all(tasks, "another task was first")
@@ -143,10 +141,9 @@ task.attend = attend -- for scope.lua
 local Timer = {}
 Timer.__index = Timer
 
---- Called by tail calls: level 2 is the user.
 local function timer_of(where, ms, fn, again)
-  options.argument(where, "the time", ms, options.checks.ms, 2)
-  options.argument(where, "fn", fn, options.checks.callback, 2)
+  options.argument(where, "the time", ms, options.checks.ms)
+  options.argument(where, "fn", fn, options.checks.callback)
   local self = setmetatable({ referenced = true }, Timer)
   local function handler()
     if not self.stopped then fn() end
@@ -198,9 +195,8 @@ end
 --- Runs fn(scope) until nothing of the scope is left; see scope.lua. [w]
 --- @param fn fun(s: Scope): ...
 function task.scope(fn)
-  options.argument("scope", "fn", fn, options.checks.callback, 2)
-  local why = forbidden("scope")
-  if why then error(why, 2) end
+  options.argument("scope", "fn", fn, options.checks.callback)
+  check_may_wait("scope")
   return require "orrery.scope".run(fn)
 end
 
