@@ -66,9 +66,9 @@ build: $(CORE) $(JSON) $(MODULES)
 
 # Bytecode of the modules, beside the core.
 COMPILE = $(LUA) -e 'package.path = "$(1)/?.lua;" .. package.path \
-            require "orrery.compiled".build("$(1)/orrery", "$(2)/orrery")'
+            require "orrery.cli.bytecode".build("$(1)/orrery", "$(2)/orrery")'
 
-$(MODULES): $(wildcard lua/orrery/*.lua) Makefile
+$(MODULES): $(wildcard lua/orrery/*.lua lua/orrery/*/*.lua) Makefile
 	@mkdir -p $(@D)
 	@$(call COMPILE,lua,$(BUILD))
 

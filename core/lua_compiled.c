@@ -3,7 +3,7 @@
 ** their source: a searcher for package.searchers.
 **
 ** The bytecode of all modules is one file beside the core, modules.luac, that
-** lua/orrery/compiled.lua writes. It is mapped: what is not asked for is not
+** lua/orrery/cli/bytecode.lua writes. It is mapped: what is not asked for is not
 ** read, and no fd is needed later. As the core's own file, it is only ever
 ** replaced, never written into, so what is mapped stays as it is.
 */
@@ -30,7 +30,7 @@ struct entry {
 };
 
 _Static_assert(sizeof(struct header) == 64 && sizeof(struct entry) == 64,
-               "compiled.lua packs them so");
+               "bytecode.lua packs them so");
 
 static const char magic[sizeof((struct header *)0)->magic] =
     "orrery's modules, compiled\n";
@@ -106,8 +106,9 @@ static int l_search(lua_State *L) {
   const struct entry *entry = name != NULL ? find(self, name) : NULL;
   if (entry == NULL)
     return 0;
+  const char *path = luaL_gsub(L, name, ".", "/");
   const char *source = lua_pushfstring(
-      L, "%s%s.lua", lua_tostring(L, lua_upvalueindex(2)), name);
+      L, "%s%s.lua", lua_tostring(L, lua_upvalueindex(2)), path);
   if (!up_to_date(entry, source) ||
       luaL_loadbufferx(L, (const char *)self->file + entry->offset,
                        entry->length, source, "b") != LUA_OK)

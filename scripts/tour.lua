@@ -10,12 +10,17 @@ local root = process.script_dir .. "/.."
 local LIMIT = tonumber(process.env.TOUR_LIMIT) or 3 -- tools at the same time
 local PATIENCE = tonumber(process.env.TOUR_PATIENCE) or 1500 -- ms for the one that hangs
 
---- The files of a folder that end in `suffix`, sorted.
-local function files(folder, suffix)
-  local list = {}
+--- The files of a folder, and of those in it, that end in `suffix`, sorted.
+local function files(folder, suffix, list)
+  list = list or {}
   local scan = assert(uv.fs_scandir(root .. "/" .. folder))
-  for name in uv.fs_scandir_next, scan do
-    if name:sub(-#suffix) == suffix then list[#list + 1] = folder .. "/" .. name end
+  for name, kind in uv.fs_scandir_next, scan do
+    local path = folder .. "/" .. name
+    if kind == "directory" then
+      files(path, suffix, list)
+    elseif name:sub(-#suffix) == suffix then
+      list[#list + 1] = path
+    end
   end
   table.sort(list)
   return list
@@ -28,7 +33,7 @@ local function jobs()
     list[#list + 1] = { name = name, command = command, timeout = timeout }
   end
   for _, file in ipairs(files("core", ".c")) do
-    add("cc " .. file, { "cc", "-std=c11", "-D_GNU_SOURCE",
+    add("cc " .. file, { "cc", "-std=c11", "-D_GNU_SOURCE", "-Icore",
       "-I/usr/include/lua5.4", "-fsyntax-only", file })
   end
   for _, file in ipairs(files("lua/orrery", ".lua")) do

@@ -18,7 +18,7 @@ local later = {
 --- The rows that an `it` names, "A1: …".
 local function named()
   local rows = {}
-  local specs = io.popen("ls spec/*_spec.lua")
+  local specs = io.popen("find spec -name '*_spec.lua'")
   for path in specs:lines() do
     local file <close> = io.open(path)
     for row in file:read("a"):gmatch('it%(%s*"(%u%d+):') do rows[row] = true end

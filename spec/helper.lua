@@ -10,10 +10,10 @@ warn("@on") -- errors in finalizers are printed
 local helper = {}
 
 local core = require "orrery.core"
-local clock = require "orrery.clock"
-local loop = require "orrery.loop"
+local clock = require "orrery.runtime.clock"
+local loop = require "orrery.runtime.loop"
 local task = require "orrery.task"
-local spawn = require "orrery.spawn".spawn
+local spawn = require "orrery.child_process.spawn".spawn
 
 -- The sanitizer's library is for our own processes, not for sh and cat.
 local preload = os.getenv("LD_PRELOAD")
@@ -42,20 +42,20 @@ end
 function helper.cli(args, opts)
   opts = opts or {}
   opts.env_extend = helper.env(opts.env_extend)
-  return assert(require "orrery.run".run(helper.orrery, args, opts))
+  return assert(require "orrery.child_process.run".run(helper.orrery, args, opts))
 end
 
 --- Runs a Lua program with plain lua5.4 to its end. [w]
 function helper.lua(code, opts)
   opts = opts or {}
   opts.env_extend = helper.env(opts.env_extend)
-  return assert(require "orrery.run".run(helper.interpreter, { "-e", code }, opts))
+  return assert(require "orrery.child_process.run".run(helper.interpreter, { "-e", code }, opts))
 end
 
 --- helper.lua for another user, who may not be able to read this tree: from a copy
 --- of the modules that everybody can read. [w]
 function helper.lua_as(code, opts)
-  local sh = require "orrery.run".sh
+  local sh = require "orrery.child_process.run".sh
   local dir = sh("mktemp -d", { trim = true }).stdout
   assert(sh(("cp -r lua '%s' && mkdir '%s/build' && cp -r '%s/orrery' '%s/build' "
     .. "&& chmod -R a+rX '%s'"):format(dir, dir, BUILD, dir, dir)).ok)
@@ -78,7 +78,7 @@ function helper.fork(code, opts, args)
   file:close()
   opts = opts or {}
   opts.env_extend = opts.env_extend or { LD_PRELOAD = preload }
-  local child = require "orrery.fork".fork(path, args, opts)
+  local child = require "orrery.child_process.fork".fork(path, args, opts)
   child:once("close", function() os.remove(path) end)
   return child
 end
@@ -238,7 +238,7 @@ function helper.leaks(before)
     report(state == "Z" and "zombie" or "child", { tostring(pid) })
     kill_stray(pid)
   end
-  local counts = require "orrery.channel".counts
+  local counts = require "orrery.channel.channel".counts
   if counts.given ~= counts.called then
     report("callbacks of send that were not called",
       { tostring(counts.given - counts.called) })
@@ -253,7 +253,7 @@ end
 spawn("true", {}, { stdio = "ignore" }):wait()
 task.sleep(1)
 local polled <close> = core.socketpair()
-require "orrery.poller".watch(polled:fileno(), print):close()
+require "orrery.runtime.poller".watch(polled:fileno(), print):close()
 loop.close(uv.new_pipe(false)) -- libuv keeps an fd in reserve from then on
 
 --- A test's function with the check behind it. What the test itself raises

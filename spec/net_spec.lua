@@ -1,6 +1,6 @@
 local helper = require "spec.helper"
 local core = require "orrery.core"
-local loop = require "orrery.loop"
+local loop = require "orrery.runtime.loop"
 local net = require "orrery.net"
 local task = require "orrery.task"
 local uv = require "luv"

@@ -59,7 +59,7 @@ describe("scripts/tour.lua", function()
 
       assert.equal(0, child:wait())
       assert.equal("exit 0", (row(text, "cc core/launch.c")))
-      assert.equal("exit 0", (row(text, "luacheck lua/orrery/loop.lua")))
+      assert.equal("exit 0", (row(text, "luacheck lua/orrery/runtime/loop.lua")))
       assert.equal("exit 1", (row(text, "a command that fails")))
       assert.equal("SIGTERM, timed out", (row(text, "a command that hangs")))
     end, 60000)

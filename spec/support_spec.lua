@@ -1,9 +1,9 @@
 local helper = require "spec.helper"
 local core = require "orrery.core"
-local errors = require "orrery.errors"
+local errors = require "orrery.runtime.errors"
 local inspect = require "orrery.inspect"
-local loop = require "orrery.loop"
-local options = require "orrery.options"
+local loop = require "orrery.runtime.loop"
+local options = require "orrery.runtime.options"
 local orrery = require "orrery"
 local uv = require "luv"
 
@@ -64,7 +64,7 @@ describe("options", function()
     for _, call in ipairs { function() return pcall(orrery.spawn, "ls", {}, 5) end,
       function() return pcall(tail) end } do
       local _, err = call()
-      assert.matches("^spec/support_spec%.lua:%d+: spawn: options must be", err)
+      assert.matches("^spec/support_spec.lua:%d+: spawn: options must be", err)
     end
   end)
 

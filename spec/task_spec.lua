@@ -382,7 +382,7 @@ describe("task:cancel", function()
 
   it("lets handlers wait for 5 s in all, and no longer", function()
     run(function()
-      local clock = require "orrery.clock"
+      local clock = require "orrery.runtime.clock"
       local after = clock.after
       clock.after = function(ms, fn) -- time runs 100 times as fast
         return after(ms // 100, fn)
@@ -701,7 +701,7 @@ end)
 describe("the clock", function()
   it("fires many deadlines in order, and forgets what is stopped", function()
     run(function()
-      local clock = require "orrery.clock"
+      local clock = require "orrery.runtime.clock"
       local fired, entries = {}, {}
       for i = 1, 200 do
         local ms = (i * 37) % 23

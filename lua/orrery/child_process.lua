@@ -1,11 +1,11 @@
 --- Starting and running other programs.
 
-local exec = require "orrery.exec"
-local fork = require "orrery.fork"
-local pipeline = require "orrery.pipeline"
-local run = require "orrery.run"
-local spawn = require "orrery.spawn"
-local sync = require "orrery.sync"
+local exec = require "orrery.child_process.exec"
+local fork = require "orrery.child_process.fork"
+local pipeline = require "orrery.child_process.pipeline"
+local run = require "orrery.child_process.run"
+local spawn = require "orrery.child_process.spawn"
+local sync = require "orrery.child_process.sync"
 
 return {
   spawn = spawn.spawn,

@@ -1,8 +1,8 @@
 --- Event emitters. Listeners run inside `emit`, in the order in which they were
 --- added, and may not wait; `wait_for` and `each` are the way for tasks.
 
-local loop = require "orrery.loop"
-local options = require "orrery.options"
+local loop = require "orrery.runtime.loop"
+local options = require "orrery.runtime.options"
 
 local events = {}
 
@@ -165,7 +165,7 @@ end
 --- @param t integer? ms
 --- @return any ... its arguments; nil, err (ETIMEDOUT)
 function Emitter:wait_for(event, t)
-  local scheduler = require "orrery.scheduler"
+  local scheduler = require "orrery.runtime.scheduler"
   if type(event) ~= "string" then
     options.raise("wait_for: the event must be a string, got %s %s",
       type(event), options.show(event))
@@ -182,7 +182,7 @@ end
 --- Nothing ends it but the loop's `break`, or the task's end.
 --- @param event string
 function Emitter:each(event)
-  local scheduler = require "orrery.scheduler"
+  local scheduler = require "orrery.runtime.scheduler"
   local queue, first, last, wake = {}, 1, 0, nil
   check("each", event, print)
   local disposer = add(self, event, function(...)

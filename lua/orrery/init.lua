@@ -16,7 +16,7 @@ local parts = {
   null = { "orrery.core", "null" },
   array = { "orrery.core", "array" },
   inspect = { "orrery.inspect" },
-  main = { "orrery.main", "main" },
+  main = { "orrery.runtime.main", "main" },
 }
 for _, name in ipairs {
   "spawn", "fork", "exec", "exec_file", "pipeline", "run", "sh", "spawn_sync",

@@ -2,11 +2,11 @@
 --- connections there, and both taken over from other processes.
 
 local core = require "orrery.core"
-local errors = require "orrery.errors"
-local net_connect = require "orrery.net_connect"
-local options = require "orrery.options"
-local Server = require "orrery.net_server"
-local Socket = require "orrery.net_socket"
+local errors = require "orrery.runtime.errors"
+local net_connect = require "orrery.net.connecting"
+local options = require "orrery.runtime.options"
+local Server = require "orrery.net.server"
+local Socket = require "orrery.net.socket"
 
 local net = { Server = Server, Socket = Socket }
 

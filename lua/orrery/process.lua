@@ -3,10 +3,10 @@
 
 local uv = require "luv"
 local core = require "orrery.core"
-local errors = require "orrery.errors"
+local errors = require "orrery.runtime.errors"
 local events = require "orrery.events"
-local loop = require "orrery.loop"
-local options = require "orrery.options"
+local loop = require "orrery.runtime.loop"
+local options = require "orrery.runtime.options"
 
 local self_ = core.process()
 local bus = events.new() -- the emitter behind the module
@@ -53,7 +53,7 @@ end
 --- loop only for those who wait for it.
 function bus:listeners_changed_(event, count)
   if self.channel_ then
-    require "orrery.messaging".listeners_changed(self, event)
+    require "orrery.channel.messaging".listeners_changed(self, event)
   end
   if not core.signals[event] then return end
   local handle = signal_handles[event]
@@ -100,7 +100,7 @@ function methods.kill(pid, signal)
   end
   if signal == nil then signal = "SIGTERM" end
   local signo = math.type(signal) == "integer" and signal
-    or require "orrery.child".check_signal("kill", signal)
+    or require "orrery.child_process.child".check_signal("kill", signal)
   local ok, errno = self_:kill(number, signo)
   if ok then return true end
   return nil, errors.system(errno, "kill", { path = tostring(number) })
@@ -309,9 +309,9 @@ local lazy = {
     local dir = directory(script)
     return uv.fs_realpath(dir ~= "" and dir or "/") or dir
   end,
-  stdin = function() return require "orrery.std".input() end,
-  stdout = function() return require "orrery.std".output(1) end,
-  stderr = function() return require "orrery.std".output(2) end,
+  stdin = function() return require "orrery.process.standard_streams".input() end,
+  stdout = function() return require "orrery.process.standard_streams".output(1) end,
+  stderr = function() return require "orrery.process.standard_streams".output(2) end,
 }
 
 local live = {
@@ -331,7 +331,7 @@ process.env = env
 
 --- The channel to who started this process, where there is one.
 if os.getenv("ORRERY_CHANNEL_FD") or os.getenv("NODE_CHANNEL_FD") then
-  local messaging = require "orrery.messaging"
+  local messaging = require "orrery.channel.messaging"
   if messaging.adopt(bus) then
     for name, method in pairs(messaging.Messaging) do
       process[name] = function(first, ...)

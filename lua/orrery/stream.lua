@@ -6,12 +6,12 @@
 
 local uv = require "luv"
 local core = require "orrery.core"
-local errors = require "orrery.errors"
+local errors = require "orrery.runtime.errors"
 local events = require "orrery.events"
-local loop = require "orrery.loop"
-local options = require "orrery.options"
-local pipe_reader = require "orrery.pipe_reader"
-local scheduler = require "orrery.scheduler"
+local loop = require "orrery.runtime.loop"
+local options = require "orrery.runtime.options"
+local pipe_reader = require "orrery.stream.pipe_reader"
+local scheduler = require "orrery.runtime.scheduler"
 
 local stream = {}
 
@@ -56,7 +56,7 @@ local openers = {
     if handle then fd:take() end
     return handle, code
   end,
-  file = function(fd) return require "orrery.file".handle(fd:take()) end,
+  file = function(fd) return require "orrery.stream.file_handle".handle(fd:take()) end,
 }
 
 --- The handle, opened on first use; nil, err.
@@ -516,7 +516,7 @@ end
 
 Stream.handle_of_, Stream.close_if_over_ = handle_of, close_if_over
 Stream.start_reading_ = start_reading
-for name, method in pairs(require "orrery.stream_writing") do
+for name, method in pairs(require "orrery.stream.writing") do
   Stream[name] = method
 end
 

@@ -1,9 +1,9 @@
 --- What tasks are composed with: deadline, all, race, scopes, timers. The public
 --- face of the scheduler.
 
-local clock = require "orrery.clock"
-local options = require "orrery.options"
-local scheduler = require "orrery.scheduler"
+local clock = require "orrery.runtime.clock"
+local options = require "orrery.runtime.options"
+local scheduler = require "orrery.runtime.scheduler"
 
 local new, on_end = scheduler.new, scheduler.on_end
 local check_may_wait = scheduler.check_may_wait
@@ -197,7 +197,7 @@ end
 function task.scope(fn)
   options.argument("scope", "fn", fn, options.checks.callback)
   check_may_wait("scope")
-  return require "orrery.scope".run(fn)
+  return require "orrery.task.scope".run(fn)
 end
 
 return task

@@ -1,4 +1,4 @@
--- A script that Node forks, for spec/node_spec.lua: tells what it was given, and
+-- A script that Node forks, for spec/node/child_spec.lua: tells what it was given, and
 -- stays until the channel ends.
 
 local orrery = require "orrery"

@@ -1,5 +1,5 @@
 'use strict';
-// Runs the JavaScript that is its first argument, for spec/node_spec.lua: as a child
+// Runs the JavaScript that is its first argument, for spec/node/child_spec.lua: as a child
 // of Orrery's, or as the parent of one. It may wait, and what it returns is printed
 // as JSON.
 const { spawn } = require('child_process');

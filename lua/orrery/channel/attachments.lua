@@ -1,0 +1,188 @@
+--- What can travel with a message, and what becomes of it here and there.
+---
+--- The description that goes along: {type="net.Socket", …}, with `unread` bytes
+--- where some were read here already.
+
+local uv = require "luv"
+local core = require "orrery.core"
+local elsewhere = require "orrery.channel.given_away"
+local errors = require "orrery.runtime.errors"
+local loop = require "orrery.runtime.loop"
+local options = require "orrery.runtime.options"
+
+local handles = {}
+
+--- @class Handle a handle on its way
+--- @field fd integer open until `done`
+--- @field description table
+--- @field object table? of ours, pinned until `done`
+--- @field channel Channel? over which a socket is given away
+--- @field copy userdata? an orrery.fd of the handle's own
+local Handle = {}
+Handle.__index = Handle
+
+-- Sending --------------------------------------------------------------------
+
+--- Why an object cannot go, or not for good; nil.
+local function obstacle(object, fd, for_good)
+  if object.given_ or not fd then
+    return errors.new("EBADF", ("send: the handle is %s (%s)"):format(
+      object.given_ and "on its way already" or "closed", tostring(object)))
+  elseif for_good and object.queued > 0 then
+    return errors.new("EBUSY", ("send: the socket has %d bytes to write still, which "
+      .. "would be cut off: wait for their callbacks"):format(object.queued))
+  end
+end
+
+--- A socket that is given away takes along what was read of it.
+local function describe(object, for_good)
+  if not for_good then return { type = object.handle_type, udp = object.type } end
+  local unread = object:unread_()
+  object.given_ = true
+  return {
+    type = "net.Socket",
+    unread = unread ~= "" and unread or nil,
+    server = elsewhere.id_of(object),
+  }
+end
+
+--- One of our objects: its fd stays open while it is pinned.
+local function prepare_object(object, opts, channel)
+  local fd = object:fileno()
+  local for_good = object.handle_type == "net.Socket" and not opts.keep_open
+  local err = obstacle(object, fd, for_good)
+  if err then return nil, err end
+  object:pin_()
+  return setmetatable({
+    fd = fd,
+    description = describe(object, for_good),
+    object = object,
+    channel = for_good and channel or nil,
+  }, Handle)
+end
+
+--- An fd that its owner may close at any time: a copy goes.
+local function prepare_fd(number, description)
+  local copy, errno = core.dup(number)
+  if not copy then return nil, errors.system(errno, "send") end
+  return setmetatable({
+    fd = copy:fileno(),
+    description = description,
+    copy = copy,
+  }, Handle)
+end
+
+local luv_kinds = { tcp = true, pipe = true, udp = true, tty = true }
+
+--- "fd" for the core's, a kind for luv's; nil.
+local function userdata_kind(value)
+  if type(value) ~= "userdata" then return nil end
+  local ok, kind = pcall(function() return value:get_type() end)
+  if ok then return luv_kinds[kind] and kind end
+  return core.is_fd(value) and "fd" or nil
+end
+
+--- Prepares a handle for sending; raises where there is no such kind.
+--- @return Handle? nil, err (EBADF, EMFILE)
+--- @return Error? err
+function handles.prepare(value, opts, channel)
+  if type(value) == "table" and value.handle_type then
+    return prepare_object(value, opts, channel)
+  end
+  local kind = userdata_kind(value)
+  if not kind then
+    options.raise("send: a %s cannot be sent along "
+      .. "(ERR_INVALID_HANDLE_TYPE): give a socket, server, stream, luv handle or "
+      .. "orrery.core.fd", type(value))
+  end
+  local number = value:fileno()
+  if not number then
+    return nil, errors.new("EBADF", "send: the handle is closed")
+  end
+  if kind == "fd" then return prepare_fd(number, { type = "fd" }) end
+  return prepare_fd(number, { type = "luv", kind = kind })
+end
+
+--- A socket is the other process's once it is sent; on failure it stays ours,
+--- with what was read of it.
+local function given_away(socket, channel, description, err)
+  socket.given_ = nil
+  if err then return socket:put_back_(description.unread or "") end
+  if description.server then elsewhere.sent(channel, description.server) end
+  socket:sent_()
+end
+
+--- It is sent, or never will be.
+function Handle:done(err)
+  local object, copy = self.object, self.copy
+  self.object, self.copy = nil, nil
+  if copy then copy:close() end
+  if not object then return end
+  object:unpin_()
+  if self.channel then given_away(object, self.channel, self.description, err) end
+end
+
+-- Receiving ------------------------------------------------------------------
+
+--- A luv handle over an fd; nil, code. What the peer says of it is not believed:
+--- libuv aborts over a file that it is told is a pipe.
+local function open_luv(kind, fd)
+  if kind ~= uv.guess_handle(fd:fileno()) then return nil, "EINVAL" end
+  local handle
+  if kind == "tty" then
+    local tty, _, code = uv.new_tty(fd:fileno(), true)
+    if tty then fd:take() end
+    return tty, code
+  end
+  if kind == "tcp" then handle = uv.new_tcp() end
+  if kind == "pipe" then handle = uv.new_pipe(false) end
+  if kind == "udp" then handle = uv.new_udp() end
+  if not handle then return nil, "EINVAL" end
+  return loop.open(handle, fd)
+end
+
+local stream_kinds = { pipe = true, tty = true, tcp = true, file = true }
+
+local builders = {
+  ["net.Socket"] = function(fd, description)
+    local unread = description.unread
+    return require "orrery.net".adopt_socket(fd,
+      type(unread) == "string" and unread or "")
+  end,
+  ["net.Server"] = function(fd) return require "orrery.net".adopt_server(fd) end,
+  ["dgram.Socket"] = function(fd, description)
+    return require "orrery.net.datagram".adopt(fd,
+      description.udp == "udp6" and "udp6" or "udp4")
+  end,
+  stream = function(fd)
+    local kind = uv.guess_handle(fd:fileno())
+    if not stream_kinds[kind] then return nil, "EINVAL" end
+    return require "orrery.stream".new(fd, kind, "rw")
+  end,
+  luv = function(fd, description) return open_luv(description.kind, fd) end,
+  fd = function(fd) return fd end,
+}
+
+--- What an fd becomes here. A hostile description is an error, and no more.
+--- @param description any as the peer sent it
+--- @param fd userdata|false orrery.fd; false: it was lost on the way
+--- @return any handle nil, err (EMFILE: it was lost, for want of free fds)
+--- @return Error? err
+function handles.receive(description, fd)
+  if not fd then
+    return nil, errors.system(core.errnos.EMFILE, "receive", { path = "handle" })
+  end
+  local build = type(description) == "table" and builders[description.type]
+  if not build then
+    fd:close()
+    return nil, errors.new("ERR_INVALID_HANDLE_TYPE",
+      "receive: a handle of a kind that is not known here")
+  end
+  local ok, object, err = pcall(build, fd, description)
+  if ok and object then return object end
+  fd:close()
+  if not ok then return nil, errors.new("EINVAL", "receive: " .. tostring(object)) end
+  return nil, type(err) == "table" and err or errors.luv(err or "EINVAL", "receive")
+end
+
+return handles

@@ -1,0 +1,240 @@
+--- What becomes of a child's fds: turns the option `stdio` into fd numbers to
+--- hand over, and into the ends that stay here, which are streams once somebody
+--- asks for them.
+
+local core = require "orrery.core"
+local errors = require "orrery.runtime.errors"
+local options = require "orrery.runtime.options"
+local stream = require "orrery.stream"
+
+local stdio = {}
+
+local PIPE_SIZE = 256 * 1024 -- bytes; 64 KiB costs throughput on two CPUs
+local MAX_FD = 1023
+
+local words = {
+  pipe = true, socket = true, ignore = true, inherit = true, stdout = true,
+  ipc = true,
+}
+local later = { pty = true }
+
+local function fd_of(value)
+  if math.type(value) == "integer" then return value >= 0 and value or nil end
+  local kind = type(value)
+  if kind == "userdata" or (kind == "table" and not rawget(value, "file")) then
+    local ok, method = pcall(function() return value.fileno end)
+    if ok and type(method) == "function" then return value:fileno() end
+  end
+end
+
+local file_modes = { r = true, w = true, a = true }
+
+local function bad_file(value)
+  if type(value) ~= "table" or rawget(value, "file") == nil then return true end
+  if options.checks.string(value.file) then
+    return "{file=path}: the path must be a string without NUL bytes"
+  elseif not file_modes[value.mode or "r"] then
+    return '{file=path, mode=m}: the mode must be "r", "w" or "a", got '
+      .. options.show(value.mode)
+  end
+end
+
+--- Why an entry for child fd `fd` is bad; nil when it is good.
+local function complaint(fd, value)
+  if type(value) == "string" then
+    if later[value] then return ("%q is not available yet"):format(value) end
+    if not words[value] then
+      return ("unknown value %s; did you mean %q?"):format(
+        options.show(value), options.nearest(value, words))
+    elseif value == "inherit" and fd > 2 then
+      return '"inherit" is for fds 0 to 2; give the number of the fd instead'
+    elseif value == "stdout" and fd == 1 then
+      return '"stdout" cannot stand for itself'
+    end
+  elseif not fd_of(value) then
+    local why = bad_file(value)
+    if why == true then
+      return ("%s %s is no fd, stream or word (%s)"):format(type(value),
+        options.show(value), "pipe, socket, ignore, inherit, stdout, ipc")
+    end
+    return why
+  end
+end
+
+--- The option as a table from fd 0 on, and the highest fd; raises.
+local function normalize(where, value)
+  local entries, last = {}, 2
+  if type(value) ~= "table" or fd_of(value) or rawget(value, "file") then
+    for fd = 0, 2 do entries[fd] = value end
+  else
+    for key, entry in next, value do
+      if math.type(key) ~= "integer" or key < 1 or key > MAX_FD + 1 then
+        options.raise("%s: option 'stdio' is a list whose first item "
+          .. "is for fd 0; it has the key %s", where, options.show(key))
+      end
+      entries[key - 1] = entry or nil
+      if key - 1 > last then last = key - 1 end
+    end
+  end
+  local channel
+  for fd = 0, last do
+    local entry = entries[fd]
+    local why = entry ~= nil and complaint(fd, entry)
+    if entry == "ipc" and channel then
+      why = ('there is a channel on fd %d, and one is all (ERR_IPC_ONE_PIPE)')
+        :format(channel)
+    end
+    if why then
+      options.raise("%s: option 'stdio', fd %d: %s", where, fd, why)
+    end
+    if entry == "ipc" then channel = fd end
+  end
+  return entries, last, channel
+end
+
+local none = {} -- what `theirs` is while nothing is to be closed
+local plans = {} -- of the words, which mean the same each time
+
+--- Checks the option before anything exists. `plan.channel` is the child's fd of
+--- its channel, if it has one.
+--- @return table plan
+function stdio.check(where, value)
+  if value == nil then value = "pipe" end
+  local plan = plans[value]
+  if plan then return plan end
+  local entries, last, channel = normalize(where, value)
+  plan = { entries = entries, last = last, channel = channel }
+  if words[value] then plans[value], plans[plan] = plan, true end
+  return plan
+end
+
+--- The wiring of a plan that opens nothing, such as "ignore", serves again.
+local function is_constant(wiring)
+  return wiring.theirs == none and next(wiring.ends) == nil
+end
+
+--- @class Wiring what `open` made
+--- @field fds integer[] Lua's order: fds[1] is for child fd 0
+--- @field ends table<integer, userdata> orrery.fd of ours, by the child's fd
+--- @field theirs userdata[] the child's ends, to be closed after the start
+--- @field channel userdata? orrery.fd of our end of the channel
+
+--- Notes an end that is the child's.
+local function give(wiring, fd)
+  if wiring.theirs == none then wiring.theirs = {} end
+  table.insert(wiring.theirs, fd)
+  return fd:fileno()
+end
+
+local function pipe(wiring, fd)
+  local reading, writing = core.pipe(PIPE_SIZE)
+  if not reading then return nil, writing, "pipe" end
+  local ours, theirs = reading, writing
+  if fd == 0 then ours, theirs = writing, reading end
+  wiring.ends[fd] = ours
+  return give(wiring, theirs)
+end
+
+local function socket(wiring, fd)
+  local ours, theirs = core.socketpair()
+  if not ours then return nil, theirs, "pipe" end
+  wiring.ends[fd] = ours
+  return give(wiring, theirs)
+end
+
+local function ipc(wiring)
+  local ours, theirs = core.socketpair()
+  if not ours then return nil, theirs, "pipe" end
+  wiring.channel = ours
+  return give(wiring, theirs)
+end
+
+local function file(wiring, value)
+  local fd, errno = core.open(value.file, value.mode or "r")
+  if not fd then return nil, errno, "open", value.file end
+  return give(wiring, fd)
+end
+
+--- A stream that a child reads from is not read from here meanwhile.
+local function shared(value)
+  if type(value) == "table" and value.lend_ then value:lend_() end
+  return fd_of(value)
+end
+
+local function open_entry(wiring, fd, entry)
+  if entry == nil then entry = fd <= 2 and "pipe" or "ignore" end
+  if entry == "pipe" then
+    return (fd <= 2 and pipe or socket)(wiring, fd)
+  elseif entry == "socket" then
+    return socket(wiring, fd)
+  elseif entry == "ipc" then
+    return ipc(wiring)
+  elseif entry == "ignore" then
+    if fd > 2 then return -1 end
+    local null, errno = core.null_fd()
+    if not null then return nil, errno, "open", "/dev/null" end
+    return null
+  elseif entry == "inherit" then
+    return fd
+  elseif type(entry) == "table" and rawget(entry, "file") then
+    return file(wiring, entry)
+  end
+  return shared(entry)
+end
+
+--- Opens what a plan asks for.
+--- @return Wiring? wiring
+--- @return Error? err with stage "pipe" or "open"
+function stdio.open(plan)
+  if plan.wiring then return plan.wiring end
+  local wiring = { fds = { -1, -1, -1 }, ends = {}, theirs = none }
+  for fd = 0, plan.last do
+    local entry = plan.entries[fd]
+    if entry ~= "stdout" then
+      local number, errno, stage, path = open_entry(wiring, fd, entry)
+      if not number then
+        stdio.close(wiring)
+        return nil, errors.system(errno, "spawn", { stage = stage, path = path })
+      end
+      wiring.fds[fd + 1] = number
+    end
+  end
+  for fd = 0, plan.last do
+    if plan.entries[fd] == "stdout" then wiring.fds[fd + 1] = wiring.fds[2] end
+  end
+  if plans[plan] and is_constant(wiring) then plan.wiring = wiring end
+  return wiring
+end
+
+--- Closes the child's ends.
+function stdio.release(wiring)
+  for _, fd in ipairs(wiring.theirs) do fd:close() end
+end
+
+--- Closes all of it: the start failed.
+function stdio.close(wiring)
+  stdio.release(wiring)
+  for _, ours in pairs(wiring.ends) do ours:close() end
+  if wiring.channel then wiring.channel:close() end
+end
+
+--- How our end of a child's fd is used; nil where there is none.
+--- @return "r"|"w"|"rw"|nil mode
+function stdio.mode(plan, fd)
+  local entry = plan.entries[fd]
+  if entry == "socket" or (entry == "pipe" and fd > 2) then return "rw" end
+  if entry ~= "pipe" and (entry ~= nil or fd > 2) then return nil end
+  return fd == 0 and "w" or "r"
+end
+
+--- Streams that are over already, for a child that did not start.
+function stdio.ended(plan)
+  local streams = {}
+  for fd = 0, plan.last do
+    local mode = stdio.mode(plan, fd)
+    if mode then streams[fd] = stream.ended(mode) end
+  end
+  return streams
+end
+
+return stdio

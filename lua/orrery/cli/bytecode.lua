@@ -1,0 +1,76 @@
+--- Writes the bytecode of all modules into one file, from which core/lua_compiled.c
+--- loads them ten times faster than from their sources.
+---
+--- `make build` and `make install` put it beside core.so. Each module has a stamp, the
+--- source's size and time: where that does not fit the source, or the bytecode not
+--- this Lua, the source is loaded as ever. Lines are kept: a traceback shows
+--- "[orrery.NAME]:12". Nothing requires this module at run time.
+
+local uv = require "luv"
+
+local compiled = {}
+
+local MAGIC = "orrery's modules, compiled\n"
+local HEADER, ENTRY = "=c52 I4 I8", "=c32 i8 i8 i8 I4 I4" -- see lua_compiled.c
+local HEADER_SIZE, ENTRY_SIZE = HEADER:packsize(), ENTRY:packsize()
+
+--- @class Compiled
+--- @field name string
+--- @field stat table of the source
+--- @field chunk string
+
+--- Adds the modules of a folder, and of those in it, to a list.
+--- @param prefix string what their names begin with: "", "net."
+local function compile_folder(list, sources, prefix)
+  local entries = assert(uv.fs_scandir(sources))
+  for entry, kind in uv.fs_scandir_next, entries do
+    local name = entry:match("^(.*)%.lua$")
+    if kind == "directory" then
+      compile_folder(list, sources .. "/" .. entry, prefix .. entry .. ".")
+    elseif name then
+      name = prefix .. name
+      local path = sources .. "/" .. entry
+      local stat = assert(uv.fs_stat(path))
+      local file <close> = assert(io.open(path, "rb"))
+      local chunk = assert(load(file:read("a"), "=[orrery." .. name .. "]", "t"))
+      list[#list + 1] = { name = name, stat = stat, chunk = string.dump(chunk) }
+    end
+  end
+end
+
+--- @return Compiled[] all modules of a folder, by name
+local function compile_all(sources)
+  local list = {}
+  compile_folder(list, sources, "")
+  table.sort(list, function(a, b) return a.name < b.name end)
+  return list
+end
+
+--- @param list Compiled[]
+--- @return string
+local function bundle(list)
+  local parts, offset = { "" }, HEADER_SIZE + #list * ENTRY_SIZE
+  for _, one in ipairs(list) do
+    local stat = one.stat
+    parts[#parts + 1] = ENTRY:pack(one.name, stat.size, stat.mtime.sec,
+      stat.mtime.nsec, offset, #one.chunk)
+    offset = offset + #one.chunk
+  end
+  for _, one in ipairs(list) do parts[#parts + 1] = one.chunk end
+  parts[1] = HEADER:pack(MAGIC, #list, offset)
+  return table.concat(parts)
+end
+
+--- Compiles every module of a folder; raises where one cannot be read or written.
+--- The file is replaced as a whole: processes that run have the old one mapped.
+--- @param sources string a folder of .lua files
+--- @param into string an existing folder, that of core.so
+function compiled.build(sources, into)
+  local path = into .. "/modules.luac"
+  local file <close> = assert(io.open(path .. ".new", "wb"))
+  assert(file:write(bundle(compile_all(sources))))
+  assert(file:close())
+  assert(os.rename(path .. ".new", path))
+end
+
+return compiled

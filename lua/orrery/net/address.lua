@@ -1,0 +1,169 @@
+--- Where sockets are: the checks of ports, hosts and paths, what messages call
+--- them, and looking up names.
+
+local uv = require "luv"
+local errors = require "orrery.runtime.errors"
+local loop = require "orrery.runtime.loop"
+local options = require "orrery.runtime.options"
+
+local address = {}
+
+local KEPT = 256 -- literal addresses whose form is remembered
+local MAX_PATH = 107 -- bytes; libuv would cut what is longer
+
+local families = { inet = 4, inet6 = 6, [4] = "inet", [6] = "inet6" }
+
+--- What getsockname or getpeername gave, in our words.
+--- @param name table|string|nil a string is a Unix socket's path
+--- @return {address: string, port: integer, family: 4|6}|{path: string}|nil
+function address.of(name)
+  if type(name) == "string" then return { path = name } end
+  if not name then return nil end
+  return { address = name.ip, port = name.port, family = families[name.family] }
+end
+
+--- How messages write an address: "127.0.0.1:80", "[::1]:80", a path.
+--- @param at {address: string?, port: integer?, path: string?}?
+--- @return string
+function address.show(at)
+  if not at or not (at.address or at.path) then return "-" end
+  if at.path then return at.path end
+  local ip = at.address:find(":", 1, true) and "[%s]" or "%s"
+  return (ip .. ":%d"):format(at.address, at.port)
+end
+
+--- An error of a system call at a place, which its message names.
+--- @param place {address: string?, port: integer?, path: string?}
+--- @return Error
+function address.failure(code, syscall, place)
+  local err = errors.luv(code, syscall,
+    { address = place.address, port = place.port, path = place.path })
+  if place.address then
+    err.message = ("%s %s%s"):format(syscall, address.show(place),
+      err.message:sub(#syscall + 1))
+  end
+  return err
+end
+
+--- The path of a Unix socket as it will do for a bind or connect; else err.
+function address.path_failure(path, syscall)
+  if #path <= MAX_PATH then return nil end
+  return address.failure("ENAMETOOLONG", syscall, { path = path })
+end
+
+local unknown = { EAI_NONAME = true, EAI_NODATA = true, EAI_ADDRFAMILY = true }
+
+local function lookup_failure(code, host)
+  if unknown[code] then
+    return errors.new("ENOTFOUND",
+      ("getaddrinfo: no address of host '%s' (ENOTFOUND)"):format(host),
+      { syscall = "getaddrinfo", hostname = host })
+  end
+  return errors.luv(code, "getaddrinfo", { hostname = host })
+end
+
+local literals, kept = {}, 0 -- host → false, or its addresses
+
+--- The addresses that a literal address stands for; false if it is a name.
+local function literal(host)
+  local known = literals[host]
+  if known ~= nil then return known end
+  local found = uv.getaddrinfo(host, nil,
+    { numerichost = true, socktype = "stream" })
+  known = found and { {
+    address = host:find("%", 1, true) and host or found[1].addr,
+    family = families[found[1].family],
+  } } or false
+  if kept == KEPT then literals, kept = {}, 0 end
+  literals[host], kept = known, kept + 1
+  return known
+end
+
+local function addresses(found)
+  local list = {}
+  for i, one in ipairs(found) do
+    list[i] = { address = one.addr, family = families[one.family] }
+  end
+  return list
+end
+
+--- Finds the addresses of a host: done(err, list of {address, family}), at once
+--- where `host` is an address itself.
+--- @param host string
+--- @param family 4|6|nil either
+--- @param done fun(err: Error?, list: table?)
+function address.resolve(host, family, done)
+  local known = literal(host)
+  if known and (not family or known[1].family == family) then
+    return done(nil, known)
+  end
+  local hints = {
+    socktype = "stream",
+    family = families[family],
+    addrconfig = not family or nil,
+  }
+  local ok, _, code = uv.getaddrinfo(host, nil, hints,
+    loop.guard(function(failed, found)
+      if failed then return done(lookup_failure(failed, host)) end
+      done(nil, addresses(found))
+    end))
+  if not ok then loop.soon(done, lookup_failure(code, host)) end
+end
+
+-- Arguments ------------------------------------------------------------------
+
+local checks = {}
+address.checks = checks
+
+--- A port as a number; digits, as the environment has them, serve as well.
+--- @return integer?
+function address.port(value)
+  if type(value) == "string" and value:find("^%d+$") then
+    value = math.tointeger(tonumber(value))
+  end
+  return math.type(value) == "integer" and value or nil
+end
+
+function checks.port(value)
+  local port = address.port(value)
+  if not port or port < 0 or port > 65535 then
+    return "an integer from 0 to 65535"
+  end
+end
+
+function checks.host(value)
+  if type(value) ~= "string" or value == "" or value:find("\0", 1, true) then
+    return "a host name or address"
+  end
+end
+
+function checks.family(value)
+  if value ~= 4 and value ~= 6 then return "4 or 6" end
+end
+
+function checks.path(value)
+  if value == "" then return "a path that is not empty" end
+  return options.checks.string(value)
+end
+
+--- SO_REUSEPORT must be set before the bind, and luv 1.44 cannot.
+function checks.reuse_port(value)
+  if value == true then return "false: true is not available yet" end
+  return options.checks.boolean(value)
+end
+
+--- Splits off the callback, which stands last.
+--- @return table args without it, packed
+--- @return function? cb
+function address.callback(...)
+  local args = table.pack(...)
+  while args.n > 0 and args[args.n] == nil do args.n = args.n - 1 end
+  local cb
+  if type(args[args.n]) == "function" then
+    cb = args[args.n]
+    args[args.n], args.n = nil, args.n - 1
+  end
+  return args, cb
+end
+
+return address

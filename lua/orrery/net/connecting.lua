@@ -1,0 +1,197 @@
+--- The beginning of a connection, installed into the class Socket: finding the
+--- addresses, trying one after the other, and holding what is written meanwhile,
+--- for there is no fd yet.
+
+local uv = require "luv"
+local address = require "orrery.net.address"
+local clock = require "orrery.runtime.clock"
+local endpoint = require "orrery.net.opening"
+local loop = require "orrery.runtime.loop"
+local options = require "orrery.runtime.options"
+local stream = require "orrery.stream"
+
+local HIGH_WATER = 65536 -- bytes held: write says false
+local BACKLOG_FULL = 10 -- ms until a full Unix socket is tried again
+
+local Stream = stream.Stream
+local checks = options.checks
+
+--- @class Socket
+local Connecting = {}
+
+local net_connect = { methods = Connecting }
+
+--- What may be asked of a socket from its beginning.
+net_connect.schema = {
+  allow_half_open = checks.boolean,
+  no_delay = checks.boolean,
+  keep_alive = checks.boolean,
+}
+
+-- Connecting -----------------------------------------------------------------
+
+local attempt
+
+--- Writes what was held, in order.
+local function flush_held(self)
+  local held = self.held
+  self.held, self.held_size, self.finishing = nil, nil, nil
+  for _, job in ipairs(held) do
+    Stream[job.method](self, job.data, job.cb)
+  end
+  if self.need_drain and self.queued == 0 then
+    self.need_drain = false
+    loop.soon(self.emit, self, "drain")
+  end
+end
+
+local function connected(self, handle, kind)
+  self.connecting = false
+  self:begin_(handle, kind)
+  flush_held(self)
+  endpoint.opened(self, "connect")
+end
+
+local function refused(self, err)
+  if self.closed then return end
+  self.read_error, self.write_error = err, err
+  if endpoint.refused(self, err) then err = nil end
+  self:destroy(err)
+end
+
+--- One of the places did not work out: the next, or the end of it.
+local function attempt_failed(self, places, i, code)
+  if self.closed then return end
+  if self.handle then loop.close(self.handle) end
+  self.handle = nil
+  if code == "EAGAIN" and places[i].path then
+    return clock.after(BACKLOG_FULL, function() attempt(self, places, i) end)
+  elseif places[i + 1] then
+    return attempt(self, places, i + 1)
+  end
+  refused(self, address.failure(code, "connect", places[i]))
+end
+
+function attempt(self, places, i)
+  if self.closed then return end
+  local place = places[i]
+  local kind = place.path and "pipe" or "tcp"
+  local handle = place.path and uv.new_pipe(false) or uv.new_tcp()
+  self.handle = handle
+  if not self.referenced then handle:unref() end
+  local done = loop.guard(function(code)
+    if self.closed then return end
+    if code then return attempt_failed(self, places, i, code) end
+    connected(self, handle, kind)
+  end)
+  local ok, _, code
+  if place.path then
+    ok, _, code = handle:connect(place.path, done)
+  else
+    ok, _, code = handle:connect(place.address, place.port, done)
+  end
+  if ok then return end
+  loop.soon(function() attempt_failed(self, places, i, code) end)
+end
+
+--- Finds out where to go, and tries one place after the other.
+local function start_connecting(self, target)
+  self.connecting, self.held, self.held_size = true, {}, 0
+  if target.path then
+    local err = address.path_failure(target.path, "connect")
+    if err then return loop.soon(refused, self, err) end
+    return attempt(self, { target }, 1)
+  end
+  address.resolve(target.host or "localhost", target.family, function(err, list)
+    if err then return refused(self, err) end
+    local places = {}
+    for i, one in ipairs(list) do
+      places[i] = { address = one.address, port = address.port(target.port) }
+    end
+    attempt(self, places, 1)
+  end)
+end
+
+local connect_options = options.copy(net_connect.schema)
+connect_options.port = address.checks.port
+connect_options.host = address.checks.host
+connect_options.family = address.checks.family
+connect_options.path = address.checks.path
+
+--- The arguments of `connect` as a table: connect(port, host), connect(path),
+--- connect(options). Level as error's, seen from the caller of this.
+--- @return table target
+--- @return function? cb
+function net_connect.target(...)
+  local args, cb = address.callback(...)
+  local target = args[1]
+  if type(target) ~= "table" then
+    local is_path = type(target) == "string" and not address.port(target)
+    target = { host = args[2], [is_path and "path" or "port"] = target }
+  end
+  target = options.check("connect", target, connect_options)
+  if (target.port == nil) == (target.path == nil) then
+    options.raise("connect: either a port or a path must be given")
+  end
+  return target, cb
+end
+
+--- Connects to target; see `connect`.
+function Connecting:open_(target, cb)
+  return endpoint.open(self, "connect", cb, function()
+    start_connecting(self, target)
+  end, self.destroy)
+end
+
+--- Connects a new socket: connect(port, host?, cb), connect(path, cb) or
+--- connect({port, host, family, path}, cb). Waits in a task without `cb`. [w]
+--- @return Socket? self connected, where it has waited; nil, err (ECONNREFUSED,
+---   ENOENT, ENOTFOUND …)
+--- @return Error? err
+function Connecting:connect(...)
+  local target, cb = net_connect.target(...)
+  if not self.pending or self.connecting or self.closed then
+    options.raise("connect: this socket has been connected before; make "
+      .. "another one")
+  end
+  for name in next, net_connect.schema do
+    if target[name] ~= nil then self[name] = target[name] end
+  end
+  return self:open_(target, cb)
+end
+
+-- Writing --------------------------------------------------------------------
+
+local function hold(self, method, data, cb)
+  table.insert(self.held, { method = method, data = data, cb = cb })
+  self.held_size = self.held_size + #data
+  if self.held_size < HIGH_WATER then return true end
+  self.need_drain = true
+  return false
+end
+
+--- As a stream's; what is written before it is connected goes out then.
+function Connecting:write(data, cb)
+  options.check_write("write", data, cb)
+  if self.touch_ then self.touch_() end
+  if self.held and not self.finishing then
+    return hold(self, "write", data, cb)
+  end
+  local more = Stream.write(self, data, cb)
+  if self.write_error and not self.closed then
+    loop.soon(self.close_if_over_, self)
+  end
+  return more
+end
+
+function Connecting:finish(data, cb)
+  if not self.held or self.finishing then
+    return Stream.finish(self, data, cb)
+  end
+  if type(data) == "function" then data, cb = nil, data end
+  options.check_write("finish", data or "", cb)
+  hold(self, "finish", data or "", cb)
+  self.finishing = true
+end
+
+return net_connect

@@ -1,0 +1,344 @@
+--- UDP sockets, as Node's dgram. One that sends before it is bound is bound to
+--- a port of the system's choice.
+
+local uv = require "luv"
+local address = require "orrery.net.address"
+local endpoint = require "orrery.net.opening"
+local errors = require "orrery.runtime.errors"
+local loop = require "orrery.runtime.loop"
+local options = require "orrery.runtime.options"
+local scheduler = require "orrery.runtime.scheduler"
+
+local dgram = {}
+
+local checks = options.checks
+
+local kinds = {
+  udp4 = { family = 4, any = "0.0.0.0", own = "127.0.0.1" },
+  udp6 = { family = 6, any = "::", own = "::1" },
+}
+
+--- @class DgramSocket : Endpoint
+--- @field type "udp4"|"udp6"
+local Socket = { __name = "orrery.DgramSocket", handle_type = "dgram.Socket" }
+endpoint.extend(Socket)
+dgram.Socket = Socket
+
+function Socket.__tostring(self)
+  local state = self.closed and "closed" or self.handle and "bound"
+    or "not bound"
+  return ("%s socket %s: %s"):format(self.type, address.show(self:address()),
+    state)
+end
+
+local function check_type(value)
+  if not kinds[value] then return '"udp4" or "udp6"' end
+end
+
+local schema = {
+  type = check_type,
+  reuse_addr = checks.boolean,
+  reuse_port = address.checks.reuse_port,
+  ipv6_only = checks.boolean,
+}
+
+local function new(opts)
+  return setmetatable({
+    type = opts.type,
+    kind = kinds[opts.type],
+    reuse_addr = opts.reuse_addr,
+    ipv6_only = opts.ipv6_only,
+    waiting = {}, -- what is to be sent once it is bound
+  }, Socket)
+end
+
+--- A UDP socket. Each datagram runs `on_message` as a task.
+--- @param opts "udp4"|"udp6"|{type: string, reuse_addr: boolean?,
+---   ipv6_only: boolean?}
+--- @param on_message fun(data: string, rinfo: table)? rinfo: {address, family
+---   (4 or 6), port, size}
+--- @return DgramSocket
+function dgram.create_socket(opts, on_message)
+  if type(opts) ~= "table" then
+    options.argument("create_socket", "the type", opts, check_type)
+    opts = { type = opts }
+  end
+  opts = options.check("create_socket", opts, schema)
+  options.argument("create_socket", "the type", opts.type, check_type)
+  local self = new(opts)
+  if on_message == nil then return self end
+  options.argument("create_socket", "on_message", on_message, checks.callback)
+  self:on("message", function(...) scheduler.go(on_message, ...) end)
+  return self
+end
+
+-- Receiving ------------------------------------------------------------------
+
+--- An error of a receive is mostly about what was sent before: for those who
+--- listen.
+local function on_receive(self, handle, code, data, from)
+  if self.handle ~= handle then return end
+  if code then
+    if self:listener_count("error") > 0 then
+      self:emit("error", errors.luv(code, "recvmsg"))
+    end
+  elseif from then
+    local rinfo = address.of(from)
+    rinfo.size = #data
+    self:emit("message", data, rinfo)
+  end
+end
+
+-- Binding --------------------------------------------------------------------
+
+local function announce(self, handle)
+  if self.handle == handle then endpoint.opened(self, "listening") end
+end
+
+--- It is bound: receives, and sends what has waited for that.
+local function start(self, handle)
+  self:hold_(handle)
+  handle:recv_start(loop.guard(function(code, data, from)
+    on_receive(self, handle, code, data, from)
+  end))
+  loop.soon(announce, self, handle)
+  local waiting = self.waiting
+  self.waiting = {}
+  for _, send in ipairs(waiting) do send() end
+end
+
+local function failed(self, err)
+  if self.closed then return end
+  self.binding = nil
+  local waiting = self.waiting
+  self.waiting = {}
+  for _, send in ipairs(waiting) do send(err) end
+  if not endpoint.refused(self, err) then self:emit("error", err) end
+end
+
+local function bind(self, ip, port)
+  local handle = uv.new_udp()
+  local ok, _, code = handle:bind(ip, port,
+    { reuseaddr = self.reuse_addr, ipv6only = self.ipv6_only })
+  if ok then return start(self, handle) end
+  loop.close(handle)
+  loop.soon(failed, self, address.failure(code, "bind",
+    { address = ip, port = port }))
+end
+
+local function begin(self, host, port)
+  self.binding = true
+  if not host then return bind(self, self.kind.any, port) end
+  address.resolve(host, self.kind.family, function(err, list)
+    if self.closed then return end
+    if err then return loop.soon(failed, self, err) end
+    bind(self, list[1].address, port)
+  end)
+end
+
+local bind_options = {
+  port = address.checks.port,
+  host = address.checks.host,
+  exclusive = checks.boolean,
+}
+
+--- Binds to an address, by default to all of this machine's and a port of the
+--- system's choice: bind(port?, host?, cb), bind({port, host}, cb). Waits in a
+--- task without `cb`. [w]
+--- @return DgramSocket? self bound, where it has waited; nil, err
+---   (EADDRINUSE …)
+--- @return Error? err
+function Socket:bind(...)
+  local args, cb = address.callback(...)
+  local given = type(args[1]) == "table" and args[1]
+    or { port = args[1], host = args[2] }
+  local target = options.check("bind", given, bind_options)
+  if self.binding or self.closed then
+    options.raise("bind: the socket is %s already",
+      self.closed and "closed" or "bound")
+  end
+  local host, port = target.host, address.port(target.port or 0)
+  return endpoint.open(self, "bind", cb, function() begin(self, host, port) end,
+    Socket.close_)
+end
+
+-- Sending --------------------------------------------------------------------
+
+--- Tells how a send went: the callback, or else `error` where it failed.
+local function report(self, cb, err, size)
+  if cb then return loop.soon(cb, err, size) end
+  if err then loop.soon(self.emit, self, "error", err) end
+end
+
+local function transmit(self, data, port, ip, cb)
+  local place = { address = ip, port = port }
+  local function sent(code)
+    local err = code and address.failure(code, "send", place) or nil
+    report(self, cb, err, not err and #data or nil)
+  end
+  local handle = self.handle
+  local n, _, code = handle:try_send(data, ip, port)
+  if n or code ~= "EAGAIN" then return sent(not n and code or nil) end
+  local ok
+  ok, _, code = handle:send(data, ip, port, loop.guard(sent))
+  if not ok then sent(code) end
+end
+
+local function closed_error(self)
+  return errors.new("ERR_SOCKET_DGRAM_NOT_RUNNING",
+    "send: the socket is closed")
+end
+
+--- Finds the address, then sends.
+local function send(self, data, port, host, cb)
+  address.resolve(host, self.kind.family, function(err, list)
+    if not err and self.closed then err = closed_error(self) end
+    if err then return report(self, cb, err) end
+    transmit(self, data, port, list[1].address, cb)
+  end)
+end
+
+local function check_peer_port(value)
+  if address.port(value) == 0 then return "an integer from 1 to 65535" end
+  return address.checks.port(value)
+end
+
+--- Sends one datagram. Where it cannot be sent and there is no `cb`, that is an
+--- `error` event. Whether it arrives nobody knows.
+--- @param data string
+--- @param port integer
+--- @param host string? this machine
+--- @param cb fun(err: Error?, size: integer?)?
+function Socket:send(data, port, host, cb)
+  if type(host) == "function" then host, cb = nil, host end
+  options.argument("send", "the data", data, checks.bytes)
+  options.argument("send", "the port", port, check_peer_port)
+  host = host or self.kind.own
+  options.argument("send", "the host", host, address.checks.host)
+  if cb ~= nil then
+    options.argument("send", "the callback", cb, checks.callback)
+  end
+  port = address.port(port)
+  if self.closed then return report(self, cb, closed_error(self)) end
+  if self.handle then return send(self, data, port, host, cb) end
+  table.insert(self.waiting, function(err)
+    if not err then return send(self, data, port, host, cb) end
+    if cb then report(self, cb, err) end
+  end)
+  if not self.binding then begin(self, nil, 0) end
+end
+
+-- Settings -------------------------------------------------------------------
+
+--- Tells the kernel something about a bound socket.
+--- @return true? ok nil, err
+--- @return Error? err
+local function set(self, name, method, ...)
+  if not self.handle then return nil, errors.luv("EBADF", name) end
+  local ok, _, code = self.handle[method](self.handle, ...)
+  if not ok then return nil, errors.luv(code, name) end
+  return true
+end
+
+--- Method → luv's, and the check of its one argument.
+local settings = {
+  set_broadcast = { "set_broadcast", checks.boolean },
+  set_ttl = { "set_ttl", options.integer(1, 255) },
+  set_multicast_ttl = { "set_multicast_ttl", options.integer(0, 255) },
+  set_multicast_loopback = { "set_multicast_loop", checks.boolean },
+  set_multicast_interface = { "set_multicast_interface", address.checks.host },
+}
+
+for name, setting in pairs(settings) do
+  Socket[name] = function(self, value)
+    options.argument(name, "the argument", value, setting[2])
+    return set(self, name, setting[1], value)
+  end
+end
+
+local function membership(self, what, change, group, interface)
+  options.argument(what, "the group", group, address.checks.host)
+  if interface ~= nil then
+    options.argument(what, "the interface", interface, address.checks.host)
+  end
+  return set(self, what, "set_membership", group, interface, change)
+end
+
+--- Receives what is sent to a multicast group.
+--- @param group string an address
+--- @param interface string? an address
+--- @return true? ok nil, err
+--- @return Error? err
+function Socket:add_membership(group, interface)
+  return membership(self, "add_membership", "join", group, interface)
+end
+
+function Socket:drop_membership(group, interface)
+  return membership(self, "drop_membership", "leave", group, interface)
+end
+
+-- Closing --------------------------------------------------------------------
+
+local function over(self)
+  local replies = self.closing
+  self.closing = nil
+  for _, reply in ipairs(replies) do loop.soon(reply) end
+  self:emit("close")
+end
+
+--- @param reply function? called once it is closed
+function Socket:close_(reply)
+  if self.closed then
+    if self.closing then return table.insert(self.closing, reply) end
+    return reply and loop.soon(reply, errors.new("ERR_SOCKET_DGRAM_NOT_RUNNING",
+      "close: the socket is closed"))
+  end
+  self.closed, self.closing = true, { reply }
+  local waiting = self.waiting
+  self.waiting = {}
+  for _, send_it in ipairs(waiting) do send_it(closed_error(self)) end
+  if self.handle then self.handle:recv_stop() end
+  self:release_(function() over(self) end)
+  endpoint.refused(self, errors.new("ECANCELED",
+    "bind: the socket was closed meanwhile"))
+end
+
+--- Receives no more; then `cb` and `close`. What is not sent yet is not sent.
+--- Waits in a task without `cb`. [w]
+--- @param cb fun(err: Error?)? ERR_SOCKET_DGRAM_NOT_RUNNING
+--- @return true|DgramSocket|nil ok true where it has waited; nil, err
+--- @return Error? err
+function Socket:close(cb)
+  if cb ~= nil then
+    options.argument("close", "the callback", cb, checks.callback)
+  end
+  return endpoint.ask(self, "close", cb, function(reply) self:close_(reply) end)
+end
+
+function Socket:__close() self:close_() end
+
+--- A bound socket that comes from elsewhere; it receives from now on.
+--- @param fd userdata orrery.fd, owned
+--- @param kind "udp4"|"udp6"
+--- @return DgramSocket? socket nil, err, and the fd is the caller's still
+--- @return Error? err
+function dgram.adopt(fd, kind)
+  options.argument("adopt", "the type", kind, check_type)
+  local number = fd:fileno()
+  if uv.guess_handle(number) ~= "udp" then
+    return nil, errors.luv("ENOTSOCK", "open")
+  end
+  local handle = uv.new_udp()
+  local ok, _, code = handle:open(number)
+  if not ok then
+    loop.close(handle)
+    return nil, errors.luv(code, "open")
+  end
+  fd:take()
+  local self = new({ type = kind })
+  self.binding = true
+  start(self, handle)
+  return self
+end
+
+return dgram

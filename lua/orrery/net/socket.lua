@@ -1,0 +1,293 @@
+--- Connections over TCP and Unix sockets: streams that know where they go. The
+--- public names are in net.lua; connecting.lua is how a socket gets connected.
+---
+--- Unlike other streams a socket reads ahead from the start, up to a limit: else
+--- it would not notice that its peer has gone. That start is the end of the turn:
+--- what was accepted or received, and answered or sent on at once, is never opened
+--- in luv.
+
+local address = require "orrery.net.address"
+local clock = require "orrery.runtime.clock"
+local core = require "orrery.core"
+local endpoint = require "orrery.net.opening"
+local errors = require "orrery.runtime.errors"
+local loop = require "orrery.runtime.loop"
+local net_connect = require "orrery.net.connecting"
+local options = require "orrery.runtime.options"
+local stream = require "orrery.stream"
+
+local Stream = stream.Stream
+local checks = options.checks
+
+--- @class Socket : Stream
+--- @field connecting boolean
+--- @field local_address string? an IP address, or the path of a Unix socket
+--- @field local_port integer?
+--- @field remote_address string?
+--- @field remote_port integer?
+--- @field remote_family 4|6|"unix"|nil
+--- @field bytes_read integer
+--- @field bytes_written integer
+--- @field server Server? which accepted it
+local Socket = options.copy(Stream)
+Socket.__index = Socket
+Socket.__name = "orrery.Socket"
+Socket.handle_type = "net.Socket"
+Socket.reads_ahead = true
+Socket.is_socket = true
+Socket.connecting = false
+
+Socket.readable, Socket.writable = true, true
+
+function Socket.__tostring(self)
+  local place = self.remote_address or "-"
+  if self.remote_port then
+    place = address.show { address = place, port = self.remote_port }
+  end
+  local state = self.closed and "closed" or self.connecting and "connecting"
+    or self.pending and "new" or self.ended and "ended" or "open"
+  return ("socket %s: %s"):format(place, state)
+end
+
+Socket.schema = net_connect.schema
+for name, method in pairs(net_connect.methods) do Socket[name] = method end
+
+--- A socket that is not connected. It must be there before its handle: when
+--- the Lua state closes, what was made last is finalized first, and a handle must
+--- not be closed by its socket then.
+--- @param opts {allow_half_open: boolean?, no_delay: boolean?,
+---   keep_alive: boolean?}
+--- @return Socket
+function Socket.new(opts)
+  local self = setmetatable(stream.new(nil, "tcp", "rw"), Socket)
+  self.pending = true -- nothing can be read yet
+  self.allow_half_open = opts.allow_half_open
+  self.no_delay, self.keep_alive = opts.no_delay, opts.keep_alive
+  return self
+end
+
+local function apply_settings(self)
+  if self.no_delay then self:set_no_delay(true) end
+  if self.keep_alive then self:set_keep_alive(true, self.keep_alive_delay) end
+end
+
+--- Takes a connected handle in, and looks out for the peer's end.
+--- @param handle userdata of luv
+--- @param kind "tcp"|"pipe"
+function Socket:begin_(handle, kind)
+  self.handle, self.kind, self.pending = handle, kind, nil
+  self.local_address, self.local_port, self.remote_address, self.remote_port,
+    self.remote_family = core.addresses(handle:fileno())
+  apply_settings(self)
+  if not self.paused then self:start_reading_() end
+end
+
+local function begin_reading(self)
+  if not (self.paused or self.given_) then self:start_reading_() end
+end
+
+--- A socket over a connected fd.
+--- @param fd userdata orrery.fd, owned
+--- @param kind "tcp"|"pipe"
+--- @param opts {allow_half_open: boolean?, no_delay: boolean?,
+---   keep_alive: boolean?, pause_on_connect: boolean?}
+--- @return Socket
+function Socket.over(fd, kind, opts)
+  local own_address, own_port, address_, port, family = core.addresses(fd:fileno())
+  local self = setmetatable({
+    fd = fd,
+    kind = kind,
+    chunks = {},
+    local_address = own_address,
+    local_port = own_port,
+    remote_address = address_,
+    remote_port = port,
+    remote_family = family,
+    paused = opts.pause_on_connect,
+    allow_half_open = opts.allow_half_open,
+    no_delay = opts.no_delay,
+    keep_alive = opts.keep_alive,
+  }, Socket)
+  apply_settings(self)
+  loop.at_turn_end(begin_reading, self)
+  return self
+end
+
+-- Ending ---------------------------------------------------------------------
+
+--- The peer has ended: unless told otherwise, so do we.
+function Socket:after_end_()
+  if not self.allow_half_open then self:finish() end
+end
+
+--- A connection that is of no use any more, and whose bytes nobody has asked
+--- for so far, does not wait for that. They can be read all the same.
+function Socket:close_if_over_()
+  local over = self.write_error
+    or self.ended and (self.read_error or not self.writable)
+  if self.closed or self.asked or not over then
+    return Stream.close_if_over_(self)
+  end
+  local chunks, skip, size = self.chunks, self.skip, self.size
+  self:destroy()
+  self.chunks, self.skip, self.size = chunks, skip, size
+end
+
+--- It was never connected: tells who wrote already, and who waits.
+local function disappoint(self, reason)
+  reason = reason or errors.new("ECANCELED", "the socket was closed")
+  local held = self.held or {}
+  self.connecting, self.held = false, nil
+  for _, job in ipairs(held) do
+    if job.cb then loop.soon(job.cb, reason) end
+  end
+  endpoint.refused(self, reason)
+end
+
+--- Ends both directions at once.
+--- @param err Error? emitted as `error` first
+function Socket:destroy(err)
+  if self.closed then return end
+  self.touch_ = nil
+  if self.idle_timer then self.idle_timer:stop() end
+  Stream.destroy(self, err)
+  if self.connecting then disappoint(self, self.write_error or err) end
+end
+
+--- Tells who counts it that it has ended: the server that accepted it, or the
+--- process that this is in.
+local function leave(self)
+  local count_off = self.count_off_
+  self.count_off_ = nil
+  if count_off then count_off() end
+end
+
+function Socket:closed_()
+  leave(self)
+  Stream.closed_(self)
+end
+
+--- When the Lua state closes, nothing of luv's may be touched any more.
+function Socket:__gc()
+  if self.server and not self.closed then pcall(leave, self) end
+  Stream.__gc(self)
+end
+
+-- Handing it over ------------------------------------------------------------
+
+--- It belongs to another process now: closed here, without a word to the peer.
+function Socket:sent_() self:destroy() end
+
+--- Takes back what was read and not consumed, and reads no further.
+--- @return string
+function Socket:unread_()
+  local data = ""
+  if self.size > 0 then
+    data = table.concat(self.chunks):sub(self.skip + 1)
+    self.chunks, self.skip, self.size = {}, 0, 0
+  end
+  self.was_flowing_, self.was_paused_ = self.flowing, self.paused
+  if self.handle or self.flowing then self:pause() end
+  return data
+end
+
+--- The reverse of `unread_`, where it stays here after all, and for bytes that
+--- came with it.
+--- @param data string
+--- @return Socket self
+function Socket:put_back_(data)
+  if data ~= "" then self.chunks, self.size = { data }, #data end
+  self.paused = self.was_paused_
+  if self.was_flowing_ then return self:resume() end
+  if not self.paused then self:start_reading_() end
+  return self
+end
+
+-- Settings -------------------------------------------------------------------
+
+--- Its own address: `{address, port, family}`, or `{path}` of a Unix socket.
+--- @return table?
+function Socket:address()
+  if self.closed or self.pending then return nil end
+  if self.kind == "pipe" then return { path = self.local_address or "" } end
+  local ip = self.local_address
+  return ip and { address = ip, port = self.local_port,
+    family = ip:find(":", 1, true) and 6 or 4 }
+end
+
+--- The handle of a TCP connection; nil as long, or since, there is none.
+local function settable_handle(self)
+  if self.closed or self.pending or self.kind ~= "tcp" then return nil end
+  return (self:handle_of_())
+end
+
+--- Whether small writes go out at once (TCP_NODELAY). Nothing on Unix sockets.
+--- @param on boolean? true
+--- @return Socket self
+function Socket:set_no_delay(on)
+  if on == nil then on = true end
+  options.argument("set_no_delay", "the argument", on, checks.boolean)
+  self.no_delay = on
+  local handle = settable_handle(self)
+  if handle then handle:nodelay(on) end
+  return self
+end
+
+--- Whether the kernel probes an idle connection (SO_KEEPALIVE).
+--- @param on boolean? true
+--- @param delay integer? ms of idleness before the first probe; 0: the system's
+--- @return Socket self
+function Socket:set_keep_alive(on, delay)
+  if on == nil then on = true end
+  options.argument("set_keep_alive", "the argument", on, checks.boolean)
+  options.argument("set_keep_alive", "the delay", delay or 0, checks.ms)
+  self.keep_alive, self.keep_alive_delay = on, delay
+  local handle = settable_handle(self)
+  if handle then handle:keepalive(on, math.ceil((delay or 0) / 1000)) end
+  return self
+end
+
+--- Emits `timeout` when nothing has gone either way for `ms`. No re-arming on
+--- each read: `check` sees how long it has really been.
+local function watch_idleness(self, ms)
+  local at, queue = nil, 0
+  local check
+  local function arm(left)
+    self.idle_timer = clock.after(left, check)
+    self.idle_timer:set_ref(false)
+  end
+  function check()
+    self.idle_timer = nil
+    local still = self.handle and self.handle:get_write_queue_size() or 0
+    local now = clock.now()
+    if still ~= queue then at, queue = now, still end
+    local left = at + ms - now
+    if left > 0 then return arm(left) end
+    self:emit("timeout")
+  end
+  function self.touch_()
+    at = clock.now()
+    if not self.idle_timer then arm(ms) end
+  end
+  self.touch_()
+end
+
+--- Emits `timeout` once nothing has been read or written for so long; what
+--- becomes of the connection is the listener's affair.
+--- @param ms integer 0: no longer
+--- @param cb function? added as a listener for one `timeout`
+--- @return Socket self
+function Socket:set_timeout(ms, cb)
+  options.argument("set_timeout", "the time", ms, checks.ms)
+  if cb ~= nil then
+    options.argument("set_timeout", "the callback", cb, checks.callback)
+  end
+  if self.idle_timer then self.idle_timer:stop() end
+  self.idle_timer, self.touch_ = nil, nil
+  if ms == 0 or self.closed then return self end
+  if cb then self:once("timeout", cb) end
+  watch_idleness(self, ms)
+  return self
+end
+
+return Socket

@@ -1,0 +1,209 @@
+--- Checks arguments and option tables, before anything is created. Misuse is
+--- raised at the caller's line and names the argument, the value and the way
+--- out.
+
+local core = require "orrery.core"
+
+local options = {}
+
+-- How debug.getinfo names the sources of this library's modules: `require` passes
+-- each module its file. (package.path may have changed since.)
+local OWN = "@" .. ((select(2, ...) or ""):match("^(.*/)[^/]*/") or "preloaded/")
+
+local UINT32 = 0xffffffff
+
+--- How a bad value is shown: short, one line.
+local function show(value)
+  if type(value) == "string" then
+    local text = ("%q"):format(#value > 40 and value:sub(1, 37) .. "..." or value)
+    return (text:gsub("\\\n", "\\n"))
+  end
+  return tostring(value)
+end
+options.show = show
+
+--- The number of single-letter edits between two words.
+local function distance(a, b)
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    local diagonal
+    diagonal, row[0] = row[0], i
+    for j = 1, #b do
+      local cost = a:byte(i) == b:byte(j) and 0 or 1
+      local best = math.min(row[j] + 1, row[j - 1] + 1, diagonal + cost)
+      diagonal, row[j] = row[j], best
+    end
+  end
+  return row[#b]
+end
+
+--- The name of `names` (a set) that is nearest to `name`.
+--- @return string?
+function options.nearest(name, names)
+  local best, least
+  for candidate in pairs(names) do
+    local d = distance(name, candidate)
+    if not least or d < least or (d == least and candidate < best) then
+      best, least = candidate, d
+    end
+  end
+  return best
+end
+
+--- Tells whether a chunk is one of this library's modules, loaded from bytecode or
+--- from source.
+--- @param source string as debug.getinfo has it
+--- @return boolean
+function options.is_own(source)
+  return source:sub(1, 9) == "=[orrery." or source:sub(1, #OWN) == OWN
+end
+local is_own = options.is_own
+
+--- Raises at the innermost line on the stack that is not this library's: the
+--- user's, who misuses a public function.
+--- @param format string as string.format's
+function options.raise(format, ...)
+  local level = 2
+  local info = debug.getinfo(level, "S")
+  while info and (info.what == "C" or is_own(info.source)) do
+    level = level + 1
+    info = debug.getinfo(level, "S")
+  end
+  error(format:format(...), info and level or 0)
+end
+
+--- Each check returns nil when the value is good, else what was expected.
+local checks = {}
+options.checks = checks
+
+function checks.string(value)
+  if type(value) ~= "string" then return "a string" end
+  if value:find("\0", 1, true) then return "a string without NUL bytes" end
+end
+
+function checks.bytes(value)
+  if type(value) ~= "string" then return "a string" end
+end
+
+function checks.boolean(value)
+  if type(value) ~= "boolean" then return "a boolean" end
+end
+
+function checks.callback(value)
+  if type(value) ~= "function" then return "a function" end
+end
+
+function checks.any() end
+
+--- A check for integers from `low` to `high`.
+local function integer(low, high, text)
+  text = text or ("an integer from %d to %d"):format(low, high)
+  return function(value)
+    if math.type(value) ~= "integer" or value < low or value > high then
+      return text
+    end
+  end
+end
+options.integer = integer
+
+checks.ms = integer(0, math.maxinteger, "an integer of milliseconds, 0 or more")
+checks.id = integer(0, UINT32 - 1, "an integer from 0 to 4294967294")
+
+function checks.size(value)
+  if value == math.huge then return end
+  if math.type(value) ~= "integer" or value < 0 then
+    return "an integer of bytes, 0 or more, or math.huge"
+  end
+end
+
+--- A check for lists whose items pass `check`.
+local function list(check, text)
+  return function(value)
+    if type(value) ~= "table" then return text end
+    for i = 1, #value do
+      if check(value[i]) then return text end
+    end
+  end
+end
+options.list = list
+
+--- Names in any case, or a number of this system. 0 is no signal to send.
+function checks.signal(value)
+  if options.signal_number(value) == nil or value == 0 then
+    return 'a signal name such as "SIGTERM", or its number'
+  end
+end
+
+--- The number of a signal given by name (any case, with or without "SIG") or
+--- number; nil when there is no such signal. 0 is the probe of kill(2).
+--- @param signal string|integer
+--- @return integer?
+function options.signal_number(signal)
+  if type(signal) == "string" then
+    local name = signal:upper()
+    return core.signals[name] or core.signals["SIG" .. name]
+  end
+  if math.type(signal) == "integer" and signal >= 0 and signal <= 64 then
+    return signal
+  end
+end
+
+local none = setmetatable({}, { __newindex = function() error("read-only") end })
+
+--- Raises unless every option is known and passes its check. Only the table's
+--- own fields count: a metatable's are nobody's wish. What is returned is for
+--- reading; it may be the caller's own table.
+--- @param where string the function's name, for the message
+--- @param given table?
+--- @param schema table<string, function> option → check
+--- @return table options
+function options.check(where, given, schema)
+  if given == nil then return none end
+  if type(given) ~= "table" then
+    options.raise("%s: options must be a table, got %s %s", where,
+      type(given), show(given))
+  end
+  for name, value in next, given do
+    local check = schema[name]
+    if not check then
+      options.raise("%s: unknown option %s; did you mean '%s'?",
+        where, show(name), options.nearest(tostring(name), schema))
+    end
+    local expected = check(value)
+    if expected then
+      options.raise("%s: option '%s' must be %s, got %s %s", where,
+        name, expected, type(value), show(value))
+    end
+  end
+  return getmetatable(given) and options.copy(given) or given
+end
+
+--- A table's own fields.
+--- @return table
+function options.copy(given)
+  local copy = {}
+  for name, value in next, given do copy[name] = value end
+  return copy
+end
+
+--- Raises, at the caller of a stream's method, unless what it is to write is good.
+function options.check_write(what, data, cb)
+  local good = cb == nil or type(cb) == "function"
+  if good and type(data) == "string" then return end -- nearly always
+  options.argument(what, "the data", data, checks.bytes)
+  if cb ~= nil then
+    options.argument(what, "the callback", cb, checks.callback)
+  end
+end
+
+--- Raises unless argument `name` passes `check`.
+function options.argument(where, name, value, check)
+  local expected = check(value)
+  if expected then
+    options.raise("%s: %s must be %s, got %s %s", where, name,
+      expected, type(value), show(value))
+  end
+end
+
+return options

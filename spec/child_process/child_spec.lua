@@ -1,0 +1,524 @@
+local helper = require "spec.helper"
+local core = require "orrery.core"
+local orrery = require "orrery"
+local task = require "orrery.task"
+
+local spawn, run, process = orrery.spawn, helper.run, orrery.process
+
+--- A child that lives until it is ended.
+local function sleeper(opts)
+  opts = opts or {}
+  opts.stdio = opts.stdio or "ignore"
+  return spawn("sleep", { "1000" }, opts)
+end
+
+--- A child that ignores SIGTERM, ready to be signalled.
+local function stubborn(opts)
+  opts = opts or {}
+  opts.stdio = { "ignore", "pipe", "inherit" }
+  local child = spawn("sh", { "-c",
+    "trap '' TERM; echo ready; while :; do sleep 0.01; done" }, opts)
+  assert(child.stdout:read())
+  child.stdout:destroy()
+  return child
+end
+
+local function alive(pid)
+  return (process.kill(pid, 0)) == true
+end
+
+describe("child:kill #spawn", function()
+  it("E56: signals, sets killed but not for 0 (quirk 5), and reports the signal", function()
+    run(function()
+      local child = sleeper()
+      local log = helper.record(child, { "exit" })
+      assert.is_false(child.killed)
+      assert.is_true(child:kill(0))
+      assert.is_false(child.killed)
+      assert.is_true(child:kill())
+      assert.is_true(child.killed)
+
+      assert.same({ 143, "SIGTERM" }, { child:wait() })
+      child:wait_for("close")
+      assert.same({ "exit", nil, "SIGTERM" }, log[1])
+      assert.equal("SIGTERM", child.signal_code)
+      assert.is_nil(child.exit_code)
+    end)
+  end)
+
+  it("takes names in any case and numbers, and raises for others", function()
+    run(function()
+      for signal, name in pairs {
+        sigkill = "SIGKILL", INT = "SIGINT", SIGHUP = "SIGHUP", [9] = "SIGKILL",
+      } do
+        local child = sleeper()
+        assert.is_true(child:kill(signal))
+        assert.equal(name, select(2, child:wait()))
+      end
+      local child <close> = sleeper()
+      for _, bad in ipairs { "foo", "SIGTREM", 500, -1, 1.5, {}, true } do
+        local ok, err = pcall(function() return (child:kill(bad)) end)
+        assert.is_false(ok)
+        assert.matches("^spec/child_process/child_spec.lua:%d+: kill: unknown signal", err)
+      end
+    end)
+  end)
+
+  it("is false after the end, and reaches nobody else", function()
+    run(function()
+      local child = spawn("true", {}, { stdio = "ignore" })
+      child:wait()
+
+      assert.is_false(child:kill())
+      assert.is_false(child:kill(0))
+      assert.is_false(child:kill_tree("SIGKILL"))
+      assert.is_false(child.killed)
+    end)
+  end)
+
+  it("reaches the process group of a child that leads one", function()
+    run(function()
+      local child = spawn("sh", { "-c", "sleep 1000 & echo $!; wait" },
+        { pgroup = true, stdio = { "ignore", "pipe", "inherit" } })
+      local grandchild = tonumber(child.stdout:lines()())
+      assert.is_true(alive(grandchild))
+      child:kill_tree("SIGKILL")
+      child:wait()
+      child.stdout:destroy()
+
+      helper.await_end(grandchild)
+    end)
+  end)
+end)
+
+describe("a <close> child #spawn", function()
+  it("E57: is ended by SIGTERM once, and reaped", function()
+    run(function()
+      local child
+      do
+        local closing <close> = sleeper()
+        child = closing
+      end
+
+      assert.equal("SIGTERM", child.signal_code)
+      assert.same({}, helper.children())
+    end)
+  end)
+
+  it("E57: is ended by SIGKILL where it ignores SIGTERM", function()
+    run(function()
+      local child
+      do
+        local closing <close> = stubborn()
+        child = closing
+      end
+
+      assert.equal("SIGKILL", child.signal_code)
+    end)
+  end)
+
+  it("is killed at once where nobody can wait, and never raises", function()
+    run(function()
+      local child
+      local co = coroutine.wrap(function()
+        local closing <close> = sleeper()
+        child = closing
+      end)
+      co()
+      child:wait()
+
+      assert.equal("SIGKILL", child.signal_code)
+    end)
+  end)
+
+  it("takes its streams along, read or not", function()
+    run(function()
+      local before = helper.fds()
+      for _ = 1, 5 do
+        local closing <close> = spawn("sleep", { "1000" })
+        closing.stdout:read(1, 1)
+      end
+      task.sleep(1)
+
+      assert.same(before, helper.fds())
+    end)
+  end)
+
+  it("is ended when its task is cancelled", function()
+    run(function()
+      local child
+      local t = task.go(function()
+        local closing <close> = sleeper()
+        child = closing
+        task.sleep(100000)
+      end)
+      task.sleep(0)
+      t:cancel()
+      t:join()
+
+      assert.equal("SIGTERM", child.signal_code)
+      assert.equal("cancelled", t.status)
+    end)
+  end)
+end)
+
+describe("the option timeout #spawn", function()
+  it("E58: ends the child by kill_signal, and has no part in an early exit", function()
+    run(function()
+      local slow = sleeper { timeout = 20, kill_signal = "SIGKILL" }
+      local quick = spawn("true", {}, { timeout = 100000, stdio = "ignore" })
+
+      assert.same({ 137, "SIGKILL" }, { slow:wait() })
+      assert.equal(0, quick:wait())
+    end)
+  end)
+end)
+
+describe("the option scope #spawn", function()
+  it("E59: stops the child when the task is cancelled, after spawn (quirk 7)", function()
+    run(function()
+      local owner = task.go(task.sleep, 100000)
+      local child = sleeper { scope = owner }
+      local log = helper.record(child, { "spawn", "error", "exit" })
+      task.sleep(0)
+      owner:cancel("reason")
+      child:wait()
+      child:wait_for("close")
+      assert.equal("spawn exit", helper.names(log))
+
+      local late = sleeper { scope = owner }
+      assert.equal("SIGTERM", select(2, late:wait()))
+    end)
+  end)
+
+  it("E59: leaves a child alone whose task ends after it", function()
+    run(function()
+      local owner = task.go(task.sleep, 100000)
+      local child = spawn("true", {}, { scope = owner, stdio = "ignore" })
+      local log = helper.record(child, { "error", "exit" })
+      child:wait()
+      task.sleep(0)
+      owner:cancel()
+      task.sleep(0)
+
+      assert.same({ { "exit", 0 } }, log)
+    end)
+  end)
+
+  it("stops the children of a scope when it ends, and awaits them", function()
+    run(function()
+      local child = task.current() and orrery.scope(function(s)
+        return s:spawn("sleep", { "1000" }, { stdio = "ignore" })
+      end)
+
+      assert.equal("SIGTERM", child.signal_code)
+      assert.same({}, helper.children())
+    end)
+  end)
+
+  it("ends with the process, also by SIGKILL of it", function()
+    run(function()
+      local parent = spawn(helper.interpreter, { "-e", [[
+        local orrery = require "orrery"
+        orrery.main(function()
+          orrery.scope(function(s)
+            local child = s:spawn("sleep", {"1000"}, {stdio="ignore"})
+            orrery.process.stdout:write(child.pid .. "\n")
+            orrery.sleep(1000000)
+          end)
+        end)]] }, { env_extend = helper.env(), stdio = { "ignore", "pipe", "inherit" } })
+      local pid = tonumber(parent.stdout:lines()())
+      parent:kill("SIGKILL")
+      parent:wait()
+      parent.stdout:destroy()
+
+      helper.await_end(pid)
+    end)
+  end)
+end)
+
+describe("child:stop #spawn", function()
+  it("asks, waits, and says what became of it", function()
+    run(function()
+      local result = sleeper():stop()
+
+      assert.equal(143, result.code)
+      assert.equal("SIGTERM", result.signal)
+      assert.is_false(result.forced)
+      assert.is_true(result.duration >= 0)
+    end)
+  end)
+
+  it("forces after the grace", function()
+    run(function()
+      local result = stubborn():stop { grace = 30 }
+
+      assert.same({ 137, "SIGKILL", true },
+        { result.code, result.signal, result.forced })
+      assert.is_true(result.duration >= 30)
+    end)
+  end)
+
+  it("wakes a child that is stopped by SIGSTOP", function()
+    run(function()
+      local child = sleeper()
+      child:kill("SIGSTOP")
+
+      assert.equal("SIGTERM", child:stop({ grace = 20000 }).signal)
+    end)
+  end)
+
+  it("gives the result of a child that has ended, and nil, err of a failed start",
+    function()
+      run(function()
+        local ended = spawn("sh", { "-c", "exit 7" }, { stdio = "ignore" })
+        ended:wait()
+        local none, err = spawn("/no/such"):stop()
+
+        assert.equal(7, ended:stop().code)
+        assert.is_nil(none)
+        assert.equal("ENOENT", err.code)
+      end)
+    end)
+end)
+
+describe("child:wait #spawn", function()
+  it("gives nil and ETIMEDOUT, and changes nothing", function()
+    run(function()
+      local child <close> = sleeper()
+      local code, err = child:wait(5)
+
+      assert.is_nil(code)
+      assert.equal("ETIMEDOUT", err.code)
+      assert.is_true(child:kill(0))
+    end)
+  end)
+
+  it("serves any number of waiters, and again", function()
+    run(function()
+      local child = spawn("sh", { "-c", "exit 4" }, { stdio = "ignore" })
+      local codes = task.all {
+        function() return (child:wait()) end, function() return (child:wait()) end,
+      }
+
+      assert.same({ 4, 4, n = 2 }, codes)
+      assert.equal(4, child:wait())
+    end)
+  end)
+
+  it("works where SIGCHLD was ignored when we started", function()
+    run(function()
+      local result = assert(orrery.sh("trap '' CHLD; exec " .. helper.interpreter
+        .. [[ -e 'print(require "orrery".spawn("sh", {"-c", "exit 6"}):wait())']],
+        { env_extend = helper.env() }))
+
+      assert.equal("6\n", result.stdout)
+    end)
+  end)
+
+  it("works beside luv's own children and io.popen", function()
+    run(function()
+      local uv = require "luv"
+      local luv_code
+      local handle
+      handle = uv.spawn("sh", { args = { "-c", "exit 9" } }, function(code)
+        luv_code = code
+        handle:close()
+      end)
+      local ours = spawn("sh", { "-c", "exit 8" }, { stdio = "ignore" })
+      local pipe = io.popen("exit 7")
+
+      assert.equal(8, ours:wait())
+      helper.eventually(function() return luv_code end)
+      assert.equal(9, luv_code)
+      assert.equal(7, select(3, pipe:close()))
+    end)
+  end)
+end)
+
+describe("child.usage #spawn", function()
+  it("gives CPU times and memory of a child that uses them", function()
+    run(function()
+      local ours = io.open("/proc/self/status"):read("a"):match("VmHWM:%s+(%d+)")
+      local bytes = ours * 1024 + 64 * 1024 * 1024 | 0
+      local result = assert(orrery.run(helper.interpreter, { "-e",
+        ("local s = ('x'):rep(%d) local t = os.clock() "
+        .. "while os.clock() - t < 0.05 do end"):format(bytes) }))
+
+      assert.is_true(result.usage.user + result.usage.system >= 40000)
+      assert.is_true(result.usage.max_rss > bytes)
+      assert.is_true(result.usage.max_rss_exact)
+    end)
+  end)
+
+  it("says where the memory is only a bound: our own peak", function()
+    run(function()
+      local child = spawn("true", {}, { stdio = "ignore" })
+      child:wait()
+
+      assert.is_false(child.usage.max_rss_exact)
+    end)
+  end)
+end)
+
+describe("process.kill #spawn", function()
+  it("E60: checks its arguments", function()
+    for _, bad in ipairs { "x", {}, 0 / 0, 1.5, "io" } do
+      local ok, err = pcall(function() return (process.kill(bad, 0)) end)
+      assert.is_false(ok)
+      assert.matches("kill: the pid must be an integer", err)
+    end
+    assert.is_false((pcall(process.kill, process.pid, "test")))
+    assert.is_false((pcall(process.kill, process.pid, {})))
+    local ok, err = process.kill(process.pid, 987)
+    assert.is_nil(ok)
+    assert.equal("EINVAL", err.code)
+    assert.is_true(process.kill(process.pid, 0))
+    assert.is_true(process.kill(tostring(process.pid), 0))
+    assert.is_true(process:kill(process.pid, 0))
+    assert.is_true(process.kill(0, 0))
+  end)
+
+  it("E61: asks whether a process is alive", function()
+    run(function()
+      local child = sleeper()
+      assert.is_true(process.kill(child.pid, 0))
+      child:stop()
+
+      local ok, err = process.kill(child.pid, 0)
+      assert.is_nil(ok)
+      assert.equal("ESRCH", err.code)
+    end)
+  end)
+
+  it("E62: ends a process that is in a busy loop", function()
+    run(function()
+      local child = spawn(helper.orrery, { "-e",
+        "io.write('busy') io.stdout:flush() while true do end" },
+        { env_extend = helper.env(), stdio = { "ignore", "pipe", "inherit" } })
+      child.stdout:read()
+      process.kill(child.pid)
+
+      assert.same({ 143, "SIGTERM" }, { child:wait() })
+      child.stdout:destroy()
+    end)
+  end)
+end)
+
+describe("lifetime #spawn", function()
+  it("H99: a detached child lives on when its parent has ended", function()
+    run(function()
+      local result = helper.lua([[
+        local child = require "orrery".spawn("sleep", {"1000"},
+          {detached=true, stdio="ignore"})
+        child:unref()
+        print(child.pid)
+        require "luv".run()]])
+      local pid = tonumber(result.stdout)
+      assert.equal(0, result.code)
+      assert.is_true(alive(pid))
+      local stat = io.open("/proc/" .. pid .. "/stat")
+      local session = stat:read("a"):match("%) %a %d+ %d+ (%d+)")
+      stat:close()
+
+      assert.equal(pid, tonumber(session))
+      process.kill(pid, "SIGKILL")
+    end)
+  end)
+
+  it("H100: a chain of generations ends cleanly", function()
+    run(function()
+      local code = [[
+        local n = tonumber(arg[1])
+        local orrery = require "orrery"
+        if n == 0 then orrery.process.exit(3) end
+        local child = orrery.spawn(orrery.process.env.CLI, {arg[0] or "", tostring(n - 1)},
+          {stdio="inherit"})
+        orrery.process.exit((child:wait()))]]
+      local path = helper.tmpname()
+      local file = io.open(path, "w")
+      file:write(code)
+      file:close()
+      local result = helper.cli({ path, "5" },
+        { env_extend = { CLI = require "luv".cwd() .. "/bin/orrery" } })
+      os.remove(path)
+
+      assert.equal(3, result.code)
+      assert.equal("", result.stderr)
+    end)
+  end)
+
+  it("unref lets the loop end before the child, ref brings it back", function()
+    run(function()
+      local result = helper.lua([[
+        local spawn = require "orrery".spawn
+        local child = spawn("sleep", {"1000"}, {stdio="ignore", die_with_parent=true})
+        child:unref()
+        require "luv".run()
+        local quick = spawn("true", {}, {stdio="ignore"}):unref():ref()
+        quick:on("exit", function() print "seen" end)
+        require "luv".run()]])
+
+      assert.equal("seen\n", result.stdout)
+    end)
+  end)
+
+  it("prints well", function()
+    run(function()
+      local child = sleeper()
+      assert.equal(("child %d (sleep 1000): running"):format(child.pid), tostring(child))
+      child:stop()
+      assert.matches("ended by SIGTERM", tostring(child))
+      local lost = spawn("/no/such")
+      lost:wait()
+      assert.matches("failed to start", tostring(lost))
+    end)
+  end)
+
+  it("reaps each of 500 children that end at once", function()
+    run(function()
+      local left = 500
+      for _ = 1, left do
+        spawn("/bin/true", {}, { stdio = "ignore" }):on("exit", function()
+          left = left - 1
+        end)
+      end
+      helper.eventually(function() return left == 0 end, 20000)
+
+      assert.same({}, helper.children())
+    end)
+  end)
+
+  it("a throwing listener loses no other child's exit", function()
+    run(function()
+      local result = helper.lua([[
+        local orrery = require "orrery"
+        local seen, caught = 0, 0
+        orrery.process.on("uncaught_exception", function() caught = caught + 1 end)
+        for i = 1, 10 do
+          orrery.spawn("true", {}, {stdio="ignore"}):on("exit", function()
+            seen = seen + 1
+            error("listener")
+          end)
+        end
+        require "luv".run()
+        print(seen, caught)]])
+
+      assert.equal("10\t10\n", result.stdout)
+    end)
+  end)
+end)
+
+describe("the core's reaper #spawn", function()
+  it("is one userdata whose children print", function()
+    run(function()
+      local child = core.spawn("sleep", { "sleep", "1000" }, { -1, -1, -1 })
+      assert.matches("^orrery.spawn %d+: running$", tostring(child))
+      assert.is_true(child:kill(9))
+      helper.eventually(function() return core.reap() or select(2, child:status()) end)
+
+      assert.equal(9, (select(2, child:status())))
+      assert.same({ nil, 3 }, { child:kill(9) })
+    end)
+  end)
+end)
