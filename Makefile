@@ -9,17 +9,21 @@ LUA_INC   ?= $(firstword $(wildcard /usr/include/lua5.4 \
                /usr/local/include/lua5.4 /usr/local/include))
 WARNINGS  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
              -Wwrite-strings -Wundef -Wvla -Werror
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden \
-             -I$(LUA_INC) $(CFLAGS)
+# The engine is compiled without Lua: it knows system calls and nothing else.
+ENGINE_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden \
+                $(CFLAGS)
+ALL_CFLAGS    = -Icore -I$(LUA_INC) $(ENGINE_CFLAGS)
 
 BUILD     ?= build
 # Two modules: jansson is loaded with orrery.json only.
-SOURCES   := $(wildcard core/*.c)
+ENGINE    := $(wildcard core/engine/*.c)
+BINDING   := $(wildcard core/binding/*.c)
 JSON_SOURCES := $(wildcard core/json/*.c)
-HEADERS   := $(wildcard core/*.h core/json/*.h)
-OBJECTS   := $(SOURCES:core/%.c=$(BUILD)/obj/%.o)
+SOURCES   := $(ENGINE) $(BINDING) $(JSON_SOURCES)
+HEADERS   := $(wildcard core/*/*.h)
+OBJECTS   := $(patsubst core/%.c,$(BUILD)/obj/%.o,$(ENGINE) $(BINDING))
 JSON_OBJECTS := $(JSON_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
-                $(BUILD)/obj/lua_shape.o
+                $(BUILD)/obj/binding/values.o
 CORE      := $(BUILD)/orrery/core.so
 JSON      := $(BUILD)/orrery/json.so
 MODULES   := $(BUILD)/orrery/modules.luac
@@ -72,6 +76,11 @@ $(MODULES): $(wildcard lua/orrery/*.lua lua/orrery/*/*.lua) Makefile
 	@mkdir -p $(@D)
 	@$(call COMPILE,lua,$(BUILD))
 
+$(BUILD)/obj/engine/%.o: core/engine/%.c $(wildcard core/engine/*.h) Makefile
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(CC) $(ENGINE_CFLAGS) -c -o $@ $<
+
 $(BUILD)/obj/%.o: core/%.c $(HEADERS) Makefile
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
@@ -106,9 +115,9 @@ roads:
 
 # clang-tidy 14 sees uninitialized va_lists in a file that is not its first.
 lint: deps-lint
-	clang-format --dry-run -Werror $(SOURCES) $(JSON_SOURCES) $(HEADERS)
-	clang $(ALL_CFLAGS) -fsyntax-only $(SOURCES) $(JSON_SOURCES)
-	printf '%s\n' $(SOURCES) $(JSON_SOURCES) | xargs -P "$$(nproc)" -I {} \
+	clang-format --dry-run -Werror $(SOURCES) $(HEADERS)
+	clang $(ALL_CFLAGS) -fsyntax-only $(SOURCES)
+	printf '%s\n' $(SOURCES) | xargs -P "$$(nproc)" -I {} \
 	  clang-tidy --quiet {} -- $(ALL_CFLAGS)
 	luacheck --quiet lua spec scripts bench bin/orrery
 
@@ -143,7 +152,7 @@ fuzzers: $(FUZZERS:%=$(BUILD)/%)
 $(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/%.c $(FUZZ_SHARED) \
     $(wildcard spec/fuzz/*.h) $(OBJECTS) $(JSON_OBJECTS)
 	@echo "  FUZZ $<"
-	@$(CC) $(ALL_CFLAGS) -Icore -fsanitize=fuzzer -o $@ $< $(FUZZ_SHARED) \
+	@$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_SHARED) \
 	  $(sort $(OBJECTS) $(JSON_OBJECTS)) $(JANSSON) $(LUA_LIB) -lm
 
 bench: deps

@@ -24,12 +24,15 @@ build = {
   modules = {
     ["orrery.core"] = {
       sources = {
-        "core/buffer.c", "core/channel.c", "core/channel_receive.c",
-        "core/channel_send.c", "core/errnos.c", "core/launch.c", "core/launch_child.c",
-        "core/lua_compiled.c", "core/lua_core.c", "core/lua_fd.c", "core/lua_fork.c",
-        "core/lua_luv.c", "core/lua_msgpack.c", "core/lua_poller.c", "core/lua_process.c",
-        "core/lua_shape.c", "core/lua_socket.c", "core/lua_spawn.c", "core/reaper.c",
-        "core/signals.c",
+        "core/binding/bytecode.c", "core/binding/channel.c",
+        "core/binding/core.c", "core/binding/fd.c", "core/binding/luv.c",
+        "core/binding/msgpack.c", "core/binding/poller.c",
+        "core/binding/process.c", "core/binding/socket.c",
+        "core/binding/spawn.c", "core/binding/values.c", "core/engine/buffer.c",
+        "core/engine/channel.c", "core/engine/channel_receive.c",
+        "core/engine/channel_send.c", "core/engine/errnos.c",
+        "core/engine/launch.c", "core/engine/launch_child.c",
+        "core/engine/reaper.c", "core/engine/signals.c",
       },
       defines = { "_GNU_SOURCE" },
       incdirs = { "core" },
@@ -37,11 +40,11 @@ build = {
     },
     ["orrery.json"] = {
       sources = {
-        "core/json/decode.c", "core/json/encode.c", "core/json/lua_json.c",
-        "core/json/mend.c", "core/json/number.c", "core/lua_shape.c",
+        "core/binding/values.c", "core/json/decode.c", "core/json/encode.c",
+        "core/json/lua_json.c", "core/json/mend.c", "core/json/number.c",
       },
       defines = { "_GNU_SOURCE" },
-      incdirs = { "$(JANSSON_INCDIR)" },
+      incdirs = { "core", "$(JANSSON_INCDIR)" },
       libdirs = { "$(JANSSON_LIBDIR)" },
       libraries = { "jansson" },
     },

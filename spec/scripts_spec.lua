@@ -58,7 +58,7 @@ describe("scripts/tour.lua", function()
       text = child.stdout:read_all()
 
       assert.equal(0, child:wait())
-      assert.equal("exit 0", (row(text, "cc core/launch.c")))
+      assert.equal("exit 0", (row(text, "cc core/engine/launch.c")))
       assert.equal("exit 0", (row(text, "luacheck lua/orrery/runtime/loop.lua")))
       assert.equal("exit 1", (row(text, "a command that fails")))
       assert.equal("SIGTERM, timed out", (row(text, "a command that hangs")))
@@ -68,8 +68,8 @@ describe("scripts/tour.lua", function()
   it("measures the peak memories that /usr/bin/time measures", function()
     run(function()
       local commands = {
-        ["cc core/launch.c"] = { "cc", "-std=c11", "-D_GNU_SOURCE",
-          "-I/usr/include/lua5.4", "-fsyntax-only", "core/launch.c" },
+        ["cc core/engine/launch.c"] = { "cc", "-std=c11", "-D_GNU_SOURCE", "-Icore",
+          "-I/usr/include/lua5.4", "-fsyntax-only", "core/engine/launch.c" },
         ["luacheck lua/orrery/stream.lua"] = { "luacheck", "--quiet",
           "lua/orrery/stream.lua" },
       }

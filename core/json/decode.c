@@ -3,7 +3,7 @@
 ** tables. The text may be hostile. The tree belongs to a userdata, and is freed
 ** branch by branch while the tables are made.
 */
-#include "../lua_shape.h"
+#include "binding/values.h"
 #include "json.h"
 
 #include <jansson.h>

@@ -4,7 +4,7 @@
 ** jansson's in between (it costs three times the time, and memory for a second
 ** copy of the message), and its floats are not the shortest.
 */
-#include "../lua_shape.h"
+#include "binding/values.h"
 #include "json.h"
 
 #include <math.h>

@@ -58,7 +58,8 @@ describe("the engine #spawn", function()
   it("starts and reaps without Lua, under the sanitizers", function()
     helper.run(function()
       assert.equal(EXPECTED,
-        run("engine.c", "core/launch.c core/launch_child.c core/reaper.c"))
+        run("engine.c", "core/engine/launch.c core/engine/launch_child.c "
+          .. "core/engine/reaper.c"))
     end, 60000)
   end)
 end)
@@ -66,7 +67,7 @@ end)
 describe("the engine's channel", function()
   it("talks without Lua, under the sanitizers, and where memory and fds end", function()
     helper.run(function()
-      assert.equal(CHANNEL, run("channel.c", "core/channel*.c core/buffer.c",
+      assert.equal(CHANNEL, run("channel.c", "core/engine/channel*.c core/engine/buffer.c",
         "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc"))
     end, 60000)
   end)

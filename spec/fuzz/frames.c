@@ -3,7 +3,7 @@
 ** sends any bytes in any chunks with any fds, or two channels that talk to each
 ** other, of which one reads slowly and is short of fds at times.
 */
-#include "channel.h"
+#include "engine/channel.h"
 #include "fds.h"
 #include "fuzz.h"
 

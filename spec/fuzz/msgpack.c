@@ -4,10 +4,10 @@
 ** values that are encoded, or frames of a hostile peer as the binding decodes
 ** them, amid finalizers that read from the channel or close it.
 */
-#include "binding.h"
+#include "binding/binding.h"
 #include "fds.h"
-#include "lua_msgpack.h"
-#include "lua_shape.h"
+#include "binding/msgpack.h"
+#include "binding/values.h"
 #include "values.h"
 
 #include <string.h>

@@ -4,7 +4,7 @@
 ** values.h.
 */
 #include "values.h"
-#include "lua_shape.h"
+#include "binding/values.h"
 
 #include <string.h>
 

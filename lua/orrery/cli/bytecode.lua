@@ -1,4 +1,4 @@
---- Writes the bytecode of all modules into one file, from which core/lua_compiled.c
+--- Writes the bytecode of all modules into one file, from which core/binding/bytecode.c
 --- loads them ten times faster than from their sources.
 ---
 --- `make build` and `make install` put it beside core.so. Each module has a stamp, the
@@ -11,7 +11,7 @@ local uv = require "luv"
 local compiled = {}
 
 local MAGIC = "orrery's modules, compiled\n"
-local HEADER, ENTRY = "=c52 I4 I8", "=c32 i8 i8 i8 I4 I4" -- see lua_compiled.c
+local HEADER, ENTRY = "=c52 I4 I8", "=c32 i8 i8 i8 I4 I4" -- see there
 local HEADER_SIZE, ENTRY_SIZE = HEADER:packsize(), ENTRY:packsize()
 
 --- @class Compiled

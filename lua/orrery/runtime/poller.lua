@@ -1,12 +1,12 @@
 --- Many sockets behind one luv handle: they are polled by an epoll set of the
 --- core's, which luv polls in turn. For sockets whose errors luv would take for its
---- own, see core/lua_poller.c.
+--- own, see core/binding/poller.c.
 
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 
-local READ, WRITE, GONE = 1, 2, 4 -- as core/lua_poller.c has them
+local READ, WRITE, GONE = 1, 2, 4 -- as core/binding/poller.c has them
 local SOME = 64 -- that one wait of the core's gives at most
 
 local poller = {}

@@ -1,10 +1,10 @@
 /*
-** lua_msgpack.c - MessagePack, straight from and to the Lua stack.
+** msgpack.c - MessagePack, straight from and to the Lua stack.
 */
-#include "lua_msgpack.h"
+#include "msgpack.h"
 
 #include "binding.h"
-#include "lua_shape.h"
+#include "values.h"
 
 #include <errno.h>
 #include <string.h>

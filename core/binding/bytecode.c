@@ -1,9 +1,10 @@
 /*
-** lua_compiled.c - modules from bytecode, which loads ten times faster than
+** bytecode.c - modules from bytecode, which loads ten times faster than
 ** their source: a searcher for package.searchers.
 **
 ** The bytecode of all modules is one file beside the core, modules.luac, that
-** lua/orrery/cli/bytecode.lua writes. It is mapped: what is not asked for is not
+** lua/orrery/cli/bytecode.lua writes. It is mapped: what is not asked for is
+*not
 ** read, and no fd is needed later. As the core's own file, it is only ever
 ** replaced, never written into, so what is mapped stays as it is.
 */

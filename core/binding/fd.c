@@ -1,9 +1,9 @@
 /*
-** lua_fd.c - the userdata orrery.fd: one fd number and who closes it, and the
+** fd.c - the userdata orrery.fd: one fd number and who closes it, and the
 ** few calls that make fds. All are CLOEXEC at birth.
 */
 #include "binding.h"
-#include "errnos.h"
+#include "engine/errnos.h"
 
 #include <errno.h>
 #include <fcntl.h>

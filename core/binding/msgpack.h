@@ -1,12 +1,12 @@
-/* lua_msgpack.h - MessagePack, straight from and to the Lua stack.
+/* msgpack.h - MessagePack, straight from and to the Lua stack.
 
    nil and null are nil; strings that are UTF-8 are str, others bin; integers
-   beyond 64 signed bits become floats; tables are arrays or maps as lua_shape.h
+   beyond 64 signed bits become floats; tables are arrays or maps as values.h
    tells. Extension types are refused. https://github.com/msgpack/msgpack */
-#ifndef ORR_LUA_MSGPACK_H
-#define ORR_LUA_MSGPACK_H
+#ifndef ORR_MSGPACK_H
+#define ORR_MSGPACK_H
 
-#include "buffer.h"
+#include "engine/buffer.h"
 
 #include <lua.h>
 

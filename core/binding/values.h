@@ -1,7 +1,7 @@
-/* lua_shape.h - what Lua's values are to MessagePack and JSON: which tables are
+/* values.h - what Lua's values are to MessagePack and JSON: which tables are
    lists, what null is, where in a message a value stands. */
-#ifndef ORR_LUA_SHAPE_H
-#define ORR_LUA_SHAPE_H
+#ifndef ORR_VALUES_H
+#define ORR_VALUES_H
 
 #include <lauxlib.h>
 #include <lua.h>

@@ -1,5 +1,5 @@
 /*
-** lua_poller.c - the userdata orrery.poller: an epoll set, itself to be polled
+** poller.c - the userdata orrery.poller: an epoll set, itself to be polled
 ** by luv. It stands between luv and sockets because libuv takes an error on a
 ** polled fd, such as a peer that closed without reading all, for a bad fd, and
 ** luv prints that.

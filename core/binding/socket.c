@@ -1,5 +1,5 @@
 /*
-** lua_socket.c - stream sockets that luv has no handle of: what they are and
+** socket.c - stream sockets that luv has no handle of: what they are and
 ** where, listening and accepting. By the numbers of fds, which stay whose they
 ** are.
 */

@@ -1,14 +1,14 @@
 /*
-** lua_core.c - the module orrery.core: tables of names, and the other parts.
+** core.c - the module orrery.core: tables of names, and the other parts.
 **
 ** It may be opened twice in a state and in several states: there are no
 ** globals, and what lives as long as a state is a userdata in its registry.
 */
 #include "binding.h"
-#include "errnos.h"
-#include "lua_msgpack.h"
-#include "lua_shape.h"
-#include "signals.h"
+#include "engine/errnos.h"
+#include "engine/signals.h"
+#include "msgpack.h"
+#include "values.h"
 
 #include <errno.h>
 #include <grp.h>

@@ -1,13 +1,13 @@
 /*
-** lua_spawn.c - the userdata orrery.spawn: one started child.
+** spawn.c - the userdata orrery.spawn: one started child.
 **
 ** Everything that can raise comes before the start: the description is turned
 ** into arrays that live in userdata on the Lua stack, the child's userdata is
 ** made closed and anchored, and only then does a process exist.
 */
 #include "binding.h"
-#include "launch.h"
-#include "reaper.h"
+#include "engine/launch.h"
+#include "engine/reaper.h"
 
 #include <errno.h>
 #include <limits.h>

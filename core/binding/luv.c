@@ -1,5 +1,5 @@
 /*
-** lua_luv.c - makes the loaded luv hand its callbacks to our loop.
+** luv.c - makes the loaded luv hand its callbacks to our loop.
 **
 ** luv answers an error in a callback with exit(-1). Its C interface can
 ** replace that handler, but Lua loads modules privately and there may be two

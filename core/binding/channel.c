@@ -1,12 +1,12 @@
 /*
-** lua_fork.c - the userdata orrery.fork: one end of a channel between two
+** channel.c - the userdata orrery.fork: one end of a channel between two
 ** processes. It frames, encodes and queues; when to read and to write, and what
 ** messages mean, is Lua's.
 */
+#include "engine/channel.h"
 #include "binding.h"
-#include "channel.h"
-#include "lua_msgpack.h"
-#include "lua_shape.h"
+#include "msgpack.h"
+#include "values.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /*
-** lua_shape.c - what Lua's values are to MessagePack and JSON. Both codecs are
+** values.c - what Lua's values are to MessagePack and JSON. Both codecs are
 ** built with it. Tables are read raw: metamethods play no part.
 */
-#include "lua_shape.h"
+#include "values.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /*
-** lua_process.c - the userdata orrery.process: this process, as far as luv and
+** process.c - the userdata orrery.process: this process, as far as luv and
 ** Lua do not know it.
 */
 #include "binding.h"
-#include "launch.h"
+#include "engine/launch.h"
 
 #include <errno.h>
 #include <malloc.h>
