@@ -82,6 +82,7 @@ build = {
     ["orrery.net.socket"] = "lua/orrery/net/socket.lua",
     ["orrery.process"] = "lua/orrery/process.lua",
     ["orrery.process.standard_streams"] = "lua/orrery/process/standard_streams.lua",
+    ["orrery.runtime.class"] = "lua/orrery/runtime/class.lua",
     ["orrery.runtime.clock"] = "lua/orrery/runtime/clock.lua",
     ["orrery.runtime.errors"] = "lua/orrery/runtime/errors.lua",
     ["orrery.runtime.loop"] = "lua/orrery/runtime/loop.lua",

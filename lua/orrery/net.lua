@@ -3,7 +3,7 @@
 
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
-local net_connect = require "orrery.net.connecting"
+local connecting = require "orrery.net.connecting"
 local options = require "orrery.runtime.options"
 local Server = require "orrery.net.server"
 local Socket = require "orrery.net.socket"
@@ -40,7 +40,7 @@ end
 --- @return Socket? socket connected, where it has waited; nil, err
 --- @return Error? err
 function net.connect(...)
-  local target, cb = net_connect.target(...)
+  local target, cb = connecting.target(...)
   return Socket.new(target):open_(target, cb)
 end
 

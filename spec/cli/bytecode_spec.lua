@@ -1,6 +1,6 @@
 local helper = require "spec.helper"
 local uv = require "luv"
-local compiled = require "orrery.cli.bytecode"
+local bytecode = require "orrery.cli.bytecode"
 local sh = require "orrery".sh
 
 local run = helper.run
@@ -13,7 +13,7 @@ local function tree()
   local build = os.getenv("ORRERY_BUILD") or "build"
   assert(sh(("cp -r bin lua '%s' && mkdir -p '%s/build/orrery' && "
     .. "cp %s/orrery/core.so '%s/build/orrery'"):format(dir, dir, build, dir)).ok)
-  compiled.build(dir .. "/lua/orrery", dir .. "/build/orrery")
+  bytecode.build(dir .. "/lua/orrery", dir .. "/build/orrery")
   return setmetatable({ path = dir }, {
     __close = function() sh(("rm -rf '%s'"):format(dir)) end,
   })
@@ -107,7 +107,7 @@ describe("compiled modules", function()
       } do
         rewrite(path, change)
         assert.matches("lua/orrery/child_process/run%.lua$", origin(dir.path), i)
-        compiled.build(dir.path .. "/lua/orrery", dir.path .. "/build/orrery")
+        bytecode.build(dir.path .. "/lua/orrery", dir.path .. "/build/orrery")
       end
 
       os.remove(path)
@@ -123,7 +123,7 @@ describe("compiled modules", function()
       local path = dir.path .. MODULES
       local before <close> = assert(io.open(path, "rb"))
       local inode, text = uv.fs_stat(path).ino, before:read("a")
-      compiled.build(dir.path .. "/lua/orrery", dir.path .. "/build/orrery")
+      bytecode.build(dir.path .. "/lua/orrery", dir.path .. "/build/orrery")
 
       assert.is_true(uv.fs_stat(path).ino ~= inode)
       before:seek("set")

@@ -5,12 +5,12 @@
 
 local uv = require "luv"
 local core = require "orrery.core"
-local elsewhere = require "orrery.channel.given_away"
+local given_away = require "orrery.channel.given_away"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 
-local handles = {}
+local attachments = {}
 
 --- @class Handle a handle on its way
 --- @field fd integer open until `done`
@@ -42,7 +42,7 @@ local function describe(object, for_good)
   return {
     type = "net.Socket",
     unread = unread ~= "" and unread or nil,
-    server = elsewhere.id_of(object),
+    server = given_away.id_of(object),
   }
 end
 
@@ -85,7 +85,7 @@ end
 --- Prepares a handle for sending; raises where there is no such kind.
 --- @return Handle? nil, err (EBADF, EMFILE)
 --- @return Error? err
-function handles.prepare(value, opts, channel)
+function attachments.prepare(value, opts, channel)
   if type(value) == "table" and value.handle_type then
     return prepare_object(value, opts, channel)
   end
@@ -105,10 +105,10 @@ end
 
 --- A socket is the other process's once it is sent; on failure it stays ours,
 --- with what was read of it.
-local function given_away(socket, channel, description, err)
+local function settle_socket(socket, channel, description, err)
   socket.given_ = nil
   if err then return socket:put_back_(description.unread or "") end
-  if description.server then elsewhere.sent(channel, description.server) end
+  if description.server then given_away.sent(channel, description.server) end
   socket:sent_()
 end
 
@@ -119,7 +119,9 @@ function Handle:done(err)
   if copy then copy:close() end
   if not object then return end
   object:unpin_()
-  if self.channel then given_away(object, self.channel, self.description, err) end
+  if self.channel then
+    settle_socket(object, self.channel, self.description, err)
+  end
 end
 
 -- Receiving ------------------------------------------------------------------
@@ -168,7 +170,7 @@ local builders = {
 --- @param fd userdata|false orrery.fd; false: it was lost on the way
 --- @return any handle nil, err (EMFILE: it was lost, for want of free fds)
 --- @return Error? err
-function handles.receive(description, fd)
+function attachments.receive(description, fd)
   if not fd then
     return nil, errors.system(core.errnos.EMFILE, "receive", { path = "handle" })
   end
@@ -185,4 +187,4 @@ function handles.receive(description, fd)
   return nil, type(err) == "table" and err or errors.luv(err or "EINVAL", "receive")
 end
 
-return handles
+return attachments

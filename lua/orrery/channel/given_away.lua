@@ -2,7 +2,7 @@
 --- now: whoever got one tells when it is closed, so that `server:close` can wait
 --- for them and `get_connections` counts them.
 
-local elsewhere = {}
+local given_away = {}
 
 local servers = setmetatable({}, { __mode = "v" }) -- by id
 local last_id = 0
@@ -11,7 +11,7 @@ local last_id = 0
 --- no server counts it.
 --- @param socket Socket
 --- @return integer? id
-function elsewhere.id_of(socket)
+function given_away.id_of(socket)
   local server = socket.server
   if not server or not socket.count_off_ then return nil end
   if not server.id_ then
@@ -23,7 +23,7 @@ function elsewhere.id_of(socket)
 end
 
 --- A connection of server `id` has gone over `channel`.
-function elsewhere.sent(channel, id)
+function given_away.sent(channel, id)
   local server = servers[id]
   if not server then return end
   channel.sent_connections = channel.sent_connections or {}
@@ -32,7 +32,7 @@ function elsewhere.sent(channel, id)
 end
 
 --- The other side says that one was closed. It may say anything.
-function elsewhere.closed(channel, id)
+function given_away.closed(channel, id)
   local counts = channel.sent_connections
   local count = counts and counts[id]
   if not count then return end
@@ -41,11 +41,11 @@ function elsewhere.closed(channel, id)
 end
 
 --- The other side has gone, and its connections with it.
-function elsewhere.lost(channel)
+function given_away.lost(channel)
   for id, count in pairs(channel.sent_connections or {}) do
     if servers[id] then servers[id]:moved_(-count) end
   end
   channel.sent_connections = nil
 end
 
-return elsewhere
+return given_away

@@ -5,9 +5,9 @@
 local uv = require "luv"
 local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
-local elsewhere = require "orrery.channel.given_away"
+local given_away = require "orrery.channel.given_away"
 local errors = require "orrery.runtime.errors"
-local handles = require "orrery.channel.attachments"
+local attachments = require "orrery.channel.attachments"
 local json = require "orrery.json"
 local loop = require "orrery.runtime.loop"
 
@@ -339,7 +339,7 @@ local function all_closed(channel, key)
   state_of(channel).asked[key] = nil
   loop.soon(function()
     local counts = channel.sent_connections or {}
-    for _ = 1, counts[server] or 0 do elsewhere.closed(channel, server) end
+    for _ = 1, counts[server] or 0 do given_away.closed(channel, server) end
   end)
 end
 
@@ -373,7 +373,7 @@ local function opener(channel, message, fd)
       fd:close()
       fd = false
     end
-    local object, err = handles.receive(describe(message, fd), fd)
+    local object, err = attachments.receive(describe(message, fd), fd)
     if closed and object then
       object.count_off_ = closed
     elseif closed then

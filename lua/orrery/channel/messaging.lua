@@ -3,7 +3,7 @@
 
 local uv = require "luv"
 local core = require "orrery.core"
-local elsewhere = require "orrery.channel.given_away"
+local given_away = require "orrery.channel.given_away"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
@@ -284,7 +284,7 @@ end
 --- A word between the engines.
 function Methods:internal(value)
   if type(value) == "table" and value.closed then
-    elsewhere.closed(self, value.closed)
+    given_away.closed(self, value.closed)
   end
 end
 
@@ -343,7 +343,7 @@ function messaging.open(owner, fd, opts)
     inherited = opts.inherited,
   })
   if not channel then return nil, err end
-  channel.on_lost = elsewhere.lost
+  channel.on_lost = given_away.lost
   owner.channel_, owner.channel = channel, channel
   return channel
 end

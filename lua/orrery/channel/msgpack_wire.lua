@@ -1,7 +1,7 @@
 --- How channels speak between two of us: the core's frames of MessagePack. Any
 --- number of handles is on its way at once. docs/channel.md has the format.
 
-local handles = require "orrery.channel.attachments"
+local attachments = require "orrery.channel.attachments"
 
 local MESSAGE, REQUEST, REPLY, INTERNAL = 0, 1, 2, 4
 local FAILED = 2 -- flag of a reply
@@ -37,7 +37,7 @@ local function opener(channel, description, fd)
       fd:close()
       fd = false
     end
-    local object, err = handles.receive(description, fd)
+    local object, err = attachments.receive(description, fd)
     local server = math.type(description.server) == "integer" and description.server
     if server and not object then
       channel:report_closed(server)

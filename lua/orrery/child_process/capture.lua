@@ -8,7 +8,7 @@ local scheduler = require "orrery.runtime.scheduler"
 local spawn = require "orrery.child_process.spawn"
 local stdio = require "orrery.child_process.stdio"
 
-local collect = {}
+local capture = {}
 
 local STOP_GRACE = 5000 -- ms from kill_signal to SIGKILL
 local CANCEL_GRACE = 2000 -- the same where the caller has been cancelled
@@ -17,12 +17,12 @@ local GRACE_STEPS = 8 -- in which that time is counted
 local POLL_TURNS = 3 -- of loop.later: between the first and the last is a poll
 
 --- The options of spawn, and what bounds the output.
-collect.schema = options.copy(spawn.schema)
-collect.schema.max_buffer = options.checks.size
+capture.schema = options.copy(spawn.schema)
+capture.schema.max_buffer = options.checks.size
 
 --- options.check for what may have `input`, which needs a pipe to go through.
 --- @return table options
-function collect.check(where, opts, schema)
+function capture.check(where, opts, schema)
   opts = options.check(where, opts, schema)
   if opts.input and opts.stdio then
     local entry = stdio.check(where, opts.stdio).entries[0]
@@ -36,7 +36,7 @@ end
 
 --- The options that are spawn's; timeout is ours.
 --- @param default any what stdio is without the option
-function collect.spawn_options(opts, default)
+function capture.spawn_options(opts, default)
   local copy = {}
   for name, value in next, opts do
     if spawn.schema[name] then copy[name] = value end
@@ -168,7 +168,7 @@ end
 --- @class Job
 --- @field out {chunks: string[]} @field err {chunks: string[]}
 --- @return Job
-function collect.start(child, opts, max_buffer)
+function capture.start(child, opts, max_buffer)
   local job = {
     child = child,
     signal = opts.kill_signal or "SIGTERM",
@@ -213,7 +213,7 @@ end
 
 --- Calls fn(code, signal) when the job is over.
 --- @param fn fun(code: integer?, signal: string?)
-function collect.when_over(job, fn)
+function capture.when_over(job, fn)
   job.on_end = function()
     close(job)
     fn(status(job))
@@ -226,7 +226,7 @@ end
 --- @return integer? code as child:wait; nil where somebody else took the
 ---   status, and job.error says so
 --- @return string? signal
-function collect.await(job)
+function capture.await(job)
   local ok, err = true, nil
   if not job.over then
     ok, err = pcall(scheduler.wait, function(wake) job.on_end = wake end, nil, "run")
@@ -243,7 +243,7 @@ function collect.await(job)
 end
 
 --- @return string stdout, string stderr
-function collect.output(job)
+function capture.output(job)
   return table.concat(job.out.chunks), table.concat(job.err.chunks)
 end
 
@@ -268,9 +268,9 @@ end
 --- @param command string
 --- @param code integer? and signal, as collect.await gives them
 --- @return Result
-function collect.result(job, command, code, signal)
+function capture.result(job, command, code, signal)
   local child = job.child
-  local stdout, stderr = collect.output(job)
+  local stdout, stderr = capture.output(job)
   return {
     ok = code == 0 and not job.timed_out and not job.truncated,
     code = code,
@@ -289,4 +289,4 @@ function collect.result(job, command, code, signal)
   }
 end
 
-return collect
+return capture

@@ -15,7 +15,7 @@ local scheduler = require "orrery.runtime.scheduler"
 local STOP_GRACE = 5000 -- ms from SIGTERM to SIGKILL in stop
 local CLOSE_GRACE = 2000 -- the same where a `<close>` variable ends
 
-local process = core.process()
+local self_process = core.process()
 local SIGKILL, SIGTERM = core.signals.SIGKILL, core.signals.SIGTERM
 local SIGCONT = core.signals.SIGCONT
 local ESRCH = core.errnos.ESRCH
@@ -331,7 +331,7 @@ end
 local function signal_family(self, number)
   if not running(self) then return false end
   if self.leader_ then
-    return sent(self, number, process:kill(-self.pid, number))
+    return sent(self, number, self_process:kill(-self.pid, number))
   end
   return sent(self, number, self.process_:kill(number))
 end
@@ -373,7 +373,7 @@ function Child:stop(opts)
     self.error_taken_ = true
     return nil, self.error_
   end
-  local begun = process:hrtime()
+  local begun = self_process:hrtime()
   local number = options.signal_number(opts.signal or "SIGTERM")
   local forced = running(self) and stop(self, number, opts.grace or STOP_GRACE)
   local code, signal = status(self)
@@ -381,7 +381,7 @@ function Child:stop(opts)
     code = code,
     signal = self.signal_code and signal,
     forced = forced,
-    duration = (process:hrtime() - begun) / 1e6,
+    duration = (self_process:hrtime() - begun) / 1e6,
   }
 end
 

@@ -1,7 +1,7 @@
 --- `exec` and `exec_file`: Node's shape, a callback with the output. They never
 --- wait; the callback runs as a task, so it may.
 
-local collect = require "orrery.child_process.capture"
+local capture = require "orrery.child_process.capture"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
@@ -11,7 +11,7 @@ local exec = {}
 
 local MAX_BUFFER = 1024 * 1024 -- bytes a stream, as in Node
 
-local schema = collect.schema
+local schema = capture.schema
 
 --- What the callback gets when all did not go well; nil when it did.
 local function failure(job, command, code, signal, stderr)
@@ -38,11 +38,11 @@ end
 local function start(where, argv, opts, cb)
   local command = table.concat(argv, " ")
   local child = spawn.start(where, argv,
-    collect.spawn_options(opts, "pipe"))
+    capture.spawn_options(opts, "pipe"))
   if child.pid then
-    local job = collect.start(child, opts, MAX_BUFFER)
-    collect.when_over(job, function(code, signal)
-      local stdout, stderr = collect.output(job)
+    local job = capture.start(child, opts, MAX_BUFFER)
+    capture.when_over(job, function(code, signal)
+      local stdout, stderr = capture.output(job)
       local err = failure(job, command, code, signal, stderr)
       if err then err.stdout, err.stderr = stdout, stderr end
       if cb then scheduler.go(cb, err, stdout, stderr) end

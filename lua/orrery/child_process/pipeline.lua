@@ -1,7 +1,7 @@
 --- `pipeline`: programs joined by pipes, with no data passing through here.
 
 local core = require "orrery.core"
-local collect = require "orrery.child_process.capture"
+local capture = require "orrery.child_process.capture"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 local spawn = require "orrery.child_process.spawn"
@@ -9,10 +9,10 @@ local stdio = require "orrery.child_process.stdio"
 
 local MAX_BUFFER = 100 * 1024 * 1024 -- bytes a stream
 
-local process = core.process()
+local self_process = core.process()
 local SIGPIPE = 128 + core.signals.SIGPIPE
 
-local schema = options.copy(collect.schema)
+local schema = options.copy(capture.schema)
 schema.stdio = nil -- the stages' stdio is the pipeline
 
 --- A string is what is read; else it must be something that stdio takes.
@@ -66,7 +66,7 @@ end
 local function start_all(stages, opts, stdin)
   local children = {}
   for i, argv in ipairs(stages) do
-    local own = collect.spawn_options(opts)
+    local own = capture.spawn_options(opts)
     own.stdio = { stdin, "pipe", "pipe" }
     local child = spawn.start("pipeline", argv, own)
     children[i] = child
@@ -93,7 +93,7 @@ end
 
 --- A stage's own result; an earlier one may end by SIGPIPE.
 local function stage_result(job, argv, last)
-  local result = collect.result(job, table.concat(argv, " "), collect.await(job))
+  local result = capture.result(job, table.concat(argv, " "), capture.await(job))
   if not last and result.code == SIGPIPE then
     result.ok = not result.timed_out and not result.truncated
   end
@@ -126,13 +126,13 @@ end
 local function await(children, stages, opts, begun)
   local jobs, tasks = {}, {}
   for i, child in ipairs(children) do
-    jobs[i] = collect.start(child, opts, MAX_BUFFER)
+    jobs[i] = capture.start(child, opts, MAX_BUFFER)
   end
   for i, job in ipairs(jobs) do
     tasks[i] = function() return stage_result(job, stages[i], i == #stages) end
   end
   local whole = sum_up(require "orrery.task".all(tasks))
-  whole.duration = (process:hrtime() - begun) / 1e6
+  whole.duration = (self_process:hrtime() - begun) / 1e6
   return whole
 end
 
@@ -149,7 +149,7 @@ end
 local function pipeline(spec)
   local stages, opts = parse(spec)
   scheduler.check_may_wait("pipeline")
-  local begun = process:hrtime()
+  local begun = self_process:hrtime()
   local stdin, input = source(opts.stdin)
   local words = {}
   for i, argv in ipairs(stages) do words[i] = { table.unpack(argv) } end

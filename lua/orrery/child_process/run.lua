@@ -1,7 +1,7 @@
 --- `run` and `sh`: a program to its end, with its output collected.
 
 local core = require "orrery.core"
-local collect = require "orrery.child_process.capture"
+local capture = require "orrery.child_process.capture"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
@@ -11,9 +11,9 @@ local run = {}
 
 local MAX_BUFFER = 100 * 1024 * 1024 -- bytes a stream
 
-local process = core.process()
+local self_process = core.process()
 
-local schema = options.copy(collect.schema)
+local schema = options.copy(capture.schema)
 schema.check = options.checks.boolean
 schema.trim = options.checks.boolean
 schema.on_stdout = options.checks.callback
@@ -49,19 +49,19 @@ local function failure(result)
 end
 
 local function run_child(where, argv, opts)
-  local begun, words = process:hrtime(), { table.unpack(argv) }
+  local begun, words = self_process:hrtime(), { table.unpack(argv) }
   local stdin = opts.input and "pipe" or "ignore"
   local child = spawn.start(where, argv,
-    collect.spawn_options(opts, { stdin, "pipe", "pipe" }))
+    capture.spawn_options(opts, { stdin, "pipe", "pipe" }))
   if not child.pid then
     local _, err = child:wait()
     return nil, add_hint(err, words)
   end
-  local job = collect.start(child, opts, MAX_BUFFER)
+  local job = capture.start(child, opts, MAX_BUFFER)
   if child.stdin then child.stdin:finish(opts.input) end
-  local result = collect.result(job, table.concat(words, " "),
-    collect.await(job))
-  result.duration = (process:hrtime() - begun) / 1e6
+  local result = capture.result(job, table.concat(words, " "),
+    capture.await(job))
+  result.duration = (self_process:hrtime() - begun) / 1e6
   if opts.trim then trimmed(result) end
   if opts.check and not result.ok then error(failure(result), 0) end
   return result
@@ -82,7 +82,7 @@ end
 function run.run(file, args, opts)
   local argv
   argv, opts = spawn.arguments("run", file, args, opts)
-  opts = collect.check("run", opts, schema)
+  opts = capture.check("run", opts, schema)
   scheduler.check_may_wait("run")
   return run_child("run", argv, opts)
 end
@@ -93,7 +93,7 @@ end
 --- @return Result?, Error?
 function run.sh(command, opts)
   options.argument("sh", "the command", command, options.checks.string)
-  opts = collect.check("sh", opts, schema)
+  opts = capture.check("sh", opts, schema)
   scheduler.check_may_wait("sh")
   opts = options.copy(opts)
   if opts.shell == nil then opts.shell = true end

@@ -18,7 +18,7 @@ if os.getenv("ORRERY_CHANNEL_FD") or os.getenv("NODE_CHANNEL_FD") then
   require "orrery.process"
 end
 
-local process = core.process()
+local self_process = core.process()
 local checks, integer, list = options.checks, options.integer, options.list
 
 -- Options --------------------------------------------------------------------
@@ -353,7 +353,7 @@ local function launch(file, argv, env, attributes, plan)
   local wiring, err = stdio.open(plan)
   if not wiring then return nil, err end
   local fds = wiring.fds
-  if fds[1] == 1 or fds[2] == 1 or fds[3] == 1 then process:flush() end
+  if fds[1] == 1 or fds[2] == 1 or fds[3] == 1 then self_process:flush() end
   local handle, code, stage, index = core.spawn(file, argv, fds, env, attributes)
   if not handle then
     stdio.close(wiring)

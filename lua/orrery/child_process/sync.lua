@@ -5,7 +5,7 @@
 local core = require "orrery.core"
 local Child = require "orrery.child_process.child"
 local clock = require "orrery.runtime.clock"
-local collect = require "orrery.child_process.capture"
+local capture = require "orrery.child_process.capture"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
 local spawn = require "orrery.child_process.spawn"
@@ -18,11 +18,11 @@ local STDIO_GRACE = 250 -- ms for output after exit
 local NO_PIDFD_STEP = 5 -- ms between two looks where no fd tells of the exit
 local LAST_READS = 16 -- of 64 KiB: more than a pipe holds
 
-local process = core.process()
+local self_process = core.process()
 local SIGKILL = core.signals.SIGKILL
 local EAGAIN = core.errnos.EAGAIN
 
-local schema = options.copy(collect.schema)
+local schema = options.copy(capture.schema)
 schema.input = options.checks.bytes
 
 --- @class SyncJob
@@ -181,7 +181,7 @@ end
 ---   somebody else took its status
 
 local function execute(where, argv, opts)
-  local spawned = options.copy(collect.spawn_options(opts,
+  local spawned = options.copy(capture.spawn_options(opts,
     { opts.input and "pipe" or "ignore", "pipe", "pipe" }))
   for _, entry in next, type(spawned.stdio) == "table" and spawned.stdio or {} do
     if entry == "ipc" then
@@ -213,14 +213,14 @@ end
 function sync.spawn_sync(file, args, opts)
   local argv
   argv, opts = spawn.arguments("spawn_sync", file, args, opts)
-  opts = collect.check("spawn_sync", opts, schema)
+  opts = capture.check("spawn_sync", opts, schema)
   return execute("spawn_sync", argv, opts)
 end
 
 --- stdout, or nil and why not; the program's stderr is shown as ours.
 local function output_or_error(result, command)
   if result.stderr and result.stderr ~= "" then
-    process:write(2, result.stderr)
+    self_process:write(2, result.stderr)
   end
   if result.error and not result.pid then return nil, result.error end
   if result.status == 0 and not result.error then return result.stdout or "" end
@@ -237,7 +237,7 @@ end
 function sync.exec_file_sync(file, args, opts)
   local argv
   argv, opts = spawn.arguments("exec_file_sync", file, args, opts)
-  opts = collect.check("exec_file_sync", opts, schema)
+  opts = capture.check("exec_file_sync", opts, schema)
   local command = table.concat(argv, " ")
   return output_or_error(execute("exec_file_sync", argv, opts), command)
 end
@@ -247,7 +247,7 @@ end
 --- @return string? stdout, Error? err
 function sync.exec_sync(command, opts)
   options.argument("exec_sync", "the command", command, options.checks.string)
-  opts = options.copy(collect.check("exec_sync", opts, schema))
+  opts = options.copy(capture.check("exec_sync", opts, schema))
   if opts.shell == nil then opts.shell = true end
   return output_or_error(execute("exec_sync", { command }, opts),
     command)

@@ -8,7 +8,7 @@
 
 local uv = require "luv"
 
-local compiled = {}
+local bytecode = {}
 
 local MAGIC = "orrery's modules, compiled\n"
 local HEADER, ENTRY = "=c52 I4 I8", "=c32 i8 i8 i8 I4 I4" -- see there
@@ -65,7 +65,7 @@ end
 --- The file is replaced as a whole: processes that run have the old one mapped.
 --- @param sources string a folder of .lua files
 --- @param into string an existing folder, that of core.so
-function compiled.build(sources, into)
+function bytecode.build(sources, into)
   local path = into .. "/modules.luac"
   local file <close> = assert(io.open(path .. ".new", "wb"))
   assert(file:write(bundle(compile_all(sources))))
@@ -73,4 +73,4 @@ function compiled.build(sources, into)
   assert(os.rename(path .. ".new", path))
 end
 
-return compiled
+return bytecode

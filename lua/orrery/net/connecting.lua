@@ -5,7 +5,7 @@
 local uv = require "luv"
 local address = require "orrery.net.address"
 local clock = require "orrery.runtime.clock"
-local endpoint = require "orrery.net.opening"
+local opening = require "orrery.net.opening"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local stream = require "orrery.stream"
@@ -19,10 +19,10 @@ local checks = options.checks
 --- @class Socket
 local Connecting = {}
 
-local net_connect = { methods = Connecting }
+local connecting = { methods = Connecting }
 
 --- What may be asked of a socket from its beginning.
-net_connect.schema = {
+connecting.schema = {
   allow_half_open = checks.boolean,
   no_delay = checks.boolean,
   keep_alive = checks.boolean,
@@ -49,13 +49,13 @@ local function connected(self, handle, kind)
   self.connecting = false
   self:begin_(handle, kind)
   flush_held(self)
-  endpoint.opened(self, "connect")
+  opening.opened(self, "connect")
 end
 
 local function refused(self, err)
   if self.closed then return end
   self.read_error, self.write_error = err, err
-  if endpoint.refused(self, err) then err = nil end
+  if opening.refused(self, err) then err = nil end
   self:destroy(err)
 end
 
@@ -112,7 +112,7 @@ local function start_connecting(self, target)
   end)
 end
 
-local connect_options = options.copy(net_connect.schema)
+local connect_options = options.copy(connecting.schema)
 connect_options.port = address.checks.port
 connect_options.host = address.checks.host
 connect_options.family = address.checks.family
@@ -122,7 +122,7 @@ connect_options.path = address.checks.path
 --- connect(options). Level as error's, seen from the caller of this.
 --- @return table target
 --- @return function? cb
-function net_connect.target(...)
+function connecting.target(...)
   local args, cb = address.callback(...)
   local target = args[1]
   if type(target) ~= "table" then
@@ -138,7 +138,7 @@ end
 
 --- Connects to target; see `connect`.
 function Connecting:open_(target, cb)
-  return endpoint.open(self, "connect", cb, function()
+  return opening.open(self, "connect", cb, function()
     start_connecting(self, target)
   end, self.destroy)
 end
@@ -149,12 +149,12 @@ end
 ---   ENOENT, ENOTFOUND …)
 --- @return Error? err
 function Connecting:connect(...)
-  local target, cb = net_connect.target(...)
+  local target, cb = connecting.target(...)
   if not self.pending or self.connecting or self.closed then
     options.raise("connect: this socket has been connected before; make "
       .. "another one")
   end
-  for name in next, net_connect.schema do
+  for name in next, connecting.schema do
     if target[name] ~= nil then self[name] = target[name] end
   end
   return self:open_(target, cb)
@@ -194,4 +194,4 @@ function Connecting:finish(data, cb)
   self.finishing = true
 end
 
-return net_connect
+return connecting

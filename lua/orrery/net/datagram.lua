@@ -3,7 +3,7 @@
 
 local uv = require "luv"
 local address = require "orrery.net.address"
-local endpoint = require "orrery.net.opening"
+local opening = require "orrery.net.opening"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
@@ -21,7 +21,7 @@ local kinds = {
 --- @class DgramSocket : Endpoint
 --- @field type "udp4"|"udp6"
 local Socket = { __name = "orrery.DgramSocket", handle_type = "dgram.Socket" }
-endpoint.extend(Socket)
+opening.extend(Socket)
 dgram.Socket = Socket
 
 function Socket.__tostring(self)
@@ -92,7 +92,7 @@ end
 -- Binding --------------------------------------------------------------------
 
 local function announce(self, handle)
-  if self.handle == handle then endpoint.opened(self, "listening") end
+  if self.handle == handle then opening.opened(self, "listening") end
 end
 
 --- It is bound: receives, and sends what has waited for that.
@@ -113,7 +113,7 @@ local function failed(self, err)
   local waiting = self.waiting
   self.waiting = {}
   for _, send in ipairs(waiting) do send(err) end
-  if not endpoint.refused(self, err) then self:emit("error", err) end
+  if not opening.refused(self, err) then self:emit("error", err) end
 end
 
 local function bind(self, ip, port)
@@ -158,7 +158,7 @@ function Socket:bind(...)
       self.closed and "closed" or "bound")
   end
   local host, port = target.host, address.port(target.port or 0)
-  return endpoint.open(self, "bind", cb, function() begin(self, host, port) end,
+  return opening.open(self, "bind", cb, function() begin(self, host, port) end,
     Socket.close_)
 end
 
@@ -299,7 +299,7 @@ function Socket:close_(reply)
   for _, send_it in ipairs(waiting) do send_it(closed_error(self)) end
   if self.handle then self.handle:recv_stop() end
   self:release_(function() over(self) end)
-  endpoint.refused(self, errors.new("ECANCELED",
+  opening.refused(self, errors.new("ECANCELED",
     "bind: the socket was closed meanwhile"))
 end
 
@@ -312,7 +312,7 @@ function Socket:close(cb)
   if cb ~= nil then
     options.argument("close", "the callback", cb, checks.callback)
   end
-  return endpoint.ask(self, "close", cb, function(reply) self:close_(reply) end)
+  return opening.ask(self, "close", cb, function(reply) self:close_(reply) end)
 end
 
 function Socket:__close() self:close_() end

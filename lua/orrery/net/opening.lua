@@ -8,7 +8,7 @@ local events = require "orrery.events"
 local loop = require "orrery.runtime.loop"
 local scheduler = require "orrery.runtime.scheduler"
 
-local endpoint = {}
+local opening = {}
 
 -- Waiting --------------------------------------------------------------------
 
@@ -22,7 +22,7 @@ end
 --- @param cb fun(self)? called once it is open
 --- @return table? self nil, err
 --- @return Error? err
-function endpoint.open(self, what, cb, begin, abandon)
+function opening.open(self, what, cb, begin, abandon)
   if cb or not may_wait(what) then
     self.on_open_ = cb
     begin(self)
@@ -42,7 +42,7 @@ local function settle(self)
 end
 
 --- It is open: emits `event`, then tells who opened it.
-function endpoint.opened(self, event)
+function opening.opened(self, event)
   local cb, wake = settle(self)
   if cb then loop.soon(cb, self) end
   if wake then wake(self) end
@@ -52,7 +52,7 @@ end
 --- It could not be opened. Whether somebody waited, who has the error now;
 --- otherwise it is an `error` event.
 --- @return boolean taken
-function endpoint.refused(self, err)
+function opening.refused(self, err)
   local _, wake = settle(self)
   if wake then wake(nil, err) end
   return wake ~= nil
@@ -63,7 +63,7 @@ end
 --- @param cb fun(err: Error?, value: any)?
 --- @return any value what the waiter gets; `self` where nobody waits
 --- @return Error? err
-function endpoint.ask(self, what, cb, ask)
+function opening.ask(self, what, cb, ask)
   if cb or not may_wait(what) then
     ask(cb or function() end)
     return self
@@ -78,7 +78,7 @@ end
 -- Handles --------------------------------------------------------------------
 
 --- Whether something has an fd: an end, a stream, a luv handle, an orrery.fd.
-function endpoint.has_fd(value)
+function opening.has_fd(value)
   local kind = type(value)
   return (kind == "userdata" or kind == "table") and getmetatable(value) ~= nil
     and type(value.fileno) == "function"
@@ -87,7 +87,7 @@ end
 --- The luv handle that owns a socket's fd from now on; nil, code, and the fd is
 --- the caller's still.
 --- @param fd userdata orrery.fd
-function endpoint.handle_from(fd)
+function opening.handle_from(fd)
   local number = fd:fileno()
   if not number then return nil, "EBADF" end
   local kind, errno = core.socket_kind(number)
@@ -102,7 +102,7 @@ end
 --- @field active userdata|Watcher|nil what holds the loop: the handle, or a watcher
 local Endpoint = { referenced = true }
 events.extend(Endpoint)
-endpoint.Endpoint = Endpoint
+opening.Endpoint = Endpoint
 
 --- Takes a luv handle in, and what watches its fd, where that is not the handle.
 --- @param watcher Watcher?
@@ -165,10 +165,10 @@ function Endpoint:release_(fn)
 end
 
 --- Gives a class the methods of endpoints.
-function endpoint.extend(class)
+function opening.extend(class)
   for name, method in pairs(Endpoint) do class[name] = method end
   class.__index = class
   return class
 end
 
-return endpoint
+return opening

@@ -4,7 +4,7 @@ local uv = require "luv"
 local address = require "orrery.net.address"
 local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
-local endpoint = require "orrery.net.opening"
+local opening = require "orrery.net.opening"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
@@ -28,7 +28,7 @@ local spare, listening = nil, 0 -- an fd that is kept back; servers that it is f
 --- @field moved integer of those that were sent to other processes and live there
 --- @field max_connections integer? what comes beyond is closed
 local Server = { __name = "orrery.Server", handle_type = "net.Server" }
-endpoint.extend(Server)
+opening.extend(Server)
 
 function Server.__tostring(self)
   return ("server %s: %s"):format(address.show(self:address()),
@@ -191,7 +191,7 @@ end
 --- A bound handle, its kind, and where that is; nil, err.
 local function bind(target, ip)
   if target.from then
-    local handle, kind = endpoint.handle_from(target.from)
+    local handle, kind = opening.handle_from(target.from)
     if handle then return handle, kind, {} end
     return nil, errors.luv(kind, "open")
   elseif target.path then
@@ -205,11 +205,11 @@ end
 local function failed(self, target, err)
   if self.target ~= target then return end -- closed meanwhile
   self.target = nil
-  if not endpoint.refused(self, err) then self:emit("error", err) end
+  if not opening.refused(self, err) then self:emit("error", err) end
 end
 
 local function announce(self, handle)
-  if self.handle == handle then endpoint.opened(self, "listening") end
+  if self.handle == handle then opening.opened(self, "listening") end
 end
 
 --- There is a spare fd for as long as a server listens. True; nil, code.
@@ -295,7 +295,7 @@ end
 --- What to listen on. `from` is an fd that is ours.
 local function target_of(args)
   local first = args[1]
-  if endpoint.has_fd(first) then
+  if opening.has_fd(first) then
     local number = first:fileno()
     if not number then
       options.raise("listen: the handle is closed or has no fd")
@@ -323,7 +323,7 @@ function Server:listen(...)
     options.raise("listen: the server is listening already")
   end
   local target, err = target_of(args)
-  return endpoint.open(self, "listen", cb, function()
+  return opening.open(self, "listen", cb, function()
     self.target = target or {}
     if err then return loop.soon(failed, self, self.target, err) end
     begin(self, target)
@@ -356,7 +356,7 @@ local function stop_listening(self)
     self.handle_closing = false
     close_if_drained(self)
   end)
-  endpoint.refused(self, errors.new("ECANCELED",
+  opening.refused(self, errors.new("ECANCELED",
     "listen: the server was closed meanwhile"))
 end
 
@@ -379,7 +379,7 @@ function Server:close(cb)
   if cb ~= nil then
     options.argument("close", "the callback", cb, checks.callback)
   end
-  return endpoint.ask(self, "close", cb, function(reply) close(self, reply) end)
+  return opening.ask(self, "close", cb, function(reply) close(self, reply) end)
 end
 
 --- Does not wait for the connections.
@@ -400,7 +400,7 @@ function Server:get_connections(cb)
   if cb ~= nil then
     options.argument("get_connections", "the callback", cb, checks.callback)
   end
-  return endpoint.ask(self, "get_connections", cb, function(reply)
+  return opening.ask(self, "get_connections", cb, function(reply)
     loop.soon(reply, nil, self.connections + self.moved)
   end)
 end

@@ -9,10 +9,10 @@
 local address = require "orrery.net.address"
 local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
-local endpoint = require "orrery.net.opening"
+local opening = require "orrery.net.opening"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
-local net_connect = require "orrery.net.connecting"
+local connecting = require "orrery.net.connecting"
 local options = require "orrery.runtime.options"
 local stream = require "orrery.stream"
 
@@ -49,8 +49,8 @@ function Socket.__tostring(self)
   return ("socket %s: %s"):format(place, state)
 end
 
-Socket.schema = net_connect.schema
-for name, method in pairs(net_connect.methods) do Socket[name] = method end
+Socket.schema = connecting.schema
+for name, method in pairs(connecting.methods) do Socket[name] = method end
 
 --- A socket that is not connected. It must be there before its handle: when
 --- the Lua state closes, what was made last is finalized first, and a handle must
@@ -141,7 +141,7 @@ local function disappoint(self, reason)
   for _, job in ipairs(held) do
     if job.cb then loop.soon(job.cb, reason) end
   end
-  endpoint.refused(self, reason)
+  opening.refused(self, reason)
 end
 
 --- Ends both directions at once.

@@ -12,9 +12,9 @@ local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local stream = require "orrery.stream"
 
-local std = {}
+local standard_streams = {}
 
-local process = core.process()
+local self_process = core.process()
 
 --- @class Output : Emitter stdout or stderr; it cannot be closed
 local Output = { __name = "orrery.Output", writable = true, readable = false }
@@ -32,7 +32,7 @@ end
 --- @return boolean
 function Output:write(data, cb)
   options.check_write("write", data, cb)
-  local ok, errno = process:write(self.fd_, data)
+  local ok, errno = self_process:write(self.fd_, data)
   local err = not ok and errors.system(errno, "write") or nil
   if cb then loop.soon(cb, err) end
   if err and self:listener_count("error") > 0 then
@@ -46,7 +46,7 @@ end
 --- @return Error? err
 function Output:write_wait(data)
   options.check_write("write_wait", data)
-  local ok, errno = process:write(self.fd_, data)
+  local ok, errno = self_process:write(self.fd_, data)
   if not ok then return nil, errors.system(errno, "write") end
   return true
 end
@@ -70,7 +70,7 @@ function Output:unref() return self end
 --- @return boolean
 function Output:is_tty() return uv.guess_handle(self.fd_) == "tty" end
 
-function std.output(fd)
+function standard_streams.output(fd)
   return setmetatable({ fd_ = fd }, Output)
 end
 
@@ -85,7 +85,7 @@ end
 
 --- stdin as a stream. It holds the loop only while somebody reads.
 --- @return Stream
-function std.input()
+function standard_streams.input()
   local kind = kinds[uv.guess_handle(0)] or "file"
   local fd = input_fd(kind)
   if not fd then return stream.ended("r") end
@@ -93,4 +93,4 @@ function std.input()
   return stream.new(fd, kind, "r")
 end
 
-return std
+return standard_streams

@@ -13,7 +13,7 @@ local clock = {}
 local Deadline = {}
 Deadline.__index = Deadline
 
-local process = core.process()
+local self_process = core.process()
 
 local heap, size = {}, 0
 local refs = 0 -- entries that keep the loop alive
@@ -26,7 +26,7 @@ local armed_for -- what the luv timer is set to
 --- again and again before the loop polls.
 --- @return integer
 function clock.now()
-  return process:hrtime() // 1000000
+  return self_process:hrtime() // 1000000
 end
 
 local function before(a, b)
@@ -115,7 +115,7 @@ end)
 --- @param ms integer
 --- @return integer
 function clock.due_in(ms)
-  local now = (process:hrtime() + 999999) // 1000000
+  local now = (self_process:hrtime() + 999999) // 1000000
   return now <= math.maxinteger - ms and now + ms or math.maxinteger
 end
 

@@ -12,8 +12,8 @@ local core = require "orrery.core"
 --- @field emitting integer how many emits are running, one inside the other
 local loop = { emitting = 0 }
 
-local process = core.process()
-local flush_stdout = process.flush
+local self_process = core.process()
+local flush_stdout = self_process.flush
 local traceback = debug.traceback
 
 -- The queue, as columns: a tick is a function and three arguments.
@@ -105,7 +105,7 @@ local function turn(fn, ...)
   inside = true
   fn(...)
   drain()
-  flush_stdout(process)
+  flush_stdout(self_process)
   inside = false
 end
 
@@ -118,7 +118,7 @@ local function recover(err)
     loop.fail(err, trace, "callback")
     ok, err = xpcall(drain, remember)
   until ok
-  flush_stdout(process)
+  flush_stdout(self_process)
   inside = false
 end
 
@@ -192,7 +192,7 @@ end
 --- @param code integer
 function loop.exit(code)
   for i = 1, #exits do pcall(exits[i]) end
-  process:exit(code)
+  self_process:exit(code)
 end
 
 --- Whether the loop is running: then waiting needs a task.
