@@ -47,7 +47,8 @@ TEST_PACKAGES := $(RUN_PACKAGES) lua-busted luarocks strace time procps \
                  util-linux nodejs python3
 LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev
 
-.PHONY: all deps deps-run deps-lint build run test lint asan fuzz fuzzers bench catalogue \
+.PHONY: all deps deps-run deps-lint build run test lint asan fuzz fuzzers \
+        bench bench-programs bench-peers catalogue \
         install clean roads
 
 all: build
@@ -155,10 +156,43 @@ $(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/%.c $(FUZZ_SHARED) \
 	@$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_SHARED) \
 	  $(sort $(OBJECTS) $(JSON_OBJECTS)) $(JANSSON) $(LUA_LIB) -lm
 
+# All rows, or those that ROW names: make bench ROW="spawn exec".
 bench: deps
 	$(call install,lua-cjson)
-	@$(MAKE) --no-print-directory build
-	$(LUA) bench/run.lua
+	@$(MAKE) --no-print-directory build bench-programs
+	$(LUA) bench/run.lua $(ROW)
+
+# Our own programs in C and, if there is a Go that can build them, in Go.
+BENCH     := build/bench
+BENCH_C   := connect exec handles messages own_cpu read spawn
+BENCH_GO  := exec spawn
+GO        ?= go
+BENCH_CC   = $(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra
+
+bench-programs: $(BENCH_C:%=$(BENCH)/%) $(BENCH)/nothing \
+                $(BENCH_GO:%=$(BENCH)/%_go)
+
+$(BENCH)/nothing: bench/peers/nothing.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(BENCH_CC) -ffreestanding -fno-stack-protector -static -nostdlib -o $@ $<
+
+$(BENCH)/%_go: bench/peers/%.go
+	@mkdir -p $(@D)
+	@! command -v $(GO) >/dev/null || { echo "  GO   $<"; \
+	  GOFLAGS=-mod=mod GOPROXY=off GOCACHE=$(abspath $(BENCH))/go-cache \
+	    CGO_ENABLED=0 $(GO) build -o $@ $< || echo "  without $@"; }
+
+$(BENCH)/%: bench/peers/%.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(BENCH_CC) -o $@ $<
+
+# Peers that Debian's packages for us lack: Go, and Bun by npm.
+bench-peers:
+	$(call install,golang-go)
+	@mkdir -p $(BENCH)
+	npm install --prefix $(BENCH) --no-audit --no-fund bun
 
 # Which rows of the conformance catalogue have a spec, and why others have none.
 catalogue:
