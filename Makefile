@@ -48,7 +48,7 @@ TEST_PACKAGES := $(RUN_PACKAGES) lua-busted luarocks strace time procps \
 LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev
 
 .PHONY: all deps deps-run deps-lint build run test lint asan fuzz fuzzers \
-        bench bench-programs bench-peers catalogue \
+        bench bench-programs bench-peers count-programs catalogue \
         install clean roads
 
 all: build
@@ -171,6 +171,14 @@ BENCH_CC   = $(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra
 
 bench-programs: $(BENCH_C:%=$(BENCH)/%) $(BENCH)/nothing \
                 $(BENCH_GO:%=$(BENCH)/%_go)
+
+# What bench/count.sh needs.
+count-programs: $(BENCH)/counts.so $(BENCH)/connect
+
+$(BENCH)/counts.so: bench/count/counts.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(BENCH_CC) -I$(LUA_INC) -fPIC -shared -o $@ $<
 
 $(BENCH)/nothing: bench/peers/nothing.c
 	@mkdir -p $(@D)
