@@ -2,7 +2,7 @@ local helper = require "spec.helper"
 
 local run = helper.run
 
-describe("80 children and 200 handles each", function()
+describe("80 children and 200 handles each #chaos", function()
   it("lose none, as another user with few fds", function()
     if not helper.is_root then return pending("needs root") end
     run(function()

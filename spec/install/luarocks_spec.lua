@@ -17,7 +17,7 @@ end
 --- Prints a message of JSON, of the library that only JSON needs.
 local JSON = [[print(require "orrery.json".encode({ 1, "é" }))]]
 
-describe("luarocks make", function()
+describe("luarocks make #long", function()
   it("installs, offline, into a tree of its own", function()
     run(function()
       local shop <close> = workshop.new()
@@ -39,7 +39,7 @@ describe("luarocks make", function()
   end)
 end)
 
-describe("luarocks test", function()
+describe("luarocks test #long", function()
   it("runs the suite, in a clean home", function()
     run(function()
       local shop <close> = workshop.new()

@@ -10,7 +10,7 @@ local JSON = [[print(require "orrery.json".encode({ 1, "é" }))]]
 --- Prints what `run` was loaded from: its chunk's name.
 local WHERE = [[print(debug.getinfo(require "orrery".run).short_src)]]
 
-describe("make install", function()
+describe("make install #long", function()
   it("installs what runs from any folder", function()
     run(function()
       local shop <close> = workshop.new()
