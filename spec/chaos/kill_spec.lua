@@ -53,7 +53,7 @@ local function talk_to(child, null)
   talk()
 end
 
-describe("kill -9", function()
+describe("kill -9 #chaos", function()
   it("of the child at any moment leaves no fd, zombie or callback behind", function()
     math.randomseed(seed)
     local offsets = {}

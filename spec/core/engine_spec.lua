@@ -65,7 +65,7 @@ describe("the engine #spawn", function()
 end)
 
 describe("the engine's channel", function()
-  it("talks without Lua, under the sanitizers, and where memory and fds end", function()
+  it("talks without Lua, under the sanitizers, and where memory and fds end #long", function()
     helper.run(function()
       assert.equal(CHANNEL, run("channel.c", "core/engine/channel*.c core/engine/buffer.c",
         "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc"))
