@@ -24,15 +24,15 @@ build = {
   modules = {
     ["orrery.core"] = {
       sources = {
-        "core/binding/bytecode.c", "core/binding/channel.c",
-        "core/binding/core.c", "core/binding/fd.c", "core/binding/luv.c",
-        "core/binding/msgpack.c", "core/binding/poller.c",
+        "core/binding/binding.c", "core/binding/bytecode.c",
+        "core/binding/channel.c", "core/binding/core.c", "core/binding/fd.c",
+        "core/binding/luv.c", "core/binding/msgpack.c", "core/binding/poller.c",
         "core/binding/process.c", "core/binding/socket.c",
         "core/binding/spawn.c", "core/binding/values.c", "core/engine/buffer.c",
         "core/engine/channel.c", "core/engine/channel_receive.c",
-        "core/engine/channel_send.c", "core/engine/errnos.c",
-        "core/engine/launch.c", "core/engine/launch_child.c",
-        "core/engine/reaper.c", "core/engine/signals.c",
+        "core/engine/channel_send.c", "core/engine/launch.c",
+        "core/engine/launch_child.c", "core/engine/names.c",
+        "core/engine/reaper.c",
       },
       defines = { "_GNU_SOURCE" },
       incdirs = { "core" },

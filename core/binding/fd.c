@@ -3,7 +3,7 @@
 ** few calls that make fds. All are CLOEXEC at birth.
 */
 #include "binding.h"
-#include "engine/errnos.h"
+#include "engine/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,10 +43,9 @@ static struct fd *check_fd(lua_State *L) {
 
 /* fd(n) -> an object that borrows n: it is not closed on collection. */
 static int l_fd(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
+  int n = orr_check_fd(L, 1);
   orr_fd_push(L);
-  orr_fd_set(L, -1, (int)n, false);
+  orr_fd_set(L, -1, n, false);
   return 1;
 }
 
@@ -130,13 +129,6 @@ static int l_write(lua_State *L) {
   return 1;
 }
 
-static const char *name_of(int error) {
-  const struct orr_errno *e = orr_errnos;
-  while (e->name != NULL && e->number != error)
-    e++;
-  return e->name;
-}
-
 /* fd:try_write(data) -> how many bytes a socket took at once; nil, text, name
    of the errno (EAGAIN: none). As the method of luv's streams. */
 static int l_try_write(lua_State *L) {
@@ -154,8 +146,9 @@ static int l_try_write(lua_State *L) {
   }
   luaL_pushfail(L);
   lua_pushstring(L, strerror(error));
-  if (name_of(error) != NULL)
-    lua_pushstring(L, name_of(error));
+  const char *name = orr_name_of(orr_errnos, error);
+  if (name != NULL)
+    lua_pushstring(L, name);
   else
     lua_pushfstring(L, "errno %d", error);
   return 3;
@@ -249,10 +242,9 @@ static int l_open(lua_State *L) {
 
 /* dup(n) -> an fd of its own for the same open file; nil, errno. */
 static int l_dup(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
+  int n = orr_check_fd(L, 1);
   orr_fd_push(L);
-  int fd = fcntl((int)n, F_DUPFD_CLOEXEC, 3);
+  int fd = fcntl(n, F_DUPFD_CLOEXEC, 3);
   if (fd < 0)
     return orr_fail(L, errno);
   orr_fd_set(L, -1, fd, true);
@@ -262,18 +254,17 @@ static int l_dup(lua_State *L) {
 /* adopt(n) -> the Unix stream socket that was inherited as n, ours from now on
    and CLOEXEC; nil, errno where n is none (ENOTSOCK, EBADF). */
 static int l_adopt(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
+  int n = orr_check_fd(L, 1);
   int domain = 0, type = 0;
   socklen_t size = sizeof domain;
   orr_fd_push(L);
-  if (getsockopt((int)n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
-      getsockopt((int)n, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+  if (getsockopt(n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
+      getsockopt(n, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
     return orr_fail(L, errno);
   if (domain != AF_UNIX || type != SOCK_STREAM)
     return orr_fail(L, ENOTSOCK);
-  fcntl((int)n, F_SETFD, FD_CLOEXEC);
-  orr_fd_set(L, -1, (int)n, true);
+  fcntl(n, F_SETFD, FD_CLOEXEC);
+  orr_fd_set(L, -1, n, true);
   return 1;
 }
 

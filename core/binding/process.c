@@ -141,11 +141,10 @@ static int write_all(int fd, const char *data, size_t length) {
 static int l_write(lua_State *L) {
   size_t length;
   check_self(L);
-  lua_Integer fd = luaL_checkinteger(L, 2);
-  luaL_argcheck(L, fd >= 0 && fd <= 0x7fffffff, 2, "not an fd number");
+  int fd = orr_check_fd(L, 2);
   const char *data = luaL_checklstring(L, 3, &length);
   flush_stdout();
-  return result(L, write_all((int)fd, data, length));
+  return result(L, write_all(fd, data, length));
 }
 
 /* self:raise_nofile() - the soft limit of fds becomes the hard one; children
