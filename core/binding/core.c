@@ -132,8 +132,9 @@ int luaopen_orrery_core(lua_State *L) {
   orr_open_spawn(L);
   orr_open_process(L);
   orr_open_luv(L);
-  orr_open_shape(L);
-  orr_open_msgpack(L);
+  orr_open_values(L);
+  orr_open_pack(L);
+  orr_open_unpack(L);
   orr_open_fork(L);
   orr_open_poller(L);
   orr_open_socket(L);
