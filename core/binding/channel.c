@@ -5,6 +5,7 @@
 */
 #include "engine/channel.h"
 #include "binding.h"
+#include "engine/io.h"
 #include "msgpack.h"
 #include "values.h"
 
@@ -112,8 +113,8 @@ static int l_send(lua_State *L) {
 static void put_id(lua_State *L, struct orr_buffer *out, lua_Integer id) {
   if (orr_buffer_reserve(out, 4) < 0)
     luaL_error(L, "not enough memory to send a message");
-  for (int i = 0; i < 4; i++)
-    out->data[out->length++] = (uint8_t)(id >> (8 * i));
+  orr_put_u32le(out->data + out->length, (uint32_t)id);
+  out->length += 4;
 }
 
 /* channel:post(type, flags, value, id, description, fd) -> as send. With an id
@@ -241,8 +242,7 @@ static bool take_id(const struct orr_frame *frame,
     return true;
   if (reader->end - reader->at < 4)
     return false;
-  for (int i = 3; i >= 0; i--)
-    *id = *id << 8 | reader->at[i];
+  *id = orr_get_u32le(reader->at);
   reader->at += 4;
   return true;
 }

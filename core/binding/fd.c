@@ -3,6 +3,7 @@
 ** few calls that make fds. All are CLOEXEC at birth.
 */
 #include "binding.h"
+#include "engine/io.h"
 #include "engine/names.h"
 
 #include <errno.h>
@@ -101,12 +102,9 @@ static int l_set_nonblocking(lua_State *L) {
 static int l_read(lua_State *L) {
   int fd = check_fd(L)->number;
   char data[READ_SIZE];
-  ssize_t n;
-  do
-    n = read(fd, data, READ_SIZE);
-  while (n < 0 && errno == EINTR);
+  ssize_t n = orr_read(fd, data, READ_SIZE);
   if (n < 0)
-    return orr_fail(L, errno);
+    return orr_fail(L, (int)-n);
   lua_pushlstring(L, data, (size_t)n);
   return 1;
 }
@@ -119,12 +117,9 @@ static int l_write(lua_State *L) {
   const char *data = luaL_checklstring(L, 2, &length);
   lua_Integer from = luaL_optinteger(L, 3, 1);
   luaL_argcheck(L, from >= 1 && (size_t)from <= length + 1, 3, "out of range");
-  ssize_t n;
-  do
-    n = write(fd, data + from - 1, length - (size_t)(from - 1));
-  while (n < 0 && errno == EINTR);
+  ssize_t n = orr_write(fd, data + from - 1, length - (size_t)(from - 1));
   if (n < 0)
-    return orr_fail(L, errno);
+    return orr_fail(L, (int)-n);
   lua_pushinteger(L, n);
   return 1;
 }
@@ -135,11 +130,8 @@ static int l_try_write(lua_State *L) {
   int fd = check_fd(L)->number;
   size_t length;
   const char *data = luaL_checklstring(L, 2, &length);
-  ssize_t n;
-  do
-    n = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  int error = errno;
+  ssize_t n = orr_send(fd, data, length);
+  int error = (int)-n;
   if (n >= 0) {
     lua_pushinteger(L, n);
     return 1;

@@ -3,6 +3,7 @@
 ** Lua do not know it.
 */
 #include "binding.h"
+#include "engine/io.h"
 #include "engine/launch.h"
 
 #include <errno.h>
@@ -52,9 +53,10 @@ static int l_hrtime(lua_State *L) {
   return 1;
 }
 
+/* Pushes true, or nil and the errno if `rc` is -errno. */
 static int result(lua_State *L, int rc) {
   if (rc < 0)
-    return orr_fail(L, errno);
+    return orr_fail(L, -rc);
   lua_pushboolean(L, true);
   return 1;
 }
@@ -65,12 +67,13 @@ static int l_kill(lua_State *L) {
   lua_Integer pid = luaL_checkinteger(L, 2), sig = luaL_checkinteger(L, 3);
   if (pid != (pid_t)pid || sig != (int)sig)
     return orr_fail(L, pid != (pid_t)pid ? ESRCH : EINVAL);
-  return result(L, kill((pid_t)pid, (int)sig));
+  return result(L, kill((pid_t)pid, (int)sig) < 0 ? -errno : 0);
 }
 
+/* Waits until the file takes bytes, or a signal comes. 0 or -errno. */
 static int poll_writable(int fd) {
   struct pollfd p = {.fd = fd, .events = POLLOUT};
-  return poll(&p, 1, -1) < 0 && errno != EINTR ? -1 : 0;
+  return poll(&p, 1, -1) < 0 && errno != EINTR ? -errno : 0;
 }
 
 /* libc throws its buffer away when a non-blocking file is full, so that is
@@ -118,20 +121,18 @@ static int l_abort(lua_State *L) {
   return 0;
 }
 
-/* write(2) until all is out. EAGAIN is waited for: somebody who shares the
-   file may have made it non-blocking, and its flags are not ours to change. */
+/* Writes all of it. 0 or -errno. EAGAIN is waited for: a process that shares
+   the file may have made it non-blocking, and its flags are not ours to change.
+ */
 static int write_all(int fd, const char *data, size_t length) {
   while (length > 0) {
-    ssize_t n = write(fd, data, length);
-    if (n >= 0) {
-      data += n;
-      length -= (size_t)n;
-    } else if (errno == EAGAIN) {
-      if (poll_writable(fd) < 0)
-        return -1;
-    } else if (errno != EINTR) {
-      return -1;
-    }
+    ssize_t n = orr_write(fd, data, length);
+    if (n == -EAGAIN)
+      n = poll_writable(fd);
+    if (n < 0)
+      return (int)n;
+    data += n;
+    length -= (size_t)n;
   }
   return 0;
 }

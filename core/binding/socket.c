@@ -4,6 +4,7 @@
 ** are.
 */
 #include "binding.h"
+#include "engine/io.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -42,13 +43,11 @@ static int l_listen(lua_State *L) {
 /* accept(n) -> the orrery.fd of a connection; nil, errno (EAGAIN: none waits,
    EMFILE). One that its peer has given up meanwhile is passed over. */
 static int l_accept(lua_State *L) {
-  int n = orr_check_fd(L, 1), fd;
+  int n = orr_check_fd(L, 1);
   orr_fd_push(L);
-  do
-    fd = accept4(n, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+  int fd = orr_accept(n);
   if (fd < 0)
-    return orr_fail(L, errno);
+    return orr_fail(L, -fd);
   orr_fd_set(L, -1, fd, true);
   return 1;
 }

@@ -4,6 +4,7 @@
    description into arrays that live in userdata on the Lua stack, the child's
    userdata is made closed and anchored, and only then does a process exist. */
 #include "binding.h"
+#include "engine/io.h"
 #include "engine/reaper.h"
 #include "program.h"
 
@@ -11,7 +12,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -130,8 +130,7 @@ static int start(struct engine *e, struct orr_program *program,
   if (rc < 0) {
     *f = (struct orr_failure){-rc, ORR_STAGE_FORK, 0};
     kill(child->pid, SIGKILL);
-    while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
-      ;
+    orr_waitid(P_PID, (id_t)child->pid, NULL, WEXITED, NULL);
     close(child->pidfd);
     child->pidfd = -1;
   }
