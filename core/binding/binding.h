@@ -17,7 +17,7 @@ _Static_assert(sizeof(lua_Integer) == 8, "Orrery needs 64-bit Lua integers");
 #define ORR_PROCESS "orrery.process"
 #define ORR_FORK "orrery.fork"
 #define ORR_POLLER "orrery.poller"
-#define ORR_COMPILED "orrery.compiled"
+#define ORR_BYTECODE "orrery.bytecode"
 #define ORR_ENGINE "orrery.engine"
 
 void orr_open_fd(lua_State *L);
@@ -27,7 +27,7 @@ void orr_open_luv(lua_State *L);
 void orr_open_fork(lua_State *L);
 void orr_open_poller(lua_State *L);
 void orr_open_socket(lua_State *L);
-void orr_open_compiled(lua_State *L, const char *core); /* the core's path */
+void orr_open_bytecode(lua_State *L, const char *core); /* the core's path */
 
 /* binding.c --------------------------------------------------------------- */
 

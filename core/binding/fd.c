@@ -38,7 +38,7 @@ int orr_fd_take(lua_State *L, int index) {
   return number;
 }
 
-static struct fd *check_fd(lua_State *L) {
+static struct fd *check_self(lua_State *L) {
   return orr_check_self(L, ORR_FD);
 }
 
@@ -57,8 +57,8 @@ static int l_is_fd(lua_State *L) {
 }
 
 /* fd:fileno() -> the number, or nil when it is closed or taken. */
-static int l_fileno(lua_State *L) {
-  struct fd *fd = check_fd(L);
+static int m_fileno(lua_State *L) {
+  struct fd *fd = check_self(L);
   if (fd->number < 0)
     luaL_pushfail(L);
   else
@@ -67,23 +67,23 @@ static int l_fileno(lua_State *L) {
 }
 
 /* fd:take() -> the number, which is the caller's from now on; nil if none. */
-static int l_take(lua_State *L) {
-  int n = l_fileno(L);
-  check_fd(L)->number = -1;
+static int m_take(lua_State *L) {
+  int n = m_fileno(L);
+  check_self(L)->number = -1;
   return n;
 }
 
 /* fd:close() - closes the number, borrowed or not. Again: nothing. */
-static int l_close(lua_State *L) {
-  struct fd *fd = check_fd(L);
+static int m_close(lua_State *L) {
+  struct fd *fd = check_self(L);
   if (fd->number >= 0)
     close(fd->number);
   fd->number = -1;
   return 0;
 }
 
-static int l_gc(lua_State *L) {
-  return check_fd(L)->owned ? l_close(L) : 0;
+static int m_gc(lua_State *L) {
+  return check_self(L)->owned ? m_close(L) : 0;
 }
 
 /* Where the sync family waits: reading and writing without the loop. */
@@ -92,15 +92,15 @@ enum { READ_SIZE = 65536, MAX_POLLED = 1024 };
 
 /* fd:set_nonblocking(on) - for ends of pipes and sockets that are ours alone,
    and so have no other flags to be kept. */
-static int l_set_nonblocking(lua_State *L) {
-  int fd = check_fd(L)->number;
+static int m_set_nonblocking(lua_State *L) {
+  int fd = check_self(L)->number;
   fcntl(fd, F_SETFL, lua_toboolean(L, 2) ? O_NONBLOCK : 0);
   return 0;
 }
 
 /* fd:read() -> up to 64 KiB, "" at the end; nil, errno (EAGAIN). */
-static int l_read(lua_State *L) {
-  int fd = check_fd(L)->number;
+static int m_read(lua_State *L) {
+  int fd = check_self(L)->number;
   char data[READ_SIZE];
   ssize_t n = orr_read(fd, data, READ_SIZE);
   if (n < 0)
@@ -111,8 +111,8 @@ static int l_read(lua_State *L) {
 
 /* fd:write(data, from) -> how many bytes went out, of data from place `from`
    on; nil, errno (EAGAIN, EPIPE). */
-static int l_write(lua_State *L) {
-  int fd = check_fd(L)->number;
+static int m_write(lua_State *L) {
+  int fd = check_self(L)->number;
   size_t length;
   const char *data = luaL_checklstring(L, 2, &length);
   lua_Integer from = luaL_optinteger(L, 3, 1);
@@ -126,8 +126,8 @@ static int l_write(lua_State *L) {
 
 /* fd:try_write(data) -> how many bytes a socket took at once; nil, text, name
    of the errno (EAGAIN: none). As the method of luv's streams. */
-static int l_try_write(lua_State *L) {
-  int fd = check_fd(L)->number;
+static int m_try_write(lua_State *L) {
+  int fd = check_self(L)->number;
   size_t length;
   const char *data = luaL_checklstring(L, 2, &length);
   ssize_t n = orr_send(fd, data, length);
@@ -171,8 +171,8 @@ static int l_poll(lua_State *L) {
   return 1;
 }
 
-static int l_tostring(lua_State *L) {
-  struct fd *fd = check_fd(L);
+static int m_tostring(lua_State *L) {
+  struct fd *fd = check_self(L);
   if (fd->number < 0)
     lua_pushliteral(L, "fd (closed)");
   else
@@ -262,13 +262,13 @@ static int l_adopt(lua_State *L) {
 
 void orr_open_fd(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"fileno", l_fileno},       {"take", l_take},
-      {"close", l_close},         {"read", l_read},
-      {"write", l_write},         {"set_nonblocking", l_set_nonblocking},
-      {"try_write", l_try_write}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", l_gc},
-                                  {"__close", l_gc},
-                                  {"__tostring", l_tostring},
+      {"fileno", m_fileno},       {"take", m_take},
+      {"close", m_close},         {"read", m_read},
+      {"write", m_write},         {"set_nonblocking", m_set_nonblocking},
+      {"try_write", m_try_write}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", m_gc},
+                                  {"__close", m_gc},
+                                  {"__tostring", m_tostring},
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {
       {"fd", l_fd},       {"pipe", l_pipe},   {"socketpair", l_socketpair},

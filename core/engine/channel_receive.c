@@ -241,7 +241,7 @@ static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
     int error = 0;
     if (frame->type == ORR_FDS)
       error = begin_set(channel, frame, place);
-    else if (frame->flags & ORR_HANDLE)
+    else if (frame->flags & ORR_HAS_FD)
       error = attach_fd(channel, frame);
     if (error < 0)
       return error;

@@ -125,7 +125,7 @@ struct orr_buffer *orr_channel_begin(struct orr_channel *channel, int type,
   if (orr_buffer_reserve(out, ORR_HEADER + 4) < 0)
     return NULL;
   if (fd >= 0)
-    flags |= ORR_HANDLE;
+    flags |= ORR_HAS_FD;
   put_header(out->data + out->length, 0, type, flags, (unsigned)segment->count);
   out->length += ORR_HEADER;
   if (fd >= 0) {
