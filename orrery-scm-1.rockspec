@@ -24,15 +24,17 @@ build = {
   modules = {
     ["orrery.core"] = {
       sources = {
-        "core/binding/bytecode.c", "core/binding/channel.c",
-        "core/binding/core.c", "core/binding/fd.c", "core/binding/luv.c",
-        "core/binding/msgpack.c", "core/binding/poller.c",
-        "core/binding/process.c", "core/binding/socket.c",
-        "core/binding/spawn.c", "core/binding/values.c", "core/engine/buffer.c",
+        "core/binding/binding.c", "core/binding/bytecode.c",
+        "core/binding/channel.c", "core/binding/core.c", "core/binding/fd.c",
+        "core/binding/luv.c", "core/binding/msgpack_decode.c",
+        "core/binding/msgpack_encode.c", "core/binding/poller.c",
+        "core/binding/process.c", "core/binding/program.c",
+        "core/binding/socket.c", "core/binding/spawn.c", "core/binding/utf8.c",
+        "core/binding/values.c", "core/engine/buffer.c",
         "core/engine/channel.c", "core/engine/channel_receive.c",
-        "core/engine/channel_send.c", "core/engine/errnos.c",
+        "core/engine/channel_send.c", "core/engine/io.c",
         "core/engine/launch.c", "core/engine/launch_child.c",
-        "core/engine/reaper.c", "core/engine/signals.c",
+        "core/engine/names.c", "core/engine/reaper.c",
       },
       defines = { "_GNU_SOURCE" },
       incdirs = { "core" },
@@ -40,8 +42,9 @@ build = {
     },
     ["orrery.json"] = {
       sources = {
-        "core/binding/values.c", "core/json/decode.c", "core/json/encode.c",
-        "core/json/lua_json.c", "core/json/mend.c", "core/json/number.c",
+        "core/binding/utf8.c", "core/binding/values.c", "core/json/decode.c",
+        "core/json/encode.c", "core/json/lua_json.c", "core/json/mend.c",
+        "core/json/number.c",
       },
       defines = { "_GNU_SOURCE" },
       incdirs = { "core", "$(JANSSON_INCDIR)" },
