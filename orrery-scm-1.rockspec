@@ -85,6 +85,7 @@ build = {
     ["orrery.runtime.class"] = "lua/orrery/runtime/class.lua",
     ["orrery.runtime.clock"] = "lua/orrery/runtime/clock.lua",
     ["orrery.runtime.errors"] = "lua/orrery/runtime/errors.lua",
+    ["orrery.runtime.fds"] = "lua/orrery/runtime/fds.lua",
     ["orrery.runtime.loop"] = "lua/orrery/runtime/loop.lua",
     ["orrery.runtime.main"] = "lua/orrery/runtime/main.lua",
     ["orrery.runtime.options"] = "lua/orrery/runtime/options.lua",

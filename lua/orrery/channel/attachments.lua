@@ -7,6 +7,7 @@ local uv = require "luv"
 local core = require "orrery.core"
 local given_away = require "orrery.channel.given_away"
 local errors = require "orrery.runtime.errors"
+local fds = require "orrery.runtime.fds"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 
@@ -72,16 +73,6 @@ local function prepare_fd(number, description)
   }, Handle)
 end
 
-local luv_kinds = { tcp = true, pipe = true, udp = true, tty = true }
-
---- "fd" for the core's, a kind for luv's; nil.
-local function userdata_kind(value)
-  if type(value) ~= "userdata" then return nil end
-  local ok, kind = pcall(function() return value:get_type() end)
-  if ok then return luv_kinds[kind] and kind end
-  return core.is_fd(value) and "fd" or nil
-end
-
 --- Prepares a handle for sending; raises where there is no such kind.
 --- @return Handle? nil, err (EBADF, EMFILE)
 --- @return Error? err
@@ -89,7 +80,7 @@ function attachments.prepare(value, opts, channel)
   if type(value) == "table" and value.handle_type then
     return prepare_object(value, opts, channel)
   end
-  local kind = userdata_kind(value)
+  local kind = fds.kind(value)
   if not kind then
     options.raise("send: a %s cannot be sent along "
       .. "(ERR_INVALID_HANDLE_TYPE): give a socket, server, stream, luv handle or "

@@ -77,13 +77,6 @@ end
 
 -- Handles --------------------------------------------------------------------
 
---- Whether something has an fd: an end, a stream, a luv handle, an orrery.fd.
-function opening.has_fd(value)
-  local kind = type(value)
-  return (kind == "userdata" or kind == "table") and getmetatable(value) ~= nil
-    and type(value.fileno) == "function"
-end
-
 --- The luv handle that owns a socket's fd from now on; nil, code, and the fd is
 --- the caller's still.
 --- @param fd userdata orrery.fd

@@ -6,6 +6,7 @@ local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
 local opening = require "orrery.net.opening"
 local errors = require "orrery.runtime.errors"
+local fds = require "orrery.runtime.fds"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
@@ -295,7 +296,7 @@ end
 --- What to listen on. `from` is an fd that is ours.
 local function target_of(args)
   local first = args[1]
-  if opening.has_fd(first) then
+  if fds.has(first) then
     local number = first:fileno()
     if not number then
       options.raise("listen: the handle is closed or has no fd")
