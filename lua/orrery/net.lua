@@ -23,7 +23,7 @@ local net = { Server = Server, Socket = Socket }
 --- @param on_connection fun(socket: Socket)?
 --- @return Server
 function net.create_server(opts, on_connection)
-  return Server.new(opts, on_connection)
+  return Server.new_(opts, on_connection)
 end
 
 --- A socket to be connected by `socket:connect`.
@@ -31,7 +31,7 @@ end
 ---   keep_alive: boolean?}?
 --- @return Socket
 function net.socket(opts)
-  return Socket.new(options.check("socket", opts, Socket.schema))
+  return Socket.new_(options.check("socket", opts, Socket.schema_))
 end
 
 --- Connects: connect(port, host?, cb), connect(path, cb), connect({port, host,
@@ -41,7 +41,7 @@ end
 --- @return Error? err
 function net.connect(...)
   local target, cb = connecting.target(...)
-  return Socket.new(target):open_(target, cb)
+  return Socket.new_(target):open_(target, cb)
 end
 
 net.create_connection = net.connect
@@ -54,7 +54,7 @@ net.create_connection = net.connect
 function net.adopt_socket(fd, unread)
   local kind, errno = core.socket_kind(fd:fileno())
   if not kind then return nil, errors.system(errno, "open") end
-  local socket = Socket.over(fd, kind, {})
+  local socket = Socket.over_(fd, kind, {})
   if unread and unread ~= "" then
     socket.bytes_read = #unread
     socket:put_back_(unread)
@@ -68,7 +68,7 @@ end
 --- @return Server? server nil, err (ENOTSOCK, EINVAL …)
 --- @return Error? err
 function net.adopt_server(fd)
-  return Server.new(nil, nil):adopt_(fd)
+  return Server.new_(nil, nil):adopt_(fd)
 end
 
 return net

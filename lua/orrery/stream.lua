@@ -23,20 +23,20 @@ local HIGH_WATER = 65536 -- bytes: stop reading ahead
 local MAX_LINE = 64 * 1024 * 1024 -- bytes of a line without its end
 
 --- @class Stream : Emitter
-local Stream = { __name = "orrery.Stream", handle_type = "stream" }
+local Stream = { __name = "orrery.Stream", handle_type_ = "stream" }
 Stream.__index = Stream
 events.extend(Stream)
 stream.Stream = Stream
 
-Stream.referenced = true
-Stream.skip = 0 -- bytes of the first chunk that are gone
-Stream.size = 0 -- bytes in chunks but those
-Stream.queued = 0 -- bytes that luv holds
+Stream.referenced_ = true
+Stream.skip_ = 0 -- bytes of the first chunk that are gone
+Stream.size_ = 0 -- bytes in chunks but those
+Stream.queued_ = 0 -- bytes that luv holds
 Stream.bytes_read, Stream.bytes_written = 0, 0
 
 function Stream.__tostring(self)
   local state = self.closed and "closed" or self.ended and "ended" or "open"
-  return ("stream (%s): %s"):format(self.kind, state)
+  return ("stream (%s): %s"):format(self.kind_, state)
 end
 
 -- Opening and closing --------------------------------------------------------
@@ -56,7 +56,7 @@ local openers = {
     if handle then fd:take() end
     return handle, code
   end,
-  file = function(fd) return require "orrery.stream.file_handle".handle(fd:take()) end,
+  file = function(fd) return require "orrery.stream.file_handle".open(fd:take()) end,
 }
 
 --- The handle, opened on first use; nil, err.
@@ -64,60 +64,60 @@ local function handle_of(self)
   if self.closed then
     return nil, errors.new("ERR_STREAM_DESTROYED", "the stream is closed")
   end
-  if self.handle then return self.handle end
-  if not self.fd then return nil, errors.luv("ENOTCONN", "write") end
-  local handle, code = openers[self.kind](self.fd, self)
+  if self.handle_ then return self.handle_ end
+  if not self.fd_ then return nil, errors.luv("ENOTCONN", "write") end
+  local handle, code = openers[self.kind_](self.fd_, self)
   if not handle then return nil, errors.luv(code or "EBADF", "open") end
-  self.fd, self.handle = nil, handle
-  if not self.referenced then handle:unref() end
+  self.fd_, self.handle_ = nil, handle
+  if not self.referenced_ then handle:unref() end
   return handle
 end
 
 --- Whether bytes wait to be read here.
 local function buffered(self)
-  return self.size > 0
+  return self.size_ > 0
 end
 
 --- Once woken it is nobody any more: what comes before it runs is read ahead
 --- and bounded.
 local function wake_reader(self)
-  local wake = self.reader
-  self.reader = nil
+  local wake = self.reader_
+  self.reader_ = nil
   if wake then wake(true) end
 end
 
 --- It is closed, as far as the user can tell. Sockets add to it.
-function Stream:closed_()
-  self.handle_closed = true
+function Stream:emit_close_()
+  self.handle_closed_ = true
   self:emit("close")
 end
 
 --- Closes what it is over; then fn(self).
 local function release(self, fn)
-  if self.handle then
-    return loop.close(self.handle, fn and function() fn(self) end)
+  if self.handle_ then
+    return loop.close(self.handle_, fn and function() fn(self) end)
   end
-  if self.fd then self.fd:close() end
+  if self.fd_ then self.fd_:close() end
   if fn then loop.soon(fn, self) end
 end
 
 --- Whoever sends the fd to another process keeps its number valid until then:
 --- closed meanwhile, the stream is closed for its user, and the fd stays open.
 function Stream:pin_()
-  self.pins = (self.pins or 0) + 1
+  self.pins_ = (self.pins_ or 0) + 1
 end
 
 function Stream:unpin_()
-  self.pins = self.pins > 1 and self.pins - 1 or nil
-  if self.closed and not self.pins then release(self) end
+  self.pins_ = self.pins_ > 1 and self.pins_ - 1 or nil
+  if self.closed and not self.pins_ then release(self) end
 end
 
 local function release_pinned(self)
-  if self.handle then
-    self.handle:read_stop()
-    self.handle:unref()
+  if self.handle_ then
+    self.handle_:read_stop()
+    self.handle_:unref()
   end
-  loop.soon(self.closed_, self)
+  loop.soon(self.emit_close_, self)
 end
 
 --- Ends both directions at once. Writes that are still queued fail.
@@ -125,18 +125,18 @@ end
 function Stream:destroy(err)
   if self.closed then return end
   self.closed, self.ended = true, true
-  if self.size > 0 then self.chunks, self.skip, self.size = {}, 0, 0 end
+  if self.size_ > 0 then self.chunks_, self.skip_, self.size_ = {}, 0, 0 end
   reading[self] = nil
   if err then loop.soon(self.emit, self, "error", err) end
-  if self.on_finish then
-    loop.soon(self.on_finish, err or errors.new("ECANCELED", "stream destroyed"))
-    self.on_finish = nil
+  if self.on_finish_ then
+    loop.soon(self.on_finish_, err or errors.new("ECANCELED", "stream destroyed"))
+    self.on_finish_ = nil
   end
   wake_reader(self)
-  if self.pins then
+  if self.pins_ then
     release_pinned(self)
   else
-    release(self, self.closed_)
+    release(self, self.emit_close_)
   end
 end
 
@@ -149,8 +149,8 @@ Stream.__close = Stream.close
 --- A stream that nobody has any more, and that does not read, lets go of its fd.
 --- When the Lua state closes, the handle may be no object any longer.
 function Stream:__gc()
-  if self.handle and (self.pins or not self.closed) then
-    pcall(loop.close, self.handle)
+  if self.handle_ and (self.pins_ or not self.closed) then
+    pcall(loop.close, self.handle_)
   end
 end
 
@@ -164,15 +164,15 @@ end
 --- Keeps the loop alive while it reads or writes (the default).
 --- @return Stream self
 function Stream:ref()
-  self.referenced = true
-  if self.handle then self.handle:ref() end
+  self.referenced_ = true
+  if self.handle_ then self.handle_:ref() end
   return self
 end
 
 --- @return Stream self
 function Stream:unref()
-  self.referenced = false
-  if self.handle then self.handle:unref() end
+  self.referenced_ = false
+  if self.handle_ then self.handle_:unref() end
   return self
 end
 
@@ -180,8 +180,8 @@ end
 --- @return integer?
 function Stream:fileno()
   if self.closed then return nil end
-  if self.handle then return (self.handle:fileno()) end
-  return self.fd and self.fd:fileno()
+  if self.handle_ then return (self.handle_:fileno()) end
+  return self.fd_ and self.fd_:fileno()
 end
 
 --- A stream that owns `fd`.
@@ -191,11 +191,11 @@ end
 --- @return Stream
 function stream.new(fd, kind, mode)
   return setmetatable({
-    fd = fd,
-    kind = kind,
+    fd_ = fd,
+    kind_ = kind,
     readable = mode ~= "w",
     writable = mode ~= "r",
-    chunks = {},
+    chunks_ = {},
   }, Stream)
 end
 
@@ -226,26 +226,26 @@ end
 --- @return Stream
 function stream.ended(mode)
   local self = stream.new(nil, "pipe", mode)
-  self.closed, self.ended, self.stillborn = true, true, true
-  self.write_error = errors.new("EPIPE", "write: the process did not start")
+  self.closed, self.ended, self.stillborn_ = true, true, true
+  self.write_error_ = errors.new("EPIPE", "write: the process did not start")
   return self
 end
 
 -- Reading --------------------------------------------------------------------
 
 local function stop_reading(self)
-  if not self.reading then return end
-  self.reading = false
+  if not self.reading_ then return end
+  self.reading_ = false
   reading[self] = nil
-  if not self.closed then self.handle:read_stop() end
+  if not self.closed then self.handle_:read_stop() end
 end
 
 local function finish_reading(self)
-  if self.end_emitted then return end
+  if self.end_emitted_ then return end
   if buffered(self) then return self:close_if_over_() end
-  self.end_emitted = true
+  self.end_emitted_ = true
   self:emit("end")
-  if self.stillborn then return self:closed_() end
+  if self.stillborn_ then return self:emit_close_() end
   if self.after_end_ then self:after_end_() end
   self:close_if_over_()
 end
@@ -254,9 +254,9 @@ local function on_end(self, err)
   stop_reading(self)
   self.ended = true
   if err then
-    self.read_error = errors.luv(err, "read")
+    self.read_error_ = errors.luv(err, "read")
     if self:listener_count("error") > 0 then
-      self:emit("error", self.read_error)
+      self:emit("error", self.read_error_)
     end
   end
   wake_reader(self)
@@ -268,13 +268,13 @@ local function on_read(self, err, chunk)
   if err or not chunk then return on_end(self, err) end
   self.bytes_read = self.bytes_read + #chunk
   if self.touch_ then self.touch_() end
-  if self.flowing and not buffered(self) then
+  if self.flowing_ and not buffered(self) then
     return self:emit("data", chunk)
   end
-  self.chunks[#self.chunks + 1] = chunk
-  self.size = self.size + #chunk
+  self.chunks_[#self.chunks_ + 1] = chunk
+  self.size_ = self.size_ + #chunk
   wake_reader(self)
-  if self.size >= HIGH_WATER then stop_reading(self) end
+  if self.size_ >= HIGH_WATER then stop_reading(self) end
 end
 
 --- luv keeps the callback as long as the handle, so it must not hold the stream.
@@ -291,31 +291,31 @@ end
 --- @return Stream
 function stream.of_reader(reader)
   local self = stream.new(nil, "pipe", "r")
-  self.handle = reader
+  self.handle_ = reader
   if reader:is_closing() then
-    self.closed, self.ended, self.end_emitted, self.handle_closed = true, true, true, true
+    self.closed, self.ended, self.end_emitted_, self.handle_closed_ = true, true, true, true
   else
-    self.on_read = reader_of(self)
-    reader.on_read = self.on_read
-    self.reading, reading[self] = true, true
+    self.on_read_ = reader_of(self)
+    reader.on_read_ = self.on_read_
+    self.reading_, reading[self] = true, true
   end
   return self
 end
 
 local function start_reading(self)
-  if self.reading or self.ended or self.closed or self.pending then return end
+  if self.reading_ or self.ended or self.closed or self.pending_ then return end
   local handle, err = handle_of(self)
   if not handle then return self:destroy(err) end
-  self.reading = true
+  self.reading_ = true
   reading[self] = true
-  self.on_read = self.on_read or reader_of(self)
-  handle:read_start(self.on_read)
+  self.on_read_ = self.on_read_ or reader_of(self)
+  handle:read_start(self.on_read_)
 end
 
 --- Takes `n` buffered bytes, which must be there. A chunk that is taken bit by
 --- bit is not copied each time: `skip` counts what is gone of the first.
 local function take(self, n)
-  local chunks, skip, pieces, left = self.chunks, self.skip, {}, n
+  local chunks, skip, pieces, left = self.chunks_, self.skip_, {}, n
   local used = 0 -- chunks that are used up
   while left > 0 do
     local chunk = chunks[used + 1]
@@ -328,17 +328,17 @@ local function take(self, n)
   if used > 0 then
     table.move(chunks, used + 1, #chunks + used, 1)
   end
-  self.skip, self.size = skip, self.size - n
+  self.skip_, self.size_ = skip, self.size_ - n
   return #pieces == 1 and pieces[1] or table.concat(pieces)
 end
 
 --- Hands out what is buffered, then lets the data flow.
 local function flow(self)
-  if not self.flowing then return end
-  while self.flowing and buffered(self) do
-    self:emit("data", take(self, #self.chunks[1] - self.skip))
+  if not self.flowing_ then return end
+  while self.flowing_ and buffered(self) do
+    self:emit("data", take(self, #self.chunks_[1] - self.skip_))
   end
-  if not self.flowing then return end
+  if not self.flowing_ then return end
   start_reading(self)
   if self.ended then finish_reading(self) end
 end
@@ -346,9 +346,9 @@ end
 --- Lets `data` flow. The first `data` listener does so too.
 --- @return Stream self
 function Stream:resume()
-  self.asked = true
-  if not self.readable or self.flowing then return self end
-  self.flowing, self.paused = true, false
+  self.asked_ = true
+  if not self.readable or self.flowing_ then return self end
+  self.flowing_, self.paused_ = true, false
   loop.soon(flow, self)
   return self
 end
@@ -356,28 +356,28 @@ end
 --- Stops `data`. Bytes stay in the pipe, and the writer feels it.
 --- @return Stream self
 function Stream:pause()
-  self.flowing, self.paused = false, true
-  if self.handle then stop_reading(self) end
+  self.flowing_, self.paused_ = false, true
+  if self.handle_ then stop_reading(self) end
   return self
 end
 
 --- A child gets its fd as one of its own, and expects it to block. What luv has
 --- opened cannot be made to: luv itself would then.
 function Stream:lend_()
-  if self.flowing or self.reading or self.reads_ahead then self:pause() end
-  if self.is_socket and self.fd then
-    self.fd:set_nonblocking(false)
-  elseif self.handle and self.handle.lend then
-    self.handle:lend()
+  if self.flowing_ or self.reading_ or self.reads_ahead_ then self:pause() end
+  if self.is_socket_ and self.fd_ then
+    self.fd_:set_nonblocking(false)
+  elseif self.handle_ and self.handle_.lend_ then
+    self.handle_:lend_()
   end
 end
 
 --- Called by the emitter.
 function Stream:listeners_changed_(event, count)
-  if event == "data" and count > 0 and not self.paused then
+  if event == "data" and count > 0 and not self.paused_ then
     self:resume()
-  elseif event == "data" and count == 0 and self.flowing then
-    self.flowing = false
+  elseif event == "data" and count == 0 and self.flowing_ then
+    self.flowing_ = false
     stop_reading(self)
   end
 end
@@ -395,31 +395,31 @@ end
 
 --- Waits for more bytes or the end. True; nil, err.
 local function await_bytes(self, deadline, what)
-  if self.occupied then
+  if self.occupied_ then
     options.raise("%s: another task is reading this stream", what)
   end
   start_reading(self)
   if self.ended then return true end
   local left = deadline and math.max(0, math.ceil(deadline - uv.hrtime() / 1e6))
   local ok, err = scheduler.wait(function(wake)
-    self.reader, self.occupied = wake, true
-    return function() self.reader, self.occupied = nil, nil end
+    self.reader_, self.occupied_ = wake, true
+    return function() self.reader_, self.occupied_ = nil, nil end
   end, left, what)
-  self.occupied = nil
+  self.occupied_ = nil
   return ok, err
 end
 
 --- Between two reads. A socket goes on, to notice that its peer has gone.
 local function pause_reading(self)
-  if not self.flowing and not self.reads_ahead then stop_reading(self) end
+  if not self.flowing_ and not self.reads_ahead_ then stop_reading(self) end
 end
 
 --- Reads until `enough(self)`, and no further ahead. True; false where the end
 --- came first; nil, err.
 local function fill(self, enough, deadline, what)
-  self.asked = true
+  self.asked_ = true
   while not enough(self) do
-    if self.ended then return false, self.read_error end
+    if self.ended then return false, self.read_error_ end
     local ok, err = await_bytes(self, deadline, what)
     if not ok then
       pause_reading(self)
@@ -452,7 +452,7 @@ function Stream:read(n, t)
   if n ~= nil then check_size("read", n) end
   local ok, err = fill(self, buffered, deadline_of(t, "read"), "read")
   if not ok then return nil, err end
-  return hand_out(self, math.min(n or self.size, self.size))
+  return hand_out(self, math.min(n or self.size_, self.size_))
 end
 
 --- Reads exactly `n` bytes. [w]
@@ -463,12 +463,12 @@ end
 --- @return Error? err
 function Stream:read_exactly(n, t)
   check_size("read_exactly", n)
-  local function enough() return self.size >= n end
+  local function enough() return self.size_ >= n end
   local ok, err = fill(self, enough, deadline_of(t, "read_exactly"),
     "read_exactly")
   if ok then return hand_out(self, n) end
   return nil, err or errors.new("ERR_STREAM_PREMATURE_CLOSE",
-    ("the stream ended after %d of %d bytes"):format(self.size, n))
+    ("the stream ended after %d of %d bytes"):format(self.size_, n))
 end
 
 --- Reads until the end. [w]
@@ -479,20 +479,20 @@ function Stream:read_all(t)
   local function never() return false end
   local _, err = fill(self, never, deadline_of(t, "read_all"), "read_all")
   if err then return nil, err end
-  return hand_out(self, self.size)
+  return hand_out(self, self.size_)
 end
 
 --- The length of the first buffered line with its newline; else nil and how many
 --- chunks need not be looked at again.
 local function line_length(self, scanned)
-  local length = -self.skip
-  for i, chunk in ipairs(self.chunks) do
+  local length = -self.skip_
+  for i, chunk in ipairs(self.chunks_) do
     local at = i > scanned
-      and chunk:find("\n", i == 1 and self.skip + 1 or 1, true)
+      and chunk:find("\n", i == 1 and self.skip_ + 1 or 1, true)
     if at then return length + at end
     length = length + #chunk
   end
-  return nil, #self.chunks
+  return nil, #self.chunks_
 end
 
 --- Iterates over the lines, without their newlines. A last line needs none. [w]
@@ -502,7 +502,7 @@ function Stream:lines()
     local scanned, length = 0, nil
     local function has_line()
       length, scanned = line_length(self, scanned)
-      if not length and self.size > MAX_LINE then
+      if not length and self.size_ > MAX_LINE then
         error(("lines: a line is longer than %d bytes"):format(MAX_LINE), 0)
       end
       return length
@@ -510,7 +510,7 @@ function Stream:lines()
     local ok, err = fill(self, has_line, nil, "lines")
     if ok then return hand_out(self, length):sub(1, -2) end
     if err then error(err, 0) end
-    return buffered(self) and hand_out(self, self.size) or nil
+    return buffered(self) and hand_out(self, self.size_) or nil
   end
 end
 

@@ -299,7 +299,7 @@ describe("handing over a dgram.Socket", function()
       first:close()
       local socket = dgram.adopt(copy, "udp4")
       assert.same({ "dgram.Socket", "udp4", port },
-        { socket.handle_type, socket.type, socket:address().port })
+        { socket.handle_type_, socket.type, socket:address().port })
       local sender, back = bound()
       sender:send("to you", port)
       assert.equal("to you", (socket:wait_for("message", 5000)))

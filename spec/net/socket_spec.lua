@@ -46,10 +46,10 @@ describe("net.Socket", function()
       local accepted, client, ends = pair()
       local _ <close> = ends
       client:write(("x"):rep(8 << 20))
-      helper.eventually(function() return accepted.size >= 65536 end)
+      helper.eventually(function() return accepted.size_ >= 65536 end)
       task.sleep(5)
       assert.is_true(accepted.bytes_read <= 2 * 65536)
-      assert.is_true(client.queued > 0)
+      assert.is_true(client.queued_ > 0)
     end)
   end)
 
@@ -114,7 +114,7 @@ describe("net.Socket", function()
       raw:connect("127.0.0.1", port, loop.guard(function()
         raw:write("last words")
       end))
-      helper.eventually(function() return got and got.size == 10 end)
+      helper.eventually(function() return got and got.size_ == 10 end)
       local log = helper.record(got, { "error", "close" })
       raw:close_reset(loop.guard(function() end))
       helper.eventually(function() return got.closed end)
@@ -151,7 +151,7 @@ describe("net.Socket", function()
       local accepted, client, ends, server = pair { allow_half_open = true }
       local _ <close> = ends
       client:write("never read")
-      helper.eventually(function() return accepted.size > 0 end)
+      helper.eventually(function() return accepted.size_ > 0 end)
       client:destroy()
       local codes = {}
       helper.eventually(function()
@@ -305,7 +305,7 @@ describe("a connection, in the turn that it comes in,", function()
         socket:on("close", function() log[#log + 1] = "close" end)
         socket:write("ok", function(err)
           log[#log + 1] = err or "written"
-          handle = socket.handle
+          handle = socket.handle_
           socket:destroy()
         end)
       end)

@@ -29,15 +29,15 @@ local function obstacle(object, fd, for_good)
   if object.given_ or not fd then
     return errors.new("EBADF", ("send: the handle is %s (%s)"):format(
       object.given_ and "on its way already" or "closed", tostring(object)))
-  elseif for_good and object.queued > 0 then
+  elseif for_good and object.queued_ > 0 then
     return errors.new("EBUSY", ("send: the socket has %d bytes to write still, which "
-      .. "would be cut off: wait for their callbacks"):format(object.queued))
+      .. "would be cut off: wait for their callbacks"):format(object.queued_))
   end
 end
 
 --- A socket that is given away takes along what was read of it.
 local function describe(object, for_good)
-  if not for_good then return { type = object.handle_type, udp = object.type } end
+  if not for_good then return { type = object.handle_type_, udp = object.type } end
   local unread = object:unread_()
   object.given_ = true
   return {
@@ -50,7 +50,7 @@ end
 --- One of our objects: its fd stays open while it is pinned.
 local function prepare_object(object, opts, channel)
   local fd = object:fileno()
-  local for_good = object.handle_type == "net.Socket" and not opts.keep_open
+  local for_good = object.handle_type_ == "net.Socket" and not opts.keep_open
   local err = obstacle(object, fd, for_good)
   if err then return nil, err end
   object:pin_()
@@ -77,7 +77,7 @@ end
 --- @return Handle? nil, err (EBADF, EMFILE)
 --- @return Error? err
 function attachments.prepare(value, opts, channel)
-  if type(value) == "table" and value.handle_type then
+  if type(value) == "table" and value.handle_type_ then
     return prepare_object(value, opts, channel)
   end
   local kind = fds.kind(value)

@@ -34,13 +34,13 @@ local attempt
 
 --- Writes what was held, in order.
 local function flush_held(self)
-  local held = self.held
-  self.held, self.held_size, self.finishing = nil, nil, nil
+  local held = self.held_
+  self.held_, self.held_size_, self.finishing_ = nil, nil, nil
   for _, job in ipairs(held) do
     Stream[job.method](self, job.data, job.cb)
   end
-  if self.need_drain and self.queued == 0 then
-    self.need_drain = false
+  if self.need_drain_ and self.queued_ == 0 then
+    self.need_drain_ = false
     loop.soon(self.emit, self, "drain")
   end
 end
@@ -54,7 +54,7 @@ end
 
 local function refused(self, err)
   if self.closed then return end
-  self.read_error, self.write_error = err, err
+  self.read_error_, self.write_error_ = err, err
   if opening.refused(self, err) then err = nil end
   self:destroy(err)
 end
@@ -62,8 +62,8 @@ end
 --- One of the places did not work out: the next, or the end of it.
 local function attempt_failed(self, places, i, code)
   if self.closed then return end
-  if self.handle then loop.close(self.handle) end
-  self.handle = nil
+  if self.handle_ then loop.close(self.handle_) end
+  self.handle_ = nil
   if code == "EAGAIN" and places[i].path then
     return clock.after(BACKLOG_FULL, function() attempt(self, places, i) end)
   elseif places[i + 1] then
@@ -77,8 +77,8 @@ function attempt(self, places, i)
   local place = places[i]
   local kind = place.path and "pipe" or "tcp"
   local handle = place.path and uv.new_pipe(false) or uv.new_tcp()
-  self.handle = handle
-  if not self.referenced then handle:unref() end
+  self.handle_ = handle
+  if not self.referenced_ then handle:unref() end
   local done = loop.guard(function(code)
     if self.closed then return end
     if code then return attempt_failed(self, places, i, code) end
@@ -96,7 +96,7 @@ end
 
 --- Finds out where to go, and tries one place after the other.
 local function start_connecting(self, target)
-  self.connecting, self.held, self.held_size = true, {}, 0
+  self.connecting, self.held_, self.held_size_ = true, {}, 0
   if target.path then
     local err = address.path_failure(target.path, "connect")
     if err then return loop.soon(refused, self, err) end
@@ -150,12 +150,12 @@ end
 --- @return Error? err
 function Connecting:connect(...)
   local target, cb = connecting.target(...)
-  if not self.pending or self.connecting or self.closed then
+  if not self.pending_ or self.connecting or self.closed then
     options.raise("connect: this socket has been connected before; make "
       .. "another one")
   end
   for name in next, connecting.schema do
-    if target[name] ~= nil then self[name] = target[name] end
+    if target[name] ~= nil then self[name .. "_"] = target[name] end
   end
   return self:open_(target, cb)
 end
@@ -163,10 +163,10 @@ end
 -- Writing --------------------------------------------------------------------
 
 local function hold(self, method, data, cb)
-  table.insert(self.held, { method = method, data = data, cb = cb })
-  self.held_size = self.held_size + #data
-  if self.held_size < HIGH_WATER then return true end
-  self.need_drain = true
+  table.insert(self.held_, { method = method, data = data, cb = cb })
+  self.held_size_ = self.held_size_ + #data
+  if self.held_size_ < HIGH_WATER then return true end
+  self.need_drain_ = true
   return false
 end
 
@@ -174,24 +174,24 @@ end
 function Connecting:write(data, cb)
   options.check_write("write", data, cb)
   if self.touch_ then self.touch_() end
-  if self.held and not self.finishing then
+  if self.held_ and not self.finishing_ then
     return hold(self, "write", data, cb)
   end
   local more = Stream.write(self, data, cb)
-  if self.write_error and not self.closed then
+  if self.write_error_ and not self.closed then
     loop.soon(self.close_if_over_, self)
   end
   return more
 end
 
 function Connecting:finish(data, cb)
-  if not self.held or self.finishing then
+  if not self.held_ or self.finishing_ then
     return Stream.finish(self, data, cb)
   end
   if type(data) == "function" then data, cb = nil, data end
   options.check_write("finish", data or "", cb)
   hold(self, "finish", data or "", cb)
-  self.finishing = true
+  self.finishing_ = true
 end
 
 return connecting

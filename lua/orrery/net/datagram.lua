@@ -20,12 +20,12 @@ local kinds = {
 
 --- @class DgramSocket : Endpoint
 --- @field type "udp4"|"udp6"
-local Socket = { __name = "orrery.DgramSocket", handle_type = "dgram.Socket" }
+local Socket = { __name = "orrery.DgramSocket", handle_type_ = "dgram.Socket" }
 opening.extend(Socket)
 dgram.Socket = Socket
 
 function Socket.__tostring(self)
-  local state = self.closed and "closed" or self.handle and "bound"
+  local state = self.closed and "closed" or self.handle_ and "bound"
     or "not bound"
   return ("%s socket %s: %s"):format(self.type, address.show(self:address()),
     state)
@@ -45,10 +45,10 @@ local schema = {
 local function new(opts)
   return setmetatable({
     type = opts.type,
-    kind = kinds[opts.type],
-    reuse_addr = opts.reuse_addr,
-    ipv6_only = opts.ipv6_only,
-    waiting = {}, -- what is to be sent once it is bound
+    kind_ = kinds[opts.type],
+    reuse_addr_ = opts.reuse_addr,
+    ipv6_only_ = opts.ipv6_only,
+    waiting_ = {}, -- what is to be sent once it is bound
   }, Socket)
 end
 
@@ -77,7 +77,7 @@ end
 --- An error of a receive is mostly about what was sent before: for those who
 --- listen.
 local function on_receive(self, handle, code, data, from)
-  if self.handle ~= handle then return end
+  if self.handle_ ~= handle then return end
   if code then
     if self:listener_count("error") > 0 then
       self:emit("error", errors.luv(code, "recvmsg"))
@@ -92,7 +92,7 @@ end
 -- Binding --------------------------------------------------------------------
 
 local function announce(self, handle)
-  if self.handle == handle then opening.opened(self, "listening") end
+  if self.handle_ == handle then opening.opened(self, "listening") end
 end
 
 --- It is bound: receives, and sends what has waited for that.
@@ -102,16 +102,16 @@ local function start(self, handle)
     on_receive(self, handle, code, data, from)
   end))
   loop.soon(announce, self, handle)
-  local waiting = self.waiting
-  self.waiting = {}
+  local waiting = self.waiting_
+  self.waiting_ = {}
   for _, send in ipairs(waiting) do send() end
 end
 
 local function failed(self, err)
   if self.closed then return end
-  self.binding = nil
-  local waiting = self.waiting
-  self.waiting = {}
+  self.binding_ = nil
+  local waiting = self.waiting_
+  self.waiting_ = {}
   for _, send in ipairs(waiting) do send(err) end
   if not opening.refused(self, err) then self:emit("error", err) end
 end
@@ -119,7 +119,7 @@ end
 local function bind(self, ip, port)
   local handle = uv.new_udp()
   local ok, _, code = handle:bind(ip, port,
-    { reuseaddr = self.reuse_addr, ipv6only = self.ipv6_only })
+    { reuseaddr = self.reuse_addr_, ipv6only = self.ipv6_only_ })
   if ok then return start(self, handle) end
   loop.close(handle)
   loop.soon(failed, self, address.failure(code, "bind",
@@ -127,9 +127,9 @@ local function bind(self, ip, port)
 end
 
 local function begin(self, host, port)
-  self.binding = true
-  if not host then return bind(self, self.kind.any, port) end
-  address.resolve(host, self.kind.family, function(err, list)
+  self.binding_ = true
+  if not host then return bind(self, self.kind_.any, port) end
+  address.resolve(host, self.kind_.family, function(err, list)
     if self.closed then return end
     if err then return loop.soon(failed, self, err) end
     bind(self, list[1].address, port)
@@ -153,7 +153,7 @@ function Socket:bind(...)
   local given = type(args[1]) == "table" and args[1]
     or { port = args[1], host = args[2] }
   local target = options.check("bind", given, bind_options)
-  if self.binding or self.closed then
+  if self.binding_ or self.closed then
     options.raise("bind: the socket is %s already",
       self.closed and "closed" or "bound")
   end
@@ -176,7 +176,7 @@ local function transmit(self, data, port, ip, cb)
     local err = code and address.failure(code, "send", place) or nil
     report(self, cb, err, not err and #data or nil)
   end
-  local handle = self.handle
+  local handle = self.handle_
   local n, _, code = handle:try_send(data, ip, port)
   if n or code ~= "EAGAIN" then return sent(not n and code or nil) end
   local ok
@@ -191,7 +191,7 @@ end
 
 --- Finds the address, then sends.
 local function send(self, data, port, host, cb)
-  address.resolve(host, self.kind.family, function(err, list)
+  address.resolve(host, self.kind_.family, function(err, list)
     if not err and self.closed then err = closed_error(self) end
     if err then return report(self, cb, err) end
     transmit(self, data, port, list[1].address, cb)
@@ -213,19 +213,19 @@ function Socket:send(data, port, host, cb)
   if type(host) == "function" then host, cb = nil, host end
   options.argument("send", "the data", data, checks.bytes)
   options.argument("send", "the port", port, check_peer_port)
-  host = host or self.kind.own
+  host = host or self.kind_.own
   options.argument("send", "the host", host, address.checks.host)
   if cb ~= nil then
     options.argument("send", "the callback", cb, checks.callback)
   end
   port = address.port(port)
   if self.closed then return report(self, cb, closed_error(self)) end
-  if self.handle then return send(self, data, port, host, cb) end
-  table.insert(self.waiting, function(err)
+  if self.handle_ then return send(self, data, port, host, cb) end
+  table.insert(self.waiting_, function(err)
     if not err then return send(self, data, port, host, cb) end
     if cb then report(self, cb, err) end
   end)
-  if not self.binding then begin(self, nil, 0) end
+  if not self.binding_ then begin(self, nil, 0) end
 end
 
 -- Settings -------------------------------------------------------------------
@@ -234,8 +234,8 @@ end
 --- @return true? ok nil, err
 --- @return Error? err
 local function set(self, name, method, ...)
-  if not self.handle then return nil, errors.luv("EBADF", name) end
-  local ok, _, code = self.handle[method](self.handle, ...)
+  if not self.handle_ then return nil, errors.luv("EBADF", name) end
+  local ok, _, code = self.handle_[method](self.handle_, ...)
   if not ok then return nil, errors.luv(code, name) end
   return true
 end
@@ -280,8 +280,8 @@ end
 -- Closing --------------------------------------------------------------------
 
 local function over(self)
-  local replies = self.closing
-  self.closing = nil
+  local replies = self.closing_
+  self.closing_ = nil
   for _, reply in ipairs(replies) do loop.soon(reply) end
   self:emit("close")
 end
@@ -289,15 +289,15 @@ end
 --- @param reply function? called once it is closed
 function Socket:close_(reply)
   if self.closed then
-    if self.closing then return table.insert(self.closing, reply) end
+    if self.closing_ then return table.insert(self.closing_, reply) end
     return reply and loop.soon(reply, errors.new("ERR_SOCKET_DGRAM_NOT_RUNNING",
       "close: the socket is closed"))
   end
-  self.closed, self.closing = true, { reply }
-  local waiting = self.waiting
-  self.waiting = {}
+  self.closed, self.closing_ = true, { reply }
+  local waiting = self.waiting_
+  self.waiting_ = {}
   for _, send_it in ipairs(waiting) do send_it(closed_error(self)) end
-  if self.handle then self.handle:recv_stop() end
+  if self.handle_ then self.handle_:recv_stop() end
   self:release_(function() over(self) end)
   opening.refused(self, errors.new("ECANCELED",
     "bind: the socket was closed meanwhile"))
@@ -336,7 +336,7 @@ function dgram.adopt(fd, kind)
   end
   fd:take()
   local self = new({ type = kind })
-  self.binding = true
+  self.binding_ = true
   start(self, handle)
   return self
 end

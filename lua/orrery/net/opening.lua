@@ -93,67 +93,67 @@ end
 --- @class Endpoint : Emitter what has a luv handle as long as it is open
 --- @field handle userdata?
 --- @field active userdata|Watcher|nil what holds the loop: the handle, or a watcher
-local Endpoint = { referenced = true }
+local Endpoint = { referenced_ = true }
 events.extend(Endpoint)
 opening.Endpoint = Endpoint
 
 --- Takes a luv handle in, and what watches its fd, where that is not the handle.
 --- @param watcher Watcher?
 function Endpoint:hold_(handle, watcher)
-  self.handle, self.active = handle, watcher or handle
-  if not self.referenced then self.active:unref() end
+  self.handle_, self.active_ = handle, watcher or handle
+  if not self.referenced_ then self.active_:unref() end
 end
 
 --- Keeps the loop alive while it is open (the default).
 --- @return Endpoint self
 function Endpoint:ref()
-  self.referenced = true
-  if self.active then self.active:ref() end
+  self.referenced_ = true
+  if self.active_ then self.active_:ref() end
   return self
 end
 
 --- @return Endpoint self
 function Endpoint:unref()
-  self.referenced = false
-  if self.active then self.active:unref() end
+  self.referenced_ = false
+  if self.active_ then self.active_:unref() end
   return self
 end
 
 --- The fd; nil unless it is open.
 --- @return integer?
 function Endpoint:fileno()
-  return self.handle and (self.handle:fileno())
+  return self.handle_ and (self.handle_:fileno())
 end
 
 --- Its own address: `{address, port, family}`, or `{path}`; nil unless it is
 --- open.
 --- @return table?
 function Endpoint:address()
-  return self.handle and address.of((self.handle:getsockname()))
+  return self.handle_ and address.of((self.handle_:getsockname()))
 end
 
 --- Whoever sends the fd to another process keeps its number valid until then:
 --- what is closed meanwhile is closed for its user, and the fd stays open.
 function Endpoint:pin_()
-  self.pins = (self.pins or 0) + 1
+  self.pins_ = (self.pins_ or 0) + 1
 end
 
 function Endpoint:unpin_()
-  self.pins = self.pins > 1 and self.pins - 1 or nil
-  if self.pins or not self.pinned then return end
-  for _, handle in ipairs(self.pinned) do loop.close(handle) end
-  self.pinned = nil
+  self.pins_ = self.pins_ > 1 and self.pins_ - 1 or nil
+  if self.pins_ or not self.pinned_ then return end
+  for _, handle in ipairs(self.pinned_) do loop.close(handle) end
+  self.pinned_ = nil
 end
 
 --- Gives the handle up; fn() is called once it is closed.
 function Endpoint:release_(fn)
-  local handle = self.handle
-  self.handle, self.active = nil, nil
+  local handle = self.handle_
+  self.handle_, self.active_ = nil, nil
   if not handle then return loop.soon(fn) end
-  if not self.pins then return loop.close(handle, fn) end
+  if not self.pins_ then return loop.close(handle, fn) end
   handle:unref()
-  self.pinned = self.pinned or {}
-  table.insert(self.pinned, handle)
+  self.pinned_ = self.pinned_ or {}
+  table.insert(self.pinned_, handle)
   loop.soon(fn)
 end
 

@@ -26,46 +26,46 @@ local spare, listening = nil, 0 -- an fd that is kept back; servers that it is f
 --- @class Server : Endpoint
 --- @field listening boolean
 --- @field connections integer accepted and not closed so far
---- @field moved integer of those that were sent to other processes and live there
+--- @field given_away_ integer of those that were sent to other processes and live there
 --- @field max_connections integer? what comes beyond is closed
-local Server = { __name = "orrery.Server", handle_type = "net.Server" }
+local Server = { __name = "orrery.Server", handle_type_ = "net.Server" }
 opening.extend(Server)
 
 function Server.__tostring(self)
   return ("server %s: %s"):format(address.show(self:address()),
-    self.handle and "listening" or "closed")
+    self.handle_ and "listening" or "closed")
 end
 
 --- `close` comes when the last connection has ended.
 local function close_if_drained(self)
-  if not self.closing or self.handle_closing
-    or self.connections + self.moved > 0 then
+  if not self.closing_ or self.handle_closing_
+    or self.connections + self.given_away_ > 0 then
     return
   end
-  local replies = self.closing
-  self.closing = nil
+  local replies = self.closing_
+  self.closing_ = nil
   for _, reply in ipairs(replies) do loop.soon(reply) end
   self:emit("close")
 end
 
 local function connection_ended(self)
   self.connections = self.connections - 1
-  if self.closing then loop.soon(close_if_drained, self) end
+  if self.closing_ then loop.soon(close_if_drained, self) end
 end
 
-local schema = options.copy(Socket.schema)
+local schema = options.copy(Socket.schema_)
 schema.pause_on_connect = checks.boolean
 
 --- See net.create_server. Level as error's, seen from the caller of this.
 --- @return Server
-function Server.new(opts, on_connection)
+function Server.new_(opts, on_connection)
   if type(opts) == "function" then opts, on_connection = nil, opts end
   opts = options.check("create_server", opts, schema)
   local self = setmetatable({
-    options = options.copy(opts),
+    options_ = options.copy(opts),
     listening = false,
     connections = 0,
-    moved = 0,
+    given_away_ = 0,
   }, Server)
   self.count_off_ = function() connection_ended(self) end
   if on_connection == nil then return self end
@@ -118,13 +118,13 @@ end
 --- Looks away for a while from connections that cannot be accepted: the poll would
 --- tell of them again and again.
 local function rest(self)
-  local watcher = self.active
+  local watcher = self.active_
   watcher:stop()
-  self.resting = clock.after(REST, function()
-    self.resting = nil
-    if self.active == watcher then watcher:start() end
+  self.resting_ = clock.after(REST, function()
+    self.resting_ = nil
+    if self.active_ == watcher then watcher:start() end
   end)
-  self.resting:set_ref(self.referenced)
+  self.resting_:set_ref(self.referenced_)
 end
 
 --- None waits any more, or one went wrong, which a peer can bring about: an
@@ -145,10 +145,10 @@ local function acceptor(self, handle, kind)
   local number = handle:fileno()
   return function()
     for _ = 1, ACCEPTS do
-      if self.handle ~= handle then return end
+      if self.handle_ ~= handle then return end
       local fd, errno = core.accept(number)
       if not fd then return accept_failed(self, errno, number) end
-      welcome(self, Socket.over(fd, kind, self.options))
+      welcome(self, Socket.over_(fd, kind, self.options_))
     end
   end
 end
@@ -204,13 +204,13 @@ local function bind(target, ip)
 end
 
 local function failed(self, target, err)
-  if self.target ~= target then return end -- closed meanwhile
-  self.target = nil
+  if self.target_ ~= target then return end -- closed meanwhile
+  self.target_ = nil
   if not opening.refused(self, err) then self:emit("error", err) end
 end
 
 local function announce(self, handle)
-  if self.handle == handle then opening.opened(self, "listening") end
+  if self.handle_ == handle then opening.opened(self, "listening") end
 end
 
 --- There is a spare fd for as long as a server listens. True; nil, code.
@@ -258,7 +258,7 @@ end
 --- Finds out where, and listens there.
 local function begin(self, target)
   local function at(err, list)
-    if self.target ~= target then return end -- closed meanwhile
+    if self.target_ ~= target then return end -- closed meanwhile
     err = err or start_listening(self, target, list and list[1].address)
     if err then loop.soon(failed, self, target, err) end
   end
@@ -320,13 +320,13 @@ end
 --- @return Error? err
 function Server:listen(...)
   local args, cb = address.callback(...)
-  if self.target then
+  if self.target_ then
     options.raise("listen: the server is listening already")
   end
   local target, err = target_of(args)
   return opening.open(self, "listen", cb, function()
-    self.target = target or {}
-    if err then return loop.soon(failed, self, self.target, err) end
+    self.target_ = target or {}
+    if err then return loop.soon(failed, self, self.target_, err) end
     begin(self, target)
   end, Server.__close)
 end
@@ -339,22 +339,22 @@ function Server:adopt_(fd)
   local target = { from = fd }
   local err = start_listening(self, target)
   if err then return nil, err end
-  self.target = target
+  self.target_ = target
   return self
 end
 
 -- Closing --------------------------------------------------------------------
 
 local function stop_listening(self)
-  self.target, self.listening = nil, false
-  self.handle_closing = true
-  if self.active then
-    self.active:close()
+  self.target_, self.listening = nil, false
+  self.handle_closing_ = true
+  if self.active_ then
+    self.active_:close()
     drop_spare()
   end
-  if self.resting then self.resting:stop() end
+  if self.resting_ then self.resting_:stop() end
   self:release_(function()
-    self.handle_closing = false
+    self.handle_closing_ = false
     close_if_drained(self)
   end)
   opening.refused(self, errors.new("ECANCELED",
@@ -362,13 +362,13 @@ local function stop_listening(self)
 end
 
 local function close(self, reply)
-  if not self.target and not self.closing then
+  if not self.target_ and not self.closing_ then
     return loop.soon(reply, errors.new("ERR_SERVER_NOT_RUNNING",
       "close: the server is not listening"))
   end
-  self.closing = self.closing or {}
-  table.insert(self.closing, reply)
-  if self.target then stop_listening(self) end
+  self.closing_ = self.closing_ or {}
+  table.insert(self.closing_, reply)
+  if self.target_ then stop_listening(self) end
 end
 
 --- Accepts no more. `close` and `cb` come once the connections have ended, too.
@@ -385,13 +385,13 @@ end
 
 --- Does not wait for the connections.
 function Server:__close()
-  if self.target then close(self, function() end) end
+  if self.target_ then close(self, function() end) end
 end
 
 --- So many more live in other processes.
 function Server:moved_(by)
-  self.moved = self.moved + by
-  if self.closing then loop.soon(close_if_drained, self) end
+  self.given_away_ = self.given_away_ + by
+  if self.closing_ then loop.soon(close_if_drained, self) end
 end
 
 --- How many connections are open, here and where they were sent. Waits in a task without `cb`. [w]
@@ -402,7 +402,7 @@ function Server:get_connections(cb)
     options.argument("get_connections", "the callback", cb, checks.callback)
   end
   return opening.ask(self, "get_connections", cb, function(reply)
-    loop.soon(reply, nil, self.connections + self.moved)
+    loop.soon(reply, nil, self.connections + self.given_away_)
   end)
 end
 

@@ -32,9 +32,9 @@ local checks = options.checks
 local Socket = options.copy(Stream)
 Socket.__index = Socket
 Socket.__name = "orrery.Socket"
-Socket.handle_type = "net.Socket"
-Socket.reads_ahead = true
-Socket.is_socket = true
+Socket.handle_type_ = "net.Socket"
+Socket.reads_ahead_ = true
+Socket.is_socket_ = true
 Socket.connecting = false
 
 Socket.readable, Socket.writable = true, true
@@ -45,11 +45,11 @@ function Socket.__tostring(self)
     place = address.show { address = place, port = self.remote_port }
   end
   local state = self.closed and "closed" or self.connecting and "connecting"
-    or self.pending and "new" or self.ended and "ended" or "open"
+    or self.pending_ and "new" or self.ended and "ended" or "open"
   return ("socket %s: %s"):format(place, state)
 end
 
-Socket.schema = connecting.schema
+Socket.schema_ = connecting.schema
 for name, method in pairs(connecting.methods) do Socket[name] = method end
 
 --- A socket that is not connected. It must be there before its handle: when
@@ -58,32 +58,32 @@ for name, method in pairs(connecting.methods) do Socket[name] = method end
 --- @param opts {allow_half_open: boolean?, no_delay: boolean?,
 ---   keep_alive: boolean?}
 --- @return Socket
-function Socket.new(opts)
+function Socket.new_(opts)
   local self = setmetatable(stream.new(nil, "tcp", "rw"), Socket)
-  self.pending = true -- nothing can be read yet
-  self.allow_half_open = opts.allow_half_open
-  self.no_delay, self.keep_alive = opts.no_delay, opts.keep_alive
+  self.pending_ = true -- nothing can be read yet
+  self.allow_half_open_ = opts.allow_half_open
+  self.no_delay_, self.keep_alive_ = opts.no_delay, opts.keep_alive
   return self
 end
 
 local function apply_settings(self)
-  if self.no_delay then self:set_no_delay(true) end
-  if self.keep_alive then self:set_keep_alive(true, self.keep_alive_delay) end
+  if self.no_delay_ then self:set_no_delay(true) end
+  if self.keep_alive_ then self:set_keep_alive(true, self.keep_alive_delay_) end
 end
 
 --- Takes a connected handle in, and looks out for the peer's end.
 --- @param handle userdata of luv
 --- @param kind "tcp"|"pipe"
 function Socket:begin_(handle, kind)
-  self.handle, self.kind, self.pending = handle, kind, nil
+  self.handle_, self.kind_, self.pending_ = handle, kind, nil
   self.local_address, self.local_port, self.remote_address, self.remote_port,
     self.remote_family = core.addresses(handle:fileno())
   apply_settings(self)
-  if not self.paused then self:start_reading_() end
+  if not self.paused_ then self:start_reading_() end
 end
 
 local function begin_reading(self)
-  if not (self.paused or self.given_) then self:start_reading_() end
+  if not (self.paused_ or self.given_) then self:start_reading_() end
 end
 
 --- A socket over a connected fd.
@@ -92,21 +92,21 @@ end
 --- @param opts {allow_half_open: boolean?, no_delay: boolean?,
 ---   keep_alive: boolean?, pause_on_connect: boolean?}
 --- @return Socket
-function Socket.over(fd, kind, opts)
+function Socket.over_(fd, kind, opts)
   local own_address, own_port, address_, port, family = core.addresses(fd:fileno())
   local self = setmetatable({
-    fd = fd,
-    kind = kind,
-    chunks = {},
+    fd_ = fd,
+    kind_ = kind,
+    chunks_ = {},
     local_address = own_address,
     local_port = own_port,
     remote_address = address_,
     remote_port = port,
     remote_family = family,
-    paused = opts.pause_on_connect,
-    allow_half_open = opts.allow_half_open,
-    no_delay = opts.no_delay,
-    keep_alive = opts.keep_alive,
+    paused_ = opts.pause_on_connect,
+    allow_half_open_ = opts.allow_half_open,
+    no_delay_ = opts.no_delay,
+    keep_alive_ = opts.keep_alive,
   }, Socket)
   apply_settings(self)
   loop.at_turn_end(begin_reading, self)
@@ -117,27 +117,27 @@ end
 
 --- The peer has ended: unless told otherwise, so do we.
 function Socket:after_end_()
-  if not self.allow_half_open then self:finish() end
+  if not self.allow_half_open_ then self:finish() end
 end
 
 --- A connection that is of no use any more, and whose bytes nobody has asked
 --- for so far, does not wait for that. They can be read all the same.
 function Socket:close_if_over_()
-  local over = self.write_error
-    or self.ended and (self.read_error or not self.writable)
-  if self.closed or self.asked or not over then
+  local over = self.write_error_
+    or self.ended and (self.read_error_ or not self.writable)
+  if self.closed or self.asked_ or not over then
     return Stream.close_if_over_(self)
   end
-  local chunks, skip, size = self.chunks, self.skip, self.size
+  local chunks, skip, size = self.chunks_, self.skip_, self.size_
   self:destroy()
-  self.chunks, self.skip, self.size = chunks, skip, size
+  self.chunks_, self.skip_, self.size_ = chunks, skip, size
 end
 
 --- It was never connected: tells who wrote already, and who waits.
 local function disappoint(self, reason)
   reason = reason or errors.new("ECANCELED", "the socket was closed")
-  local held = self.held or {}
-  self.connecting, self.held = false, nil
+  local held = self.held_ or {}
+  self.connecting, self.held_ = false, nil
   for _, job in ipairs(held) do
     if job.cb then loop.soon(job.cb, reason) end
   end
@@ -149,9 +149,9 @@ end
 function Socket:destroy(err)
   if self.closed then return end
   self.touch_ = nil
-  if self.idle_timer then self.idle_timer:stop() end
+  if self.idle_timer_ then self.idle_timer_:stop() end
   Stream.destroy(self, err)
-  if self.connecting then disappoint(self, self.write_error or err) end
+  if self.connecting then disappoint(self, self.write_error_ or err) end
 end
 
 --- Tells who counts it that it has ended: the server that accepted it, or the
@@ -162,9 +162,9 @@ local function leave(self)
   if count_off then count_off() end
 end
 
-function Socket:closed_()
+function Socket:emit_close_()
   leave(self)
-  Stream.closed_(self)
+  Stream.emit_close_(self)
 end
 
 --- When the Lua state closes, nothing of luv's may be touched any more.
@@ -182,12 +182,12 @@ function Socket:sent_() self:destroy() end
 --- @return string
 function Socket:unread_()
   local data = ""
-  if self.size > 0 then
-    data = table.concat(self.chunks):sub(self.skip + 1)
-    self.chunks, self.skip, self.size = {}, 0, 0
+  if self.size_ > 0 then
+    data = table.concat(self.chunks_):sub(self.skip_ + 1)
+    self.chunks_, self.skip_, self.size_ = {}, 0, 0
   end
-  self.was_flowing_, self.was_paused_ = self.flowing, self.paused
-  if self.handle or self.flowing then self:pause() end
+  self.was_flowing_, self.was_paused_ = self.flowing_, self.paused_
+  if self.handle_ or self.flowing_ then self:pause() end
   return data
 end
 
@@ -196,10 +196,10 @@ end
 --- @param data string
 --- @return Socket self
 function Socket:put_back_(data)
-  if data ~= "" then self.chunks, self.size = { data }, #data end
-  self.paused = self.was_paused_
+  if data ~= "" then self.chunks_, self.size_ = { data }, #data end
+  self.paused_ = self.was_paused_
   if self.was_flowing_ then return self:resume() end
-  if not self.paused then self:start_reading_() end
+  if not self.paused_ then self:start_reading_() end
   return self
 end
 
@@ -208,8 +208,8 @@ end
 --- Its own address: `{address, port, family}`, or `{path}` of a Unix socket.
 --- @return table?
 function Socket:address()
-  if self.closed or self.pending then return nil end
-  if self.kind == "pipe" then return { path = self.local_address or "" } end
+  if self.closed or self.pending_ then return nil end
+  if self.kind_ == "pipe" then return { path = self.local_address or "" } end
   local ip = self.local_address
   return ip and { address = ip, port = self.local_port,
     family = ip:find(":", 1, true) and 6 or 4 }
@@ -217,7 +217,7 @@ end
 
 --- The handle of a TCP connection; nil as long, or since, there is none.
 local function settable_handle(self)
-  if self.closed or self.pending or self.kind ~= "tcp" then return nil end
+  if self.closed or self.pending_ or self.kind_ ~= "tcp" then return nil end
   return (self:handle_of_())
 end
 
@@ -227,7 +227,7 @@ end
 function Socket:set_no_delay(on)
   if on == nil then on = true end
   options.argument("set_no_delay", "the argument", on, checks.boolean)
-  self.no_delay = on
+  self.no_delay_ = on
   local handle = settable_handle(self)
   if handle then handle:nodelay(on) end
   return self
@@ -241,7 +241,7 @@ function Socket:set_keep_alive(on, delay)
   if on == nil then on = true end
   options.argument("set_keep_alive", "the argument", on, checks.boolean)
   options.argument("set_keep_alive", "the delay", delay or 0, checks.ms)
-  self.keep_alive, self.keep_alive_delay = on, delay
+  self.keep_alive_, self.keep_alive_delay_ = on, delay
   local handle = settable_handle(self)
   if handle then handle:keepalive(on, math.ceil((delay or 0) / 1000)) end
   return self
@@ -253,12 +253,12 @@ local function watch_idleness(self, ms)
   local at, queue = nil, 0
   local check
   local function arm(left)
-    self.idle_timer = clock.after(left, check)
-    self.idle_timer:set_ref(false)
+    self.idle_timer_ = clock.after(left, check)
+    self.idle_timer_:set_ref(false)
   end
   function check()
-    self.idle_timer = nil
-    local still = self.handle and self.handle:get_write_queue_size() or 0
+    self.idle_timer_ = nil
+    local still = self.handle_ and self.handle_:get_write_queue_size() or 0
     local now = clock.now()
     if still ~= queue then at, queue = now, still end
     local left = at + ms - now
@@ -267,7 +267,7 @@ local function watch_idleness(self, ms)
   end
   function self.touch_()
     at = clock.now()
-    if not self.idle_timer then arm(ms) end
+    if not self.idle_timer_ then arm(ms) end
   end
   self.touch_()
 end
@@ -282,8 +282,8 @@ function Socket:set_timeout(ms, cb)
   if cb ~= nil then
     options.argument("set_timeout", "the callback", cb, checks.callback)
   end
-  if self.idle_timer then self.idle_timer:stop() end
-  self.idle_timer, self.touch_ = nil, nil
+  if self.idle_timer_ then self.idle_timer_:stop() end
+  self.idle_timer_, self.touch_ = nil, nil
   if ms == 0 or self.closed then return self end
   if cb then self:once("timeout", cb) end
   watch_idleness(self, ms)

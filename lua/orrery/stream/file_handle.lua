@@ -5,29 +5,29 @@
 local uv = require "luv"
 local loop = require "orrery.runtime.loop"
 
-local file = {}
+local file_handle = {}
 
 local CHUNK = 65536
 
 --- @class FileHandle
-local Handle = {}
-Handle.__index = Handle
+local FileHandle = {}
+FileHandle.__index = FileHandle
 
 --- @param fd integer owned from now on
 --- @return FileHandle
-function file.handle(fd)
-  return setmetatable({ fd = fd, queue = {} }, Handle)
+function file_handle.open(fd)
+  return setmetatable({ fd_ = fd, queue_ = {} }, FileHandle)
 end
 
 local function read_next(self)
-  if self.busy or not self.on_read then return end
-  self.busy = true
-  uv.fs_read(self.fd, CHUNK, -1, loop.guard(function(err, data)
-    self.busy = false
-    if self.closing then return self:finish_close() end
-    local on_read = self.on_read
+  if self.busy_ or not self.on_read_ then return end
+  self.busy_ = true
+  uv.fs_read(self.fd_, CHUNK, -1, loop.guard(function(err, data)
+    self.busy_ = false
+    if self.closing_ then return self:finish_close_() end
+    local on_read = self.on_read_
     if not on_read then
-      self.kept = { err, data } -- stopped meanwhile; the bytes are read, though
+      self.kept_ = { err, data } -- stopped meanwhile; the bytes are read, though
       return
     end
     on_read(err and err:match("^[%u%d]+"), data ~= "" and data or nil)
@@ -35,14 +35,14 @@ local function read_next(self)
   end))
 end
 
-function Handle:read_start(on_read)
-  self.on_read = on_read
-  local kept = self.kept
-  self.kept = nil
+function FileHandle:read_start(on_read)
+  self.on_read_ = on_read
+  local kept = self.kept_
+  self.kept_ = nil
   if kept then
     loop.soon(function()
-      if not self.on_read then
-        self.kept = kept
+      if not self.on_read_ then
+        self.kept_ = kept
         return
       end
       on_read(kept[1] and kept[1]:match("^[%u%d]+"),
@@ -54,53 +54,53 @@ function Handle:read_start(on_read)
   end
 end
 
-function Handle:read_stop() self.on_read = nil end
+function FileHandle:read_stop() self.on_read_ = nil end
 
-function Handle:try_write() return nil, nil, "EAGAIN" end
+function FileHandle:try_write() return nil, nil, "EAGAIN" end
 
 local function write_next(self)
-  local job = self.queue[1]
-  if self.busy or not job then return end
-  self.busy = true
-  uv.fs_write(self.fd, job.data, -1, loop.guard(function(err, n)
-    self.busy = false
+  local job = self.queue_[1]
+  if self.busy_ or not job then return end
+  self.busy_ = true
+  uv.fs_write(self.fd_, job.data, -1, loop.guard(function(err, n)
+    self.busy_ = false
     if not err and n < #job.data then
       job.data = job.data:sub(n + 1)
     else
-      table.remove(self.queue, 1)
+      table.remove(self.queue_, 1)
       if job.cb then job.cb(err and err:match("^[%u%d]+")) end
     end
-    if self.closing then return self:finish_close() end
+    if self.closing_ then return self:finish_close_() end
     write_next(self)
   end))
 end
 
-function Handle:write(data, cb)
-  self.queue[#self.queue + 1] = { data = data, cb = cb }
+function FileHandle:write(data, cb)
+  self.queue_[#self.queue_ + 1] = { data = data, cb = cb }
   write_next(self)
 end
 
-function Handle:is_closing() return self.closing ~= nil end
+function FileHandle:is_closing() return self.closing_ ~= nil end
 
-function Handle:finish_close()
-  uv.fs_close(self.fd)
-  self.fd = -1
-  for _, job in ipairs(self.queue) do
+function FileHandle:finish_close_()
+  uv.fs_close(self.fd_)
+  self.fd_ = -1
+  for _, job in ipairs(self.queue_) do
     if job.cb then job.cb("ECANCELED") end
   end
-  self.queue = {}
-  loop.soon(self.closing)
+  self.queue_ = {}
+  loop.soon(self.closing_)
 end
 
 --- The fd is closed once no call is under way any more.
-function Handle:close(fn)
-  self.closing = fn or function() end
-  self.on_read = nil
-  if not self.busy then self:finish_close() end
+function FileHandle:close(fn)
+  self.closing_ = fn or function() end
+  self.on_read_ = nil
+  if not self.busy_ then self:finish_close_() end
 end
 
-function Handle:fileno() return self.fd end
-function Handle:ref() end
-function Handle:unref() end
+function FileHandle:fileno() return self.fd_ end
+function FileHandle:ref() end
+function FileHandle:unref() end
 
-return file
+return file_handle

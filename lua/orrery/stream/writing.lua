@@ -23,27 +23,27 @@ end
 --- What takes a try_write: the handle, or the fd of a socket that luv has not yet;
 --- nil, err.
 local function writable_handle(self)
-  if self.write_error then return nil, self.write_error end
-  if not self.writable or self.finishing then
-    return nil, errors.new("ERR_STREAM_WRITE_AFTER_END", self.finishing
+  if self.write_error_ then return nil, self.write_error_ end
+  if not self.writable or self.finishing_ then
+    return nil, errors.new("ERR_STREAM_WRITE_AFTER_END", self.finishing_
       and "write after finish" or "the stream is not writable")
   end
-  if self.is_socket and self.fd and not self.closed then return self.fd end
+  if self.is_socket_ and self.fd_ and not self.closed then return self.fd_ end
   return self:handle_of_()
 end
 
 --- The peer has gone. That is no `error` event unless somebody listens: the
 --- callback has it, and so has the next write.
 local function write_failed(self, err, cb)
-  self.write_error = err
+  self.write_error_ = err
   if not self.readable then loop.soon(self.destroy, self) end
   return refuse(self, err, cb)
 end
 
 local function finished(self, err)
   if self.closed then return end
-  local cb = self.on_finish
-  self.writable, self.on_finish = false, nil
+  local cb = self.on_finish_
+  self.writable, self.on_finish_ = false, nil
   if cb then cb(err) end
   if not err then self:emit("finish") end
   if not self.readable then self.ended = true end
@@ -61,22 +61,22 @@ local function shut_down(self)
     end))
     if not ok then finished(self, errors.luv(code, "shutdown")) end
   else
-    finished(self, self.write_error)
+    finished(self, self.write_error_)
   end
 end
 
 local function drained(self)
-  if self.queued > 0 or self.closed then return end
-  if self.finishing then return shut_down(self) end
-  if self.need_drain then
-    self.need_drain = false
+  if self.queued_ > 0 or self.closed then return end
+  if self.finishing_ then return shut_down(self) end
+  if self.need_drain_ then
+    self.need_drain_ = false
     self:emit("drain")
   end
 end
 
 local function written(self, size, cb, code)
   local err = code and errors.luv(code, "write")
-  self.queued = self.queued - size
+  self.queued_ = self.queued_ - size
   if err and not self.closed then
     write_failed(self, err, cb)
   elseif cb then
@@ -88,12 +88,12 @@ end
 local function queue(self, data, cb)
   local handle, failure = self:handle_of_()
   if not handle then return write_failed(self, failure, cb) end
-  self.queued = self.queued + #data
+  self.queued_ = self.queued_ + #data
   handle:write(data, loop.guard(function(err)
     written(self, #data, cb, err)
   end))
-  if self.queued < HIGH_WATER then return true end
-  self.need_drain = true
+  if self.queued_ < HIGH_WATER then return true end
+  self.need_drain_ = true
   return false
 end
 
@@ -107,7 +107,7 @@ function Writing:write(data, cb)
   local handle, err = writable_handle(self)
   if not handle then return refuse(self, err, cb) end
   local sent = 0
-  if self.queued == 0 and data ~= "" then
+  if self.queued_ == 0 and data ~= "" then
     local n, _, code = handle:try_write(data)
     if not n and code ~= "EAGAIN" then
       return write_failed(self, errors.luv(code, "write"), cb)
@@ -115,7 +115,7 @@ function Writing:write(data, cb)
     sent = n or 0
   end
   self.bytes_written = self.bytes_written + #data
-  if sent == #data and self.queued == 0 then
+  if sent == #data and self.queued_ == 0 then
     if cb then loop.soon(cb) end
     return true
   end
@@ -163,15 +163,15 @@ function Writing:finish(data, cb)
   if type(data) == "function" then data, cb = nil, data end
   options.check_write("finish", data or "", cb)
   if self.closed or not self.writable then
-    if cb then loop.soon(cb, self.write_error) end
+    if cb then loop.soon(cb, self.write_error_) end
     return
-  elseif self.finishing then
-    if cb then self:once("close", function() cb(self.write_error) end) end
+  elseif self.finishing_ then
+    if cb then self:once("close", function() cb(self.write_error_) end) end
     return
   end
   if data and data ~= "" then self:write(data) end
-  self.finishing, self.on_finish = true, cb
-  if self.queued == 0 then loop.soon(shut_down, self) end
+  self.finishing_, self.on_finish_ = true, cb
+  if self.queued_ == 0 then loop.soon(shut_down, self) end
 end
 
 return Writing
