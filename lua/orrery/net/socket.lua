@@ -128,9 +128,8 @@ function Socket:close_if_over_()
   if self.closed or self.asked_ or not over then
     return Stream.close_if_over_(self)
   end
-  local chunks, skip, size = self.chunks_, self.skip_, self.size_
+  self.keeps_unread_ = true
   self:destroy()
-  self.chunks_, self.skip_, self.size_ = chunks, skip, size
 end
 
 --- It was never connected: tells who wrote already, and who waits.
@@ -177,31 +176,6 @@ end
 
 --- It belongs to another process now: closed here, without a word to the peer.
 function Socket:sent_() self:destroy() end
-
---- Takes back what was read and not consumed, and reads no further.
---- @return string
-function Socket:unread_()
-  local data = ""
-  if self.size_ > 0 then
-    data = table.concat(self.chunks_):sub(self.skip_ + 1)
-    self.chunks_, self.skip_, self.size_ = {}, 0, 0
-  end
-  self.was_flowing_, self.was_paused_ = self.flowing_, self.paused_
-  if self.handle_ or self.flowing_ then self:pause() end
-  return data
-end
-
---- The reverse of `unread_`, where it stays here after all, and for bytes that
---- came with it.
---- @param data string
---- @return Socket self
-function Socket:put_back_(data)
-  if data ~= "" then self.chunks_, self.size_ = { data }, #data end
-  self.paused_ = self.was_paused_
-  if self.was_flowing_ then return self:resume() end
-  if not self.paused_ then self:start_reading_() end
-  return self
-end
 
 -- Settings -------------------------------------------------------------------
 
