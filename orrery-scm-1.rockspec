@@ -75,6 +75,7 @@ build = {
     ["orrery.inspect"] = "lua/orrery/inspect.lua",
     ["orrery.net"] = "lua/orrery/net.lua",
     ["orrery.net.address"] = "lua/orrery/net/address.lua",
+    ["orrery.net.binding"] = "lua/orrery/net/binding.lua",
     ["orrery.net.connecting"] = "lua/orrery/net/connecting.lua",
     ["orrery.net.datagram"] = "lua/orrery/net/datagram.lua",
     ["orrery.net.opening"] = "lua/orrery/net/opening.lua",

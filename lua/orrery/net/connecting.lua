@@ -1,28 +1,31 @@
---- The beginning of a connection, installed into the class Socket: finding the
---- addresses, trying one after the other, and holding what is written meanwhile,
---- for there is no fd yet.
+--- The beginning of a connection, a part of class Socket: finds the addresses,
+--- tries one after the other, and holds back what is written meanwhile, for
+--- which there is no fd so far. It ends with `begin_`, or with `destroy`.
+---
+--- Its state: `pending_` (the socket has never had a connection), `connecting`,
+--- and from then until there is one `held_` and `held_size_`, what is held back
+--- and its bytes. While writes are held back, `finishing_` and `need_drain_` of
+--- the writing half are set here.
 
 local uv = require "luv"
 local address = require "orrery.net.address"
 local clock = require "orrery.runtime.clock"
-local opening = require "orrery.net.opening"
 local loop = require "orrery.runtime.loop"
+local opening = require "orrery.net.opening"
 local options = require "orrery.runtime.options"
 local stream = require "orrery.stream"
 
-local HIGH_WATER = 65536 -- bytes held: write says false
+local HIGH_WATER = 65536 -- bytes held back: write says false
 local BACKLOG_FULL = 10 -- ms until a full Unix socket is tried again
 
 local Stream = stream.Stream
 local checks = options.checks
 
 --- @class Socket
-local Connecting = {}
-
-local connecting = { methods = Connecting }
+local Connecting = { connecting = false }
 
 --- What may be asked of a socket from its beginning.
-connecting.schema = {
+Connecting.schema_ = {
   allow_half_open = checks.boolean,
   no_delay = checks.boolean,
   keep_alive = checks.boolean,
@@ -32,7 +35,7 @@ connecting.schema = {
 
 local attempt
 
---- Writes what was held, in order.
+--- Writes what was held back, in order.
 local function flush_held(self)
   local held = self.held_
   self.held_, self.held_size_, self.finishing_ = nil, nil, nil
@@ -52,6 +55,7 @@ local function connected(self, handle, kind)
   opening.opened(self, "connect")
 end
 
+--- Gives up: the error is for the task that waits, or an `error` event.
 local function refused(self, err)
   if self.closed then return end
   self.read_error_, self.write_error_ = err, err
@@ -59,7 +63,8 @@ local function refused(self, err)
   self:destroy(err)
 end
 
---- One of the places did not work out: the next, or the end of it.
+--- Connecting to place `i` failed: tries the next one, or gives up with this
+--- error. A Unix socket whose backlog is full is tried again.
 local function attempt_failed(self, places, i, code)
   if self.closed then return end
   if self.handle_ then loop.close(self.handle_) end
@@ -102,27 +107,28 @@ local function start_connecting(self, target)
     if err then return loop.soon(refused, self, err) end
     return attempt(self, { target }, 1)
   end
-  address.resolve(target.host or "localhost", target.family, function(err, list)
-    if err then return refused(self, err) end
-    local places = {}
-    for i, one in ipairs(list) do
-      places[i] = { address = one.address, port = address.port(target.port) }
-    end
-    attempt(self, places, 1)
-  end)
+  address.resolve(target.host or "localhost", target.family,
+    function(err, list)
+      if err then return refused(self, err) end
+      local places = {}
+      for i, one in ipairs(list) do
+        places[i] = { address = one.address, port = address.port(target.port) }
+      end
+      attempt(self, places, 1)
+    end)
 end
 
-local connect_options = options.copy(connecting.schema)
+local connect_options = options.copy(Connecting.schema_)
 connect_options.port = address.checks.port
 connect_options.host = address.checks.host
 connect_options.family = address.checks.family
 connect_options.path = address.checks.path
 
---- The arguments of `connect` as a table: connect(port, host), connect(path),
---- connect(options). Level as error's, seen from the caller of this.
+--- Returns the arguments of `connect` as a table: connect(port, host),
+--- connect(path) or connect(options). Raises unless they are good.
 --- @return table target
 --- @return function? cb
-function connecting.target(...)
+function Connecting.target_(...)
   local args, cb = address.callback(...)
   local target = args[1]
   if type(target) ~= "table" then
@@ -136,25 +142,29 @@ function connecting.target(...)
   return target, cb
 end
 
---- Connects to target; see `connect`.
+--- Connects to a target; see `connect`.
+--- @param target table as `target_` gives it
+--- @param cb function?
+--- @return Socket? self
+--- @return Error? err
 function Connecting:open_(target, cb)
   return opening.open(self, "connect", cb, function()
     start_connecting(self, target)
   end, self.destroy)
 end
 
---- Connects a new socket: connect(port, host?, cb), connect(path, cb) or
---- connect({port, host, family, path}, cb). Waits in a task without `cb`. [w]
---- @return Socket? self connected, where it has waited; nil, err (ECONNREFUSED,
----   ENOENT, ENOTFOUND …)
---- @return Error? err
+--- Connects a socket that `net.socket` made; see `net.connect` for the
+--- arguments, the results and the errors. Raises if the socket has been
+--- connected before, or is closed. [w]
+--- @return Socket? self
+--- @return Error? err as `net.connect`
 function Connecting:connect(...)
-  local target, cb = connecting.target(...)
+  local target, cb = Connecting.target_(...)
   if not self.pending_ or self.connecting or self.closed then
     options.raise("connect: this socket has been connected before; make "
       .. "another one")
   end
-  for name in next, connecting.schema do
+  for name in next, Connecting.schema_ do
     if target[name] ~= nil then self[name .. "_"] = target[name] end
   end
   return self:open_(target, cb)
@@ -162,6 +172,7 @@ end
 
 -- Writing --------------------------------------------------------------------
 
+--- Holds a write back. Returns what `write` does.
 local function hold(self, method, data, cb)
   table.insert(self.held_, { method = method, data = data, cb = cb })
   self.held_size_ = self.held_size_ + #data
@@ -170,7 +181,12 @@ local function hold(self, method, data, cb)
   return false
 end
 
---- As a stream's; what is written before it is connected goes out then.
+--- Writes as a stream does. What is written before the socket is connected goes
+--- out then; if it never is, the callback has the error of that.
+--- @param data string
+--- @param cb fun(err: Error?)? see `Stream:write`
+--- @return boolean go_on false: 64 KiB or more are held back or queued, and a
+---   patient writer waits for `drain`; or the write failed
 function Connecting:write(data, cb)
   options.check_write("write", data, cb)
   if self.touch_ then self.touch_() end
@@ -184,6 +200,9 @@ function Connecting:write(data, cb)
   return more
 end
 
+--- Ends the writing side as a stream does, once the socket is connected.
+--- @param data string? written first
+--- @param cb fun(err: Error?)? see `Stream:finish`
 function Connecting:finish(data, cb)
   if not self.held_ or self.finishing_ then
     return Stream.finish(self, data, cb)
@@ -194,4 +213,4 @@ function Connecting:finish(data, cb)
   self.finishing_ = true
 end
 
-return connecting
+return Connecting

@@ -1,15 +1,16 @@
---- A part of each class whose objects own one luv handle, or an object with the
---- interface of one: streams, sockets, servers, datagram sockets. It tells the
---- handle whether to keep the loop alive, closes it, and keeps it open while its
---- fd is being sent to another process.
+--- A part of each class whose objects own one luv handle, or an object with
+--- the interface of one: streams, sockets, servers, datagram sockets. It tells
+--- the handle whether to keep the loop alive, closes it, and keeps it open while
+--- its fd is being sent to another process.
 ---
---- The fields of such an object that are read and set here:
+--- The fields of such an object that are read and set here (nil if there is no
+--- such thing):
 ---   handle_      the luv handle, while the object is open
----   watcher_     what keeps the loop alive in the handle's place, or nil
----   fd_          an orrery.fd that is owned as long as there is no handle, or nil
+---   watcher_     what keeps the loop alive in the handle's place
+---   fd_          an orrery.fd that is owned as long as there is no handle
 ---   referenced_  what `ref` and `unref` said last
----   pins_        how many times the fd is on its way to other processes, or nil
----   pinned_      handles and fds of an object that was closed meanwhile, or nil
+---   pins_        how many times the fd is on its way to other processes
+---   pinned_      handles and fds of an object that was closed meanwhile
 
 local core = require "orrery.core"
 local loop = require "orrery.runtime.loop"
@@ -52,8 +53,8 @@ function Owning:unpin_()
   end
 end
 
---- Keeps what was to be closed until the last `unpin_`: a list, for a server may
---- have been closed and opened again.
+--- Keeps what was to be closed until the last `unpin_`: a list, for a server
+--- may have been closed and opened again.
 local function keep(self, handle, fd)
   if handle then handle:unref() end
   self.pinned_ = self.pinned_ or {}
