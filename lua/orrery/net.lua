@@ -45,6 +45,7 @@ end
 --- if a task calls without `cb`. `connect` is emitted when it is connected, and
 --- then cb(socket) is called; if it cannot be, a task that waits gets the
 --- error, and otherwise it is an `error` event. Raises for bad arguments. [w]
+--- @param ... any see above
 --- @return Socket? socket connected, if it has waited
 --- @return Error? err (ECONNREFUSED, ENOENT, EACCES, ETIMEDOUT, EHOSTUNREACH,
 ---   ENETUNREACH, ENOTFOUND, ENAMETOOLONG; ECANCELED: it was closed meanwhile)

@@ -51,7 +51,8 @@ end
 
 -- Opening --------------------------------------------------------------------
 
---- How each kind of fd becomes a handle, which owns it then: handle; nil, code.
+--- Makes the handle of each kind of fd, which owns the fd from then on. Returns
+--- nil, code if it cannot.
 local openers = {
   pipe = function(fd, self)
     if self.readable and not self.writable then return pipe_reader.open(fd) end

@@ -120,7 +120,8 @@ end
 
 -- Arguments ------------------------------------------------------------------
 
---- Checks of arguments and options: see runtime/options.lua.
+--- Checks of arguments and options: each returns nil if the value is good, else
+--- what was expected (see runtime/options.lua).
 local checks = {}
 address.checks = checks
 
@@ -164,6 +165,7 @@ function checks.reuse_port(value)
 end
 
 --- Splits the callback off a call's arguments, of which it is the last.
+--- @param ... any
 --- @return table args the others, with their number `n`
 --- @return function? cb
 function address.callback(...)

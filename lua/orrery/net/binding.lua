@@ -1,4 +1,4 @@
---- Where a server listens: turns the arguments of `listen` into a target, and a
+--- The place of a server: turns the arguments of `listen` into a target, and a
 --- target into a bound luv handle. It knows no server and keeps nothing.
 
 local uv = require "luv"

@@ -24,7 +24,7 @@ local checks = options.checks
 --- @class Socket
 local Connecting = { connecting = false }
 
---- What may be asked of a socket from its beginning.
+--- The options of a socket that may be given when it is made.
 Connecting.schema_ = {
   allow_half_open = checks.boolean,
   no_delay = checks.boolean,
@@ -124,8 +124,8 @@ connect_options.host = address.checks.host
 connect_options.family = address.checks.family
 connect_options.path = address.checks.path
 
---- Returns the arguments of `connect` as a table: connect(port, host),
---- connect(path) or connect(options). Raises unless they are good.
+--- Returns the arguments of `connect` as a table. Raises unless they are good.
+--- @param ... any port, host, cb; path, cb; or options, cb
 --- @return table target
 --- @return function? cb
 function Connecting.target_(...)
@@ -156,8 +156,9 @@ end
 --- Connects a socket that `net.socket` made; see `net.connect` for the
 --- arguments, the results and the errors. Raises if the socket has been
 --- connected before, or is closed. [w]
---- @return Socket? self
---- @return Error? err as `net.connect`
+--- @param ... any as those of `net.connect`
+--- @return Socket? self connected, if it has waited
+--- @return Error? err as that of `net.connect`
 function Connecting:connect(...)
   local target, cb = Connecting.target_(...)
   if not self.pending_ or self.connecting or self.closed then

@@ -162,6 +162,7 @@ local bind_options = {
 --- `listening` is emitted when it is bound; if it cannot be, a task that waits
 --- gets the error, and otherwise it is an `error` event. Raises for bad
 --- arguments, and if it is bound already or closed. [w]
+--- @param ... any port, host, cb; or options, cb
 --- @return DgramSocket? self bound, if it has waited
 --- @return Error? err (EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOTFOUND; ECANCELED:
 ---   it was closed meanwhile)

@@ -51,6 +51,7 @@ end
 
 --- Tells that `self` is open: emits `event`, then come the callback and the
 --- task that waits.
+--- @param self table
 --- @param event "listening"|"connect"
 function opening.opened(self, event)
   local cb, wake = settle(self)
@@ -61,6 +62,7 @@ end
 
 --- Tells that `self` could not be opened. The error goes to the task that waits
 --- for it, if there is one.
+--- @param self table
 --- @param err Error
 --- @return boolean taken false: nothing has the error, and it is for an `error`
 ---   event
@@ -72,6 +74,7 @@ end
 
 --- Calls ask(reply), and gives what reply(err, value) is called with later to
 --- the callback; or to the calling task, which waits, if there is none. [w]
+--- @param self table
 --- @param what string the public method's name
 --- @param cb fun(err: Error?, value: any)?
 --- @param ask fun(reply: fun(err: Error?, value: any))

@@ -43,7 +43,6 @@ local spare, listening = nil, 0
 --- @field closing_ function[]? called once all connections have ended
 --- @field handle_closing_ boolean? luv has not told the handle's close
 --- @field resting_ Timer? of `rest`
---- @field id_ integer? see channel/given_away.lua
 local Server = class("orrery.Server", opening.Endpoint)
 
 Server.handle_type_ = "net.Server"
@@ -260,6 +259,7 @@ end
 --- Waits for it if a task calls without `cb`. `listening` is emitted when it
 --- listens; if it cannot, a task that waits gets the error, and otherwise it is
 --- an `error` event. Raises for bad arguments, and if it listens already. [w]
+--- @param ... any see above
 --- @return Server? self listening, if it has waited
 --- @return Error? err (EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOENT, ENAMETOOLONG,
 ---   ENOTFOUND, ENOTSOCK, EINVAL, EMFILE; ECANCELED: it was closed meanwhile)

@@ -175,6 +175,7 @@ local function leave(self)
   if count_off then count_off() end
 end
 
+--- Tells the user and who counts the connection that it is closed.
 function Socket:emit_close_()
   leave(self)
   Stream.emit_close_(self)

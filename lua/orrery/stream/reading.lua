@@ -2,7 +2,8 @@
 --- read ahead, and gives it to `data` listeners or to the one task that reads.
 --- It knows nothing of writing.
 ---
---- Its state, which the class and its other parts leave alone:
+--- Its state. What makes a stream sets some of it, and sockets keeps_unread_;
+--- otherwise other files read it at most:
 ---   chunks_ skip_ size_  what was read ahead: strings, how many bytes of the
 ---                        first one are gone, how many bytes are left
 ---   reading_ on_read_    whether the handle reads, and its callback

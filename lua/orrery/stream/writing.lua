@@ -1,7 +1,9 @@
 --- The writing half of class Stream: tries the system call first, and leaves
 --- the rest to luv's queue. It knows nothing of reading.
 ---
---- Its state, which the class and its other parts leave alone:
+--- Its state. Other files read it at most, but for net/connecting.lua, which
+--- holds writes back until a socket is connected, and replays them then; and a
+--- child that has ended makes its stdin unwritable:
 ---   queued_              bytes that luv holds
 ---   need_drain_          whether `write` has said false, and `drain` is due
 ---   finishing_           whether `finish` was called
@@ -9,8 +11,7 @@
 ---   writable             whether there may be writes; false once finished
 ---   write_error_         the error after which there can be none
 ---
---- What the class calls: abandon_finish_. (Sockets hold writes back until they
---- are connected, and replay them then: net/connecting.lua.)
+--- What the class calls: abandon_finish_.
 
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
