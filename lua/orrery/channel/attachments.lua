@@ -7,6 +7,7 @@ local uv = require "luv"
 local core = require "orrery.core"
 local given_away = require "orrery.channel.given_away"
 local errors = require "orrery.runtime.errors"
+local fds = require "orrery.runtime.fds"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 
@@ -28,15 +29,15 @@ local function obstacle(object, fd, for_good)
   if object.given_ or not fd then
     return errors.new("EBADF", ("send: the handle is %s (%s)"):format(
       object.given_ and "on its way already" or "closed", tostring(object)))
-  elseif for_good and object.queued > 0 then
+  elseif for_good and object.queued_ > 0 then
     return errors.new("EBUSY", ("send: the socket has %d bytes to write still, which "
-      .. "would be cut off: wait for their callbacks"):format(object.queued))
+      .. "would be cut off: wait for their callbacks"):format(object.queued_))
   end
 end
 
 --- A socket that is given away takes along what was read of it.
 local function describe(object, for_good)
-  if not for_good then return { type = object.handle_type, udp = object.type } end
+  if not for_good then return { type = object.handle_type_, udp = object.type } end
   local unread = object:unread_()
   object.given_ = true
   return {
@@ -49,7 +50,7 @@ end
 --- One of our objects: its fd stays open while it is pinned.
 local function prepare_object(object, opts, channel)
   local fd = object:fileno()
-  local for_good = object.handle_type == "net.Socket" and not opts.keep_open
+  local for_good = object.handle_type_ == "net.Socket" and not opts.keep_open
   local err = obstacle(object, fd, for_good)
   if err then return nil, err end
   object:pin_()
@@ -72,24 +73,14 @@ local function prepare_fd(number, description)
   }, Handle)
 end
 
-local luv_kinds = { tcp = true, pipe = true, udp = true, tty = true }
-
---- "fd" for the core's, a kind for luv's; nil.
-local function userdata_kind(value)
-  if type(value) ~= "userdata" then return nil end
-  local ok, kind = pcall(function() return value:get_type() end)
-  if ok then return luv_kinds[kind] and kind end
-  return core.is_fd(value) and "fd" or nil
-end
-
 --- Prepares a handle for sending; raises where there is no such kind.
 --- @return Handle? nil, err (EBADF, EMFILE)
 --- @return Error? err
 function attachments.prepare(value, opts, channel)
-  if type(value) == "table" and value.handle_type then
+  if type(value) == "table" and value.handle_type_ then
     return prepare_object(value, opts, channel)
   end
-  local kind = userdata_kind(value)
+  local kind = fds.kind(value)
   if not kind then
     options.raise("send: a %s cannot be sent along "
       .. "(ERR_INVALID_HANDLE_TYPE): give a socket, server, stream, luv handle or "
