@@ -113,7 +113,7 @@ local function settle_socket(socket, channel, description, err)
 end
 
 --- It is sent, or never will be.
-function Handle:done(err)
+function Handle:done_(err)
   local object, copy = self.object, self.copy
   self.object, self.copy = nil, nil
   if copy then copy:close() end

@@ -40,6 +40,20 @@ function given_away.closed(channel, id)
   if servers[id] then servers[id]:moved_(-1) end
 end
 
+--- Takes a word between the engines, of which this is the only one that is known.
+function given_away.hear(channel, value)
+  if type(value) == "table" and value.closed then
+    given_away.closed(channel, value.closed)
+  end
+end
+
+--- Tells the other side that a connection which it sent is closed.
+function given_away.report(channel, id)
+  if channel:refusal_() then return end
+  local queued = channel.wire.internal(channel, { closed = id })
+  if queued then channel:queued_(queued) end
+end
+
 --- The other side has gone, and its connections with it.
 function given_away.lost(channel)
   for id, count in pairs(channel.sent_connections or {}) do

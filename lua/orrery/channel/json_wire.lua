@@ -3,6 +3,7 @@
 --- acknowledgement. Verified against Node 20; docs/channel.md tells more.
 
 local uv = require "luv"
+local Callback = require "orrery.channel.callback"
 local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
 local given_away = require "orrery.channel.given_away"
@@ -79,24 +80,24 @@ end
 local function set_flying(channel, line)
   channel.lines.flying = line
   awaiting[channel] = line and true
-  channel:update_ref()
+  channel:update_ref_()
 end
 
 --- From here on its callback is owed.
 local function accept(channel, line)
-  if line.done then line.entry, line.done = channel:expect(line.done), nil end
+  if line.done then line.entry, line.done = Callback.new(line.done), nil end
 end
 
 --- Queues a line with the core. Bytes queued; nil, errno.
 local function post(channel, line)
-  local queued, errno = channel.fork:line(line.text, line.sent and line.sent.fd)
+  local queued, errno = channel.core_end:line(line.text, line.sent and line.sent.fd)
   if not queued then return nil, errno end
   accept(channel, line)
-  line.at = channel.fork:totals()
+  line.at = channel.core_end:totals()
   if line.sent then
     set_flying(channel, line)
   elseif line.entry then
-    channel:when_sent(line.entry)
+    channel:when_sent_(line.entry)
   end
   return queued
 end
@@ -144,9 +145,9 @@ end
 
 --- An answer to what the peer asks; a peer that does not read gets none.
 local function answer(channel, message)
-  if channel:refusal() then return end
+  if channel:refusal_() then return end
   local queued = internal(channel, message)
-  if queued then channel:queued(queued) end
+  if queued then channel:queued_(queued) end
 end
 
 function wire.request(channel, id, value)
@@ -166,13 +167,13 @@ end
 --- Acknowledgements wait for nothing, and go also to a peer that reads slowly: it
 --- sends nothing more without. One that sends handles all the same gets no second.
 local function answer_at_once(channel, text)
-  local state, err = state_of(channel), channel:refusal()
-  local accepted, sent = channel.fork:totals()
+  local state, err = state_of(channel), channel:refusal_()
+  local accepted, sent = channel.core_end:totals()
   if err and (err.code ~= "ENOBUFS" or state.answered > sent) then return end
-  local queued = channel.fork:line(text)
+  local queued = channel.core_end:line(text)
   if not queued then return end
   state.answered = accepted + #text + 1
-  channel:queued(queued)
+  channel:queued_(queued)
 end
 
 --- Has the peer tell when the last connection of a server of ours is closed there.
@@ -182,7 +183,7 @@ local function ask_for_closed(channel, key)
   local queued = internal(channel, { cmd = "NODE_SOCKET_NOTIFY_CLOSE", key = key })
   if not queued then return end
   asked[key] = true
-  channel:queued(queued)
+  channel:queued_(queued)
 end
 
 --- Up to the next handle.
@@ -192,9 +193,9 @@ local function post_deferred(channel, state)
     if not line then return end
     local queued, errno = post(channel, line)
     if queued then
-      channel:queued(queued)
+      channel:queued_(queued)
     elseif line.entry then
-      channel.call_back(line.entry, errors.system(errno, "send"))
+      line.entry:call_(errors.system(errno, "send"))
     end
   end
 end
@@ -204,7 +205,7 @@ local function landed(channel, err)
   local state = channel.lines
   local line = state.flying
   set_flying(channel, nil)
-  if line.entry then channel.call_back(line.entry, err) end
+  if line.entry then line.entry:call_(err) end
   if not err then ask_for_closed(channel, key_of(line.sent)) end
   post_deferred(channel, state)
   channel:flush()
@@ -215,9 +216,9 @@ end
 local function answered_line(channel)
   local line = channel.lines and channel.lines.flying
   if not line then return nil end
-  local _, sent = channel.fork:totals()
+  local _, sent = channel.core_end:totals()
   if sent >= line.at then return line end
-  channel:protocol_error(core.errnos.EPROTO,
+  channel:protocol_error_(core.errnos.EPROTO,
     "an answer to a handle that was not sent yet")
 end
 
@@ -235,7 +236,7 @@ local function refused(channel)
   line.tries = line.tries + 1
   local queued, errno = post(channel, line)
   if not queued then return landed(channel, errors.system(errno, "send")) end
-  channel:queued(queued)
+  channel:queued_(queued)
 end
 
 function wire.is_idle(channel)
@@ -249,7 +250,7 @@ function wire.close(channel, err)
   local line = state.flying or undefer(state)
   set_flying(channel, nil)
   while line do
-    if line.entry then channel.call_back(line.entry, err) end
+    if line.entry then line.entry:call_(err) end
     line = undefer(state)
   end
 end
@@ -260,19 +261,19 @@ local answers = { NODE_HANDLE_ACK = acknowledged, NODE_HANDLE_NACK = refused }
 
 --- Takes notice of acknowledgements, and of nothing else. Whether more may come.
 local function read_answers(channel)
-  local kind, text = channel.fork:next()
+  local kind, text = channel.core_end:next()
   while kind do
     local value = json.decode(text)
     local run = type(value) == "table" and answers[value.cmd]
     if run then run(channel) end
-    kind, text = channel.fork:next()
+    kind, text = channel.core_end:next()
   end
   return kind == nil
 end
 
 --- Sends what waits behind a handle, as far as the peer takes it in time.
 local function settle(channel, deadline)
-  local fork = channel.fork
+  local fork = channel.core_end
   local sent = fork:flush()
   if not sent then return end -- time has been given to that already
   repeat
@@ -319,7 +320,7 @@ end
 local function count_arrival(channel, name)
   if type(name) ~= "string" then return nil end
   local server = server_of(name)
-  if server then return function() channel:report_closed(server) end end
+  if server then return function() given_away.report(channel, server) end end
   local keys = state_of(channel).keys
   local key = keys[name] or { count = 0 }
   keys[name] = key
@@ -385,7 +386,7 @@ end
 
 --- A message with a handle. A sender that retries may have wrapped it twice.
 local function receive_handle(channel, message)
-  local fd = channel.fork:take_fd()
+  local fd = channel.core_end:take_fd()
   if not fd and message.type == "net.Socket" then
     return answer_at_once(channel, NACK) -- it is sent again
   end
@@ -396,7 +397,7 @@ local function receive_handle(channel, message)
   end
   if is_internal(inner) then
     if fd then fd:close() end
-    return channel:internal(inner)
+    return given_away.hear(channel, inner)
   end
   if inner == nil then inner = core.null end
   return true, inner, opener(channel, message, fd)
@@ -416,24 +417,24 @@ local commands = {
     if type(message.key) == "string" then tell_count(channel, message.key) end
   end,
   NODE_ORRERY_REQUEST = function(channel, message)
-    channel:serve(math.tointeger(message.id) or 0, message.message)
+    channel:serve_(math.tointeger(message.id) or 0, message.message)
   end,
   NODE_ORRERY_REPLY = function(channel, message)
-    channel:answer(message.id, message.failed == true, message.message)
+    channel:answer_(message.id, message.failed == true, message.message)
   end,
-  NODE_ORRERY = function(channel, message) channel:internal(message.message) end,
+  NODE_ORRERY = function(channel, message) given_away.hear(channel, message.message) end,
 }
 
 --- Handles a line; see channel_msgpack.receive.
 function wire.receive(channel, _, text)
   local value, problem = json.decode(text)
   if value == nil then
-    return channel:protocol_error(core.errnos.EPROTO, problem)
+    return channel:protocol_error_(core.errnos.EPROTO, problem)
   end
   if not is_internal(value) then return true, value end
   local run = commands[value.cmd]
   if run then return run(channel, value) end
-  channel:internal(value)
+  given_away.hear(channel, value)
 end
 
 return wire

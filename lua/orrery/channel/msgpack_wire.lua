@@ -2,6 +2,8 @@
 --- number of handles is on its way at once. docs/channel.md has the format.
 
 local attachments = require "orrery.channel.attachments"
+local Callback = require "orrery.channel.callback"
+local given_away = require "orrery.channel.given_away"
 
 local MESSAGE, REQUEST, REPLY, INTERNAL = 0, 1, 2, 4
 local FAILED = 2 -- flag of a reply
@@ -11,22 +13,22 @@ local wire = { framing = "frames" }
 --- Queues a message; `done` is called when it is sent, or never will be. Bytes
 --- queued; nil, errno; raises, without a line, where it cannot be sent.
 function wire.send(channel, value, sent, done)
-  local queued, errno = channel.fork:post(MESSAGE, 0, value, nil,
+  local queued, errno = channel.core_end:post(MESSAGE, 0, value, nil,
     sent and sent.description, sent and sent.fd)
-  if queued and done then channel:when_sent(channel:expect(done)) end
+  if queued and done then channel:when_sent_(Callback.new(done)) end
   return queued, errno
 end
 
 function wire.request(channel, id, value)
-  return channel.fork:post(REQUEST, 0, value, id)
+  return channel.core_end:post(REQUEST, 0, value, id)
 end
 
 function wire.reply(channel, id, failed, value)
-  return channel.fork:post(REPLY, failed and FAILED or 0, value, id)
+  return channel.core_end:post(REPLY, failed and FAILED or 0, value, id)
 end
 
 function wire.internal(channel, value)
-  return channel.fork:post(INTERNAL, 0, value)
+  return channel.core_end:post(INTERNAL, 0, value)
 end
 
 --- What makes the handle of a message, when that is delivered, or lets go of it.
@@ -40,9 +42,9 @@ local function opener(channel, description, fd)
     local object, err = attachments.receive(description, fd)
     local server = math.type(description.server) == "integer" and description.server
     if server and not object then
-      channel:report_closed(server)
+      given_away.report(channel, server)
     elseif server and description.type == "net.Socket" then
-      object.count_off_ = function() channel:report_closed(server) end
+      object.count_off_ = function() given_away.report(channel, server) end
     end
     return object, err
   end
@@ -57,11 +59,11 @@ function wire.receive(channel, kind, value, id, flags, description, fd)
   end
   if fd then fd:close() end -- it is of no use to the others
   if kind == REQUEST then
-    channel:serve(id, value)
+    channel:serve_(id, value)
   elseif kind == REPLY then
-    channel:answer(id, flags & FAILED ~= 0, value)
+    channel:answer_(id, flags & FAILED ~= 0, value)
   elseif kind == INTERNAL then
-    channel:internal(value)
+    given_away.hear(channel, value)
   end
 end
 
