@@ -1,12 +1,13 @@
---- The callback of a send. It is called exactly once, in a tick: when the kernel
---- has the message, or when it is known that it never will.
+--- The callback of a send. It is called exactly once, in a tick: when the
+--- kernel has the message, or when it is known that it never will.
 
 local class = require "orrery.runtime.class"
 local loop = require "orrery.runtime.loop"
 
 --- @class Callback
 --- @field fn fun(err: Error?)
---- @field at integer bytes of the channel, ever, of which the message is the last
+--- @field at integer bytes of the channel, ever, of which the message is the
+---   last
 --- @field called boolean
 local Callback = class "orrery.Callback"
 

@@ -1,22 +1,23 @@
---- One end of a channel between two processes: what is queued for the peer, when
---- it goes out, and how the channel ends. The class Channel is put together here,
---- from this file and two parts:
+--- One end of a channel between two processes: what is queued for the peer,
+--- when it goes out, and how the channel ends. The class Channel is put
+--- together here, from this file and two parts:
 ---
 ---   receiving.lua   what comes: who gets it, and what waits
 ---   requests.lua    questions of both sides, and their answers
 ---
---- messaging.lua is what users call. How values and handles become bytes is said
---- by a wire (msgpack_wire.lua, json_wire.lua); the frames are the core's.
+--- messaging.lua is what users call. How values and handles become bytes is
+--- said by a wire (msgpack_wire.lua, json_wire.lua); the frames are the core's.
 ---
 --- A channel owns the core's `orrery.fork` and what polls its fd. Its owner, a
---- Child or this process, is the emitter of `message`, `disconnect` and `drain`.
---- Users have it as `channel`, for `ref`, `unref`, `fileno` and `flush`.
+--- Child or this process, is the emitter of `message`, `disconnect` and
+--- `drain`. Users have it as `channel`, for `ref`, `unref`, `fileno` and
+--- `flush`.
 
 local core = require "orrery.core"
-local Callback = require "orrery.channel.callback"
 local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
 local errors = require "orrery.runtime.errors"
+local given_away = require "orrery.channel.given_away"
 local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
 local receiving = require "orrery.channel.receiving"
@@ -36,7 +37,8 @@ local EAGAIN = core.errnos.EAGAIN
 --- @field owner Emitter
 --- @field wire Wire
 --- @field max_message integer bytes of one message, both ways
---- @field callbacks Callback[] of what is with the core, in the order of sending
+--- @field callbacks Callback[] of what is with the core, in the order of
+---   sending
 local Channel = class("orrery.Channel", nil, receiving, requests)
 
 local channels = {} -- that are open
@@ -54,8 +56,8 @@ local function is_awaited(self)
 end
 
 --- Makes the loop live, or not, for this channel. A child's counts while it is
---- open; this process's own while something is awaited from it or owed to it; ref
---- and unref decide otherwise, but for what is still to be sent.
+--- open; this process's own while something is awaited from it or owed to it;
+--- ref and unref decide otherwise, but for what is still to be sent.
 local function update_ref(self)
   if self.closed then return end
   local wanted = self.pinned_ref
@@ -73,7 +75,8 @@ function Channel:ref()
   return self
 end
 
---- Lets the loop end while the channel is open, but for what is still to be sent.
+--- Lets the loop end while the channel is open, but for what is still to be
+--- sent.
 --- @return Channel self
 function Channel:unref()
   self.pinned_ref = false
@@ -119,8 +122,8 @@ local function closed_error(what)
     (what or "send") .. ": the channel is closed")
 end
 
---- Whoever leaves has sent and delivered all; not where a listener has thrown in
---- the midst of that: then dispatching goes on first.
+--- Whoever leaves has sent and delivered all; not where a listener has thrown
+--- in the midst of that: then dispatching goes on first.
 local function finish_if_left(self)
   if self.left and not self.dispatching then self:finish_() end
 end
@@ -214,8 +217,8 @@ local function flush_much(self, queued)
   return false
 end
 
---- Sees to it that what has just been queued goes out: when the turn ends, or at
---- once if it is much.
+--- Sees to it that what has just been queued goes out: when the turn ends, or
+--- at once if it is much.
 --- @param queued integer bytes that wait by now
 --- @return boolean go_on false: wait for `drain`
 function Channel:queued_(queued)
@@ -288,8 +291,8 @@ function Channel:when_over_(fn)
   self.on_over_ = function() fn(self.owner) end
 end
 
---- Closes the channel: what was not sent fails, and so does what waits here for a
---- message; `disconnect` follows. Does nothing if it is closed.
+--- Closes the channel: what was not sent fails, and so does what waits here for
+--- a message; `disconnect` follows. Does nothing if it is closed.
 function Channel:finish_()
   if self.closed then return end
   local err = final_error(self)
@@ -303,14 +306,15 @@ function Channel:finish_()
   fail_all(self, err or closed_error())
   local readers = self.readers
   self.readers, self.handler = {}, nil
-  if self.on_lost_ then self:on_lost_() end
+  given_away.lost(self)
   for _, wake in ipairs(readers) do wake(nil, err or closed_error("receive")) end
   self:fail_requests_(err or closed_error("request"))
   loop.soon(emit_disconnect, self, err)
 end
 
---- Takes no more messages from now on, and closes the channel once what is queued
---- is sent and what has come is delivered. Does nothing if that was asked before.
+--- Takes no more messages from now on, and closes the channel once what is
+--- queued is sent and what has come is delivered. Does nothing if that was
+--- asked before.
 function Channel:leave_()
   if self.leaving or self.closed then return end
   self.owner.connected = false

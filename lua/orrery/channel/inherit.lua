@@ -11,11 +11,12 @@ local inherit = {}
 local NAMES = { "ORRERY_CHANNEL_FD", "ORRERY_MAX_MESSAGE", "NODE_CHANNEL_FD",
   "NODE_CHANNEL_SERIALIZATION_MODE" }
 
---- Returns the variables that tell a child of its channel: ours, or Node's if the
---- channel speaks JSON.
+--- Returns the variables that tell a child of its channel: ours, or Node's if
+--- the channel speaks JSON.
 --- @param fd integer the child's
 --- @param opts {serialization: string?, max_message: integer?} bytes
---- @param extra table<string, any>? to which they are added; else to a new table
+--- @param extra table<string, any>? to which they are added; else to a new
+---   table
 --- @return table<string, any>
 function inherit.environment(fd, opts, extra)
   local env = extra or {}
@@ -43,18 +44,19 @@ local function integer(text)
   return math.tointeger(tonumber(text))
 end
 
---- Returns the fd that a variable names, made close-on-exec; nil if there is none.
+--- Returns the fd that a variable names, made close-on-exec; nil if there is
+--- none.
 local function adopt(text)
   local number = integer(text)
   if not number or number < 0 or number > MOST_FD then return nil end
   return core.adopt(number)
 end
 
---- Takes over the channel's fd that this process was started with. Raises if the
---- parent speaks Node's format "advanced", which is not known here.
+--- Takes over the channel's fd that this process was started with. Raises if
+--- the parent speaks Node's format "advanced", which is not known here.
 --- @return userdata? fd orrery.fd; nil if there is none
---- @return {serialization: string, max_message: integer?, inherited: true}? opts
----   for messaging.open
+--- @return {serialization: string, max_message: integer?, inherited: true}?
+---   opts for messaging.open
 function inherit.take()
   local told = read_variables()
   local ours = told.ORRERY_CHANNEL_FD

@@ -1,11 +1,10 @@
 --- What users say over a channel: `send`, `receive`, `request`, `handle` and
---- `disconnect`, the members that children and this process have in common. This
---- is the door of its room: who owns a channel opens it here, and `channel_` of the
---- owner is the channel.
+--- `disconnect`, the members that children and this process have in common.
+--- This is the door of its room: who owns a channel opens it here, and
+--- `channel_` of the owner is the channel.
 
 local Callback = require "orrery.channel.callback"
 local channels = require "orrery.channel.channel"
-local given_away = require "orrery.channel.given_away"
 local inherit = require "orrery.channel.inherit"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
@@ -93,7 +92,8 @@ end
 ---
 ---     child:send({job = 7}, nil, nil, function(err) … end)
 ---
---- Never waits. Raises if the message cannot be sent, and names the place in it.
+--- Never waits. Raises if the message cannot be sent, and names the place in
+--- it.
 --- @param value any boolean, number, string, table of these, or orrery.null
 --- @param handle any? a socket, server, stream, luv handle or orrery.core.fd
 --- @param opts {keep_open: boolean?}? a sent net.Socket stays open here as well
@@ -130,8 +130,8 @@ local function await_message(channel, wake)
   end
 end
 
---- Waits for the next message. As long as a task waits here, messages go to it and
---- not to the listeners. [w]
+--- Waits for the next message. As long as a task waits here, messages go to it
+--- and not to the listeners. [w]
 --- @param t integer? ms
 --- @return any? message nil, err (ETIMEDOUT; at the end ERR_IPC_CHANNEL_CLOSED,
 ---   ECONNRESET, EPROTO or EMSGSIZE)
@@ -156,8 +156,8 @@ end
 --- @param t integer? ms
 --- @return any ... the handler's results; nil, err (its error, with its code or
 ---   ERR_REQUEST; ENOSYS: it has no handler; EAGAIN: it has too many requests;
----   ETIMEDOUT; EMSGSIZE; ENOBUFS: too much is queued, or the answer is behind too
----   many messages that nobody takes; EPROTO; ERR_IPC_CHANNEL_CLOSED)
+---   ETIMEDOUT; EMSGSIZE; ENOBUFS: too much is queued, or the answer is behind
+---   too many messages that nobody takes; EPROTO; ERR_IPC_CHANNEL_CLOSED)
 function Messaging:request(value, t)
   local channel = channel_of(self, "request")
   check_message(value)
@@ -165,8 +165,8 @@ function Messaging:request(value, t)
 end
 
 --- Answers requests of the other side: fn(message) runs as a task, and what it
---- returns, or raises, travels back. There is one handler; nil takes it away. Does
---- nothing once the channel is closed.
+--- returns, or raises, travels back. There is one handler; nil takes it away.
+--- Does nothing once the channel is closed.
 --- @param fn (fun(message: any): any)?
 function Messaging:handle(fn)
   local channel = channel_of(self, "handle")
@@ -194,8 +194,9 @@ messaging.environment = inherit.environment
 --- Opens a channel for an owner, which gets `channel` and `connected`.
 --- @param owner Emitter
 --- @param fd userdata orrery.fd, owned
---- @param opts {serialization: string?, max_message: integer?, inherited: boolean?}
----   "msgpack" or "json"; bytes; whether this process was started with it
+--- @param opts {serialization: string?, max_message: integer?, inherited:
+---   boolean?} "msgpack" or "json"; bytes; whether this process was started
+---   with it
 --- @return Channel? channel
 --- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function messaging.open(owner, fd, opts)
@@ -207,7 +208,6 @@ function messaging.open(owner, fd, opts)
     inherited = opts.inherited or false,
   })
   if not channel then return nil, err end
-  channel.on_lost_ = given_away.lost
   owner.channel_, owner.channel = channel, channel
   return channel
 end
@@ -228,8 +228,8 @@ function messaging.adopt(owner)
   return messaging.open(owner, fd, opts)
 end
 
---- Tells the channel of an owner how many listen: to be called when the listeners
---- of `event` have changed. Does nothing if it concerns no channel.
+--- Tells the channel of an owner how many listen: to be called when the
+--- listeners of `event` have changed. Does nothing if it concerns no channel.
 --- @param owner Emitter
 --- @param event string
 function messaging.listeners_changed(owner, event)

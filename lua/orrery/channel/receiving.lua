@@ -1,5 +1,5 @@
---- The receiving part of Channel (see channel.lua): what comes goes to whoever waits,
---- listens, or will, and waits within bounds until then.
+--- The receiving part of Channel (see channel.lua): what comes goes to whoever
+--- waits, listens, or will, and waits within bounds until then.
 
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
@@ -20,8 +20,8 @@ local EAGAIN, EPROTO = core.errnos.EAGAIN, core.errnos.EPROTO
 --- @class Channel
 local Receiving = {}
 
---- Has a message wait. Of a peer that has gone all is read, but its handles do not
---- fill our table of fds: beyond a number of them, they are lost.
+--- Has a message wait. Of a peer that has gone all is read, but its handles do
+--- not fill our table of fds: beyond a number of them, they are lost.
 local function keep(self, value, open)
   if open and self.inbox_handles >= MOST_HANDLES then
     local _, err = open(true)
@@ -51,8 +51,8 @@ function Receiving:readers_changed_()
   self:update_ref_()
 end
 
---- A message for whoever waits, listens, or will. Its handle is opened when it is
---- delivered: a server that nobody has taken accepts nothing.
+--- A message for whoever waits, listens, or will. Its handle is opened when it
+--- is delivered: a server that nobody has taken accepts nothing.
 --- @param open (fun(drop: boolean?): any, Error?)?
 local function deliver(self, value, open)
   local wake = self.waiting == 0 and table.remove(self.readers, 1)
@@ -138,7 +138,8 @@ local function position(self)
   return used
 end
 
---- Delivers the next frame, and keeps the inbox small. What more of may be there.
+--- Delivers the next frame, and keeps the inbox small. What more of may be
+--- there.
 local function next_frame(self, fresh)
   if self.listeners > 0 and self.waiting == 0 then
     return take_frame(self, self.fetch_(self.core_end, fresh))
@@ -154,8 +155,8 @@ local function next_frame(self, fresh)
   return more
 end
 
---- Each frame is gone from the core before it is delivered, so that an error of a
---- listener loses none: dispatch goes on in the next tick.
+--- Each frame is gone from the core before it is delivered, so that an error of
+--- a listener loses none: dispatch goes on in the next tick.
 local function dispatch_frames(self, fresh)
   local core_end, fetch = self.core_end, self.fetch_
   local more
@@ -254,8 +255,8 @@ local function read(self)
   end
 end
 
---- A peer that has gone is read up to its end, full as the inbox may be: it sends
---- no more than the socket holds already.
+--- A peer that has gone is read up to its end, full as the inbox may be: it
+--- sends no more than the socket holds already.
 local function on_ready(self, readable, writable, gone)
   if writable and self.writing then self:flush() end
   if self.closed or not (gone or readable and not self.paused) then return end

@@ -2,7 +2,8 @@
 --- side, which wait for a reply, and those of the other side, which a handler
 --- answers, each in a task of its own.
 ---
---- Of a channel's fields it owns `requests`, `last_id`, `handler` and `serving`.
+--- Of a channel's fields it owns `requests`, `last_id`, `handler` and
+--- `serving`.
 
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
@@ -29,7 +30,8 @@ local function new_id(self)
   return self.last_id
 end
 
---- Sends a request and waits for its reply. Raises if `value` cannot be sent. [w]
+--- Sends a request and waits for its reply. Raises if `value` cannot be sent.
+--- [w]
 --- @param value any
 --- @param t integer? ms
 --- @return any ... the handler's results; nil, err: see messaging's `request`
@@ -62,8 +64,8 @@ function requests:fail_requests_(err)
   for _, wake in pairs(open) do wake(nil, err) end
 end
 
---- Fails all requests with ENOBUFS: the inbox is full, so that a reply behind it
---- is not going to be read.
+--- Fails all requests with ENOBUFS: the inbox is full, so that a reply behind
+--- it is not going to be read.
 function requests:give_up_requests_()
   self:fail_requests_(errors.new("ENOBUFS", ("request: the answer is behind %d "
     .. "messages that nobody takes: listen for 'message', or receive")
@@ -80,8 +82,8 @@ local function error_of(value)
     type(text) == "string" and text or "the handler failed")
 end
 
---- Hands a reply to the request that waits for it. Does nothing if none does any
---- more: its time was over.
+--- Hands a reply to the request that waits for it. Does nothing if none does
+--- any more: its time was over.
 --- @param id any as the peer sent it
 --- @param failed boolean
 --- @param value any a list of results, in which null is nil; of a failed one,
@@ -113,8 +115,8 @@ local function describe_error(err)
   return { message = tostring(err) }
 end
 
---- Sends results or an error back; results that cannot be sent are an error. Does
---- nothing if the channel takes no more.
+--- Sends results or an error back; results that cannot be sent are an error.
+--- Does nothing if the channel takes no more.
 local function reply(self, id, failed, value)
   if self:refusal_() then return end
   local ok, queued, errno = pcall(self.wire.reply, self, id, failed, value)
@@ -150,8 +152,8 @@ local function run_handler(self, id, fn, value)
   end
 end
 
---- Starts to answer a request that has come: by ENOSYS if there is no handler, by
---- EAGAIN if too many requests are being handled.
+--- Starts to answer a request that has come: by ENOSYS if there is no handler,
+--- by EAGAIN if too many requests are being handled.
 --- @param id integer
 --- @param value any
 function requests:serve_(id, value)
