@@ -245,7 +245,7 @@ function helper.leaks(before)
     report(state == "Z" and "zombie" or "child", { tostring(pid) })
     kill_stray(pid)
   end
-  local counts = require "orrery.channel.channel".counts
+  local counts = require "orrery.channel.callback".counts
   if counts.given ~= counts.called then
     report("callbacks of send that were not called",
       { tostring(counts.given - counts.called) })

@@ -105,8 +105,8 @@ end
 --- the channel.
 local function close_when_drained(self)
   local channel = self.channel_
-  if not channel or channel.done then return emit_close(self) end
-  channel.on_finish = function() emit_close(self) end
+  if not channel then return emit_close(self) end
+  channel:when_over_(emit_close)
 end
 
 local function emit_exit(self)
@@ -203,9 +203,10 @@ end
 --- Opens the channel that it was started with.
 --- @param fd userdata orrery.fd
 function Child:connect_(fd, opts)
-  local channel, err = require "orrery.channel.messaging".open(self, fd, opts)
+  local messaging = require "orrery.channel.messaging"
+  local channel, err = messaging.open(self, fd, opts)
   if channel then return end
-  self.channel_ = require "orrery.channel.channel".none(self)
+  messaging.open_none(self)
   loop.soon(self.emit, self, "disconnect", err)
 end
 

@@ -399,7 +399,7 @@ function spawn.start(where, argv, opts)
     spawn.begin(where, argv, opts)
   if not handle then
     local child = Child.new(file, argv, ends.ended(plan))
-    if plan.channel then child.channel_ = require "orrery.channel.channel".none(child) end
+    if plan.channel then require "orrery.channel.messaging".open_none(child) end
     child:failed(fds)
     return child
   end
