@@ -25,5 +25,4 @@ describe("options", function()
       assert.matches("^spec/runtime/options_spec.lua:%d+: spawn: options must be", err)
     end
   end)
-
 end)
