@@ -45,6 +45,13 @@ function helper.cli(args, opts)
   return assert(require "orrery.child_process.run".run(helper.orrery, args, opts))
 end
 
+--- Runs a script given as text by the CLI to its end; `process` and `orrery` are
+--- there for it. [w]
+function helper.script(code, opts)
+  return helper.cli({ "-e", "local orrery = require 'orrery' "
+    .. "local process = orrery.process " .. code }, opts)
+end
+
 --- Runs a Lua program with plain lua5.4 to its end. [w]
 function helper.lua(code, opts)
   opts = opts or {}
@@ -238,7 +245,7 @@ function helper.leaks(before)
     report(state == "Z" and "zombie" or "child", { tostring(pid) })
     kill_stray(pid)
   end
-  local counts = require "orrery.channel.channel".counts
+  local counts = require "orrery.channel.callback".counts
   if counts.given ~= counts.called then
     report("callbacks of send that were not called",
       { tostring(counts.given - counts.called) })

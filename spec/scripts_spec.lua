@@ -82,7 +82,7 @@ describe("scripts/tour.lua", function()
     end, 60000)
   end)
 
-  it("shows it when somebody else stops one of its tools", function()
+  it("shows it when somebody else stops one of its tools #long", function()
     run(function()
       local child = tour { TOUR_PATIENCE = "60000" }
       local victim

@@ -36,7 +36,7 @@ _Static_assert(sizeof(struct header) == 64 && sizeof(struct entry) == 64,
 static const char magic[sizeof((struct header *)0)->magic] =
     "orrery's modules, compiled\n";
 
-struct compiled {
+struct bytecode {
   const struct header *file; /* NULL: there is none, or it is of no use */
   size_t size;
 };
@@ -46,13 +46,13 @@ static bool fits(const struct header *file, size_t size) {
          file->count < size / sizeof(struct entry);
 }
 
-static void release(struct compiled *self) {
+static void release(struct bytecode *self) {
   if (self->file != NULL)
     munmap((void *)(uintptr_t)self->file, self->size);
   self->file = NULL;
 }
 
-static void map(struct compiled *self, const char *path) {
+static void map(struct bytecode *self, const char *path) {
   struct stat st;
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0)
@@ -69,7 +69,7 @@ static void map(struct compiled *self, const char *path) {
 }
 
 /* The entry of a module whose chunk lies in the file; NULL. */
-static const struct entry *find(const struct compiled *self, const char *name) {
+static const struct entry *find(const struct bytecode *self, const char *name) {
   if (self->file == NULL)
     return NULL;
   const struct entry *entry = (const struct entry *)(self->file + 1);
@@ -102,7 +102,7 @@ static const char *file_of(const char *module) {
 /* searcher(module) -> loader, source; nothing where the source is to be looked
    for as ever: it has changed, or the bytecode is not for this Lua. */
 static int l_search(lua_State *L) {
-  const struct compiled *self = lua_touserdata(L, lua_upvalueindex(1));
+  const struct bytecode *self = lua_touserdata(L, lua_upvalueindex(1));
   const char *name = file_of(luaL_checkstring(L, 1));
   const struct entry *entry = name != NULL ? find(self, name) : NULL;
   if (entry == NULL)
@@ -120,13 +120,13 @@ static int l_search(lua_State *L) {
 
 /* compiled(folder) -> a searcher of modules whose sources are in `folder`, a
    path that ends in "/". */
-static int l_compiled(lua_State *L) {
+static int l_bytecode(lua_State *L) {
   orr_check_cstring(L, 1);
   const char *core = lua_tostring(L, lua_upvalueindex(1));
   const char *slash = strrchr(core, '/');
-  struct compiled *self = lua_newuserdatauv(L, sizeof *self, 0);
-  *self = (struct compiled){NULL, 0};
-  luaL_setmetatable(L, ORR_COMPILED);
+  struct bytecode *self = lua_newuserdatauv(L, sizeof *self, 0);
+  *self = (struct bytecode){NULL, 0};
+  luaL_setmetatable(L, ORR_BYTECODE);
   if (slash != NULL) {
     lua_pushlstring(L, core, (size_t)(slash + 1 - core));
     lua_pushliteral(L, "modules.luac");
@@ -139,16 +139,16 @@ static int l_compiled(lua_State *L) {
   return 1;
 }
 
-static int l_gc(lua_State *L) {
-  release(luaL_checkudata(L, 1, ORR_COMPILED));
+static int m_gc(lua_State *L) {
+  release(luaL_checkudata(L, 1, ORR_BYTECODE));
   return 0;
 }
 
-void orr_open_compiled(lua_State *L, const char *core) {
+void orr_open_bytecode(lua_State *L, const char *core) {
   static const luaL_Reg methods[] = {{NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", l_gc}, {NULL, NULL}};
-  orr_class(L, ORR_COMPILED, methods, meta);
+  static const luaL_Reg meta[] = {{"__gc", m_gc}, {NULL, NULL}};
+  orr_class(L, ORR_BYTECODE, methods, meta);
   lua_pushstring(L, core);
-  lua_pushcclosure(L, l_compiled, 1);
-  lua_setfield(L, -2, "compiled");
+  lua_pushcclosure(L, l_bytecode, 1);
+  lua_setfield(L, -2, "bytecode");
 }

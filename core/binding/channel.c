@@ -5,6 +5,7 @@
 */
 #include "engine/channel.h"
 #include "binding.h"
+#include "engine/io.h"
 #include "msgpack.h"
 #include "values.h"
 
@@ -46,7 +47,7 @@ static int l_fork(lua_State *L) {
   return 1;
 }
 
-static int l_fileno(lua_State *L) {
+static int m_fileno(lua_State *L) {
   int fd = check_channel(L)->fd;
   if (fd < 0)
     luaL_pushfail(L);
@@ -56,7 +57,7 @@ static int l_fileno(lua_State *L) {
 }
 
 /* channel:close() - closes it, with what is queued. Again: nothing. */
-static int l_close(lua_State *L) {
+static int m_close(lua_State *L) {
   orr_channel_close(luaL_checkudata(L, 1, ORR_FORK)); /* a metamethod, too */
   return 0;
 }
@@ -94,7 +95,7 @@ static int send_long(lua_State *L, struct orr_channel *channel, const char *s,
 /* channel:send(value) -> bytes queued; nil, errno (EMSGSIZE, ENOMEM, EBADF).
    Raises where the value cannot be sent. A long string may be sent at once, as
    far as nothing is queued; errors of that are left to flush. */
-static int l_send(lua_State *L) {
+static int m_send(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   if (lua_type(L, 2) == LUA_TSTRING && channel->framing == ORR_FRAMES) {
     size_t length;
@@ -112,13 +113,13 @@ static int l_send(lua_State *L) {
 static void put_id(lua_State *L, struct orr_buffer *out, lua_Integer id) {
   if (orr_buffer_reserve(out, 4) < 0)
     luaL_error(L, "not enough memory to send a message");
-  for (int i = 0; i < 4; i++)
-    out->data[out->length++] = (uint8_t)(id >> (8 * i));
+  orr_put_u32le(out->data + out->length, (uint32_t)id);
+  out->length += 4;
 }
 
 /* channel:post(type, flags, value, id, description, fd) -> as send. With an id
    for requests and replies; with a description and an fd for handles. */
-static int l_post(lua_State *L) {
+static int m_post(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   int type = (int)luaL_checkinteger(L, 2), flags = (int)luaL_checkinteger(L, 3);
   int fd = (int)luaL_optinteger(L, 7, -1);
@@ -135,7 +136,7 @@ static int l_post(lua_State *L) {
 }
 
 /* channel:line(text, fd) -> as send, for framing "lines". */
-static int l_line(lua_State *L) {
+static int m_line(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   size_t length;
   const char *text = luaL_checklstring(L, 2, &length);
@@ -153,7 +154,7 @@ static int l_line(lua_State *L) {
 
 /* channel:flush() -> true: all is sent; false, errno: later (EAGAIN: when it is
    writable); nil, errno: the peer is gone. */
-static int l_flush(lua_State *L) {
+static int m_flush(lua_State *L) {
   int error = orr_channel_flush(check_channel(L));
   bool later = error == -EAGAIN || error == -ETOOMANYREFS ||
                error == -ENOBUFS || error == -ENOMEM || error == -EMFILE;
@@ -166,7 +167,7 @@ static int l_flush(lua_State *L) {
 
 /* channel:totals() -> bytes accepted, bytes sent, bytes of all frames that
    `next` gave, since it was opened. */
-static int l_totals(lua_State *L) {
+static int m_totals(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   lua_pushinteger(L, (lua_Integer)channel->accepted);
   lua_pushinteger(L, (lua_Integer)channel->sent);
@@ -179,7 +180,7 @@ static int l_totals(lua_State *L) {
 
 /* channel:receive() -> bytes read, 0 at the end, and whether there may be more
    at once; nil, errno. */
-static int l_receive(lua_State *L) {
+static int m_receive(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   long n = orr_channel_receive(channel);
   if (n < 0)
@@ -213,7 +214,7 @@ static struct orr_msgpack_reader reader_of(const struct orr_channel *channel,
 /* Pushes the description of a handle, or nil. False: pushes what is wrong. */
 static bool decode_description(lua_State *L, const struct orr_frame *frame,
                                struct orr_msgpack_reader *reader) {
-  if ((frame->flags & ORR_HANDLE) == 0) {
+  if ((frame->flags & ORR_HAS_FD) == 0) {
     lua_pushnil(L);
     return true;
   }
@@ -241,8 +242,7 @@ static bool take_id(const struct orr_frame *frame,
     return true;
   if (reader->end - reader->at < 4)
     return false;
-  for (int i = 3; i >= 0; i--)
-    *id = *id << 8 | reader->at[i];
+  *id = orr_get_u32le(reader->at);
   reader->at += 4;
   return true;
 }
@@ -253,7 +253,7 @@ static void push_fd(lua_State *L, struct orr_channel *channel,
                     const struct orr_frame *frame) {
   bool lost = true;
   int fd = -1;
-  if ((frame->flags & ORR_HANDLE) != 0 &&
+  if ((frame->flags & ORR_HAS_FD) != 0 &&
       (frame->type == ORR_MESSAGE || frame->type == ORR_INTERNAL)) {
     orr_fd_push(L); /* first: it may raise */
     fd = orr_channel_take_fd(channel, &lost);
@@ -321,7 +321,7 @@ static int push_next(lua_State *L, struct orr_channel *channel) {
    that is there whole; type, text with framing "lines"; nil where there is
    none; false, errno, text where the peer breaks the rules. The fd is an
    orrery.fd, or false where it was lost. */
-static int l_next(lua_State *L) {
+static int m_next(lua_State *L) {
   return push_next(L, check_channel(L));
 }
 
@@ -330,7 +330,7 @@ enum { FRAMES = 1, BYTES = 2 };
 /* channel:fetch(read) -> what there may be more of, and what `next` gives. With
    `read` it reads once before that: nil, errno where that fails, nil at the
    end. More of: 1 frames, 2 bytes to read, 3 both. */
-static int l_fetch(lua_State *L) {
+static int m_fetch(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   long n = lua_toboolean(L, 2) ? orr_channel_receive(channel) : 1;
   if (n < 0)
@@ -350,7 +350,7 @@ static int l_fetch(lua_State *L) {
 
 /* channel:take_fd() -> the orrery.fd that came with the lines read so far;
    false where it was lost; nil: there was none. */
-static int l_take_fd(lua_State *L) {
+static int m_take_fd(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   bool lost;
   orr_fd_push(L);
@@ -365,12 +365,12 @@ static int l_take_fd(lua_State *L) {
 }
 
 /* channel:partial() -> bytes received that are no whole frame yet. */
-static int l_partial(lua_State *L) {
+static int m_partial(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)orr_channel_partial(check_channel(L)));
   return 1;
 }
 
-static int l_tostring(lua_State *L) {
+static int m_tostring(lua_State *L) {
   struct orr_channel *channel = luaL_checkudata(L, 1, ORR_FORK);
   if (channel->fd < 0)
     lua_pushliteral(L, "channel (closed)");
@@ -381,14 +381,14 @@ static int l_tostring(lua_State *L) {
 
 void orr_open_fork(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"fileno", l_fileno}, {"close", l_close},     {"send", l_send},
-      {"post", l_post},     {"line", l_line},       {"flush", l_flush},
-      {"totals", l_totals}, {"next", l_next},       {"receive", l_receive},
-      {"fetch", l_fetch},   {"take_fd", l_take_fd}, {"partial", l_partial},
+      {"fileno", m_fileno}, {"close", m_close},     {"send", m_send},
+      {"post", m_post},     {"line", m_line},       {"flush", m_flush},
+      {"totals", m_totals}, {"next", m_next},       {"receive", m_receive},
+      {"fetch", m_fetch},   {"take_fd", m_take_fd}, {"partial", m_partial},
       {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", l_close},
-                                  {"__close", l_close},
-                                  {"__tostring", l_tostring},
+  static const luaL_Reg meta[] = {{"__gc", m_close},
+                                  {"__close", m_close},
+                                  {"__tostring", m_tostring},
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {{"fork", l_fork}, {NULL, NULL}};
   orr_class(L, ORR_FORK, methods, meta);

@@ -3,7 +3,8 @@
 ** few calls that make fds. All are CLOEXEC at birth.
 */
 #include "binding.h"
-#include "engine/errnos.h"
+#include "engine/io.h"
+#include "engine/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,16 +38,15 @@ int orr_fd_take(lua_State *L, int index) {
   return number;
 }
 
-static struct fd *check_fd(lua_State *L) {
+static struct fd *check_self(lua_State *L) {
   return orr_check_self(L, ORR_FD);
 }
 
 /* fd(n) -> an object that borrows n: it is not closed on collection. */
 static int l_fd(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
+  int n = orr_check_fd(L, 1);
   orr_fd_push(L);
-  orr_fd_set(L, -1, (int)n, false);
+  orr_fd_set(L, -1, n, false);
   return 1;
 }
 
@@ -57,8 +57,8 @@ static int l_is_fd(lua_State *L) {
 }
 
 /* fd:fileno() -> the number, or nil when it is closed or taken. */
-static int l_fileno(lua_State *L) {
-  struct fd *fd = check_fd(L);
+static int m_fileno(lua_State *L) {
+  struct fd *fd = check_self(L);
   if (fd->number < 0)
     luaL_pushfail(L);
   else
@@ -67,23 +67,23 @@ static int l_fileno(lua_State *L) {
 }
 
 /* fd:take() -> the number, which is the caller's from now on; nil if none. */
-static int l_take(lua_State *L) {
-  int n = l_fileno(L);
-  check_fd(L)->number = -1;
+static int m_take(lua_State *L) {
+  int n = m_fileno(L);
+  check_self(L)->number = -1;
   return n;
 }
 
 /* fd:close() - closes the number, borrowed or not. Again: nothing. */
-static int l_close(lua_State *L) {
-  struct fd *fd = check_fd(L);
+static int m_close(lua_State *L) {
+  struct fd *fd = check_self(L);
   if (fd->number >= 0)
     close(fd->number);
   fd->number = -1;
   return 0;
 }
 
-static int l_gc(lua_State *L) {
-  return check_fd(L)->owned ? l_close(L) : 0;
+static int m_gc(lua_State *L) {
+  return check_self(L)->owned ? m_close(L) : 0;
 }
 
 /* Where the sync family waits: reading and writing without the loop. */
@@ -92,70 +92,55 @@ enum { READ_SIZE = 65536, MAX_POLLED = 1024 };
 
 /* fd:set_nonblocking(on) - for ends of pipes and sockets that are ours alone,
    and so have no other flags to be kept. */
-static int l_set_nonblocking(lua_State *L) {
-  int fd = check_fd(L)->number;
+static int m_set_nonblocking(lua_State *L) {
+  int fd = check_self(L)->number;
   fcntl(fd, F_SETFL, lua_toboolean(L, 2) ? O_NONBLOCK : 0);
   return 0;
 }
 
 /* fd:read() -> up to 64 KiB, "" at the end; nil, errno (EAGAIN). */
-static int l_read(lua_State *L) {
-  int fd = check_fd(L)->number;
+static int m_read(lua_State *L) {
+  int fd = check_self(L)->number;
   char data[READ_SIZE];
-  ssize_t n;
-  do
-    n = read(fd, data, READ_SIZE);
-  while (n < 0 && errno == EINTR);
+  ssize_t n = orr_read(fd, data, READ_SIZE);
   if (n < 0)
-    return orr_fail(L, errno);
+    return orr_fail(L, (int)-n);
   lua_pushlstring(L, data, (size_t)n);
   return 1;
 }
 
 /* fd:write(data, from) -> how many bytes went out, of data from place `from`
    on; nil, errno (EAGAIN, EPIPE). */
-static int l_write(lua_State *L) {
-  int fd = check_fd(L)->number;
+static int m_write(lua_State *L) {
+  int fd = check_self(L)->number;
   size_t length;
   const char *data = luaL_checklstring(L, 2, &length);
   lua_Integer from = luaL_optinteger(L, 3, 1);
   luaL_argcheck(L, from >= 1 && (size_t)from <= length + 1, 3, "out of range");
-  ssize_t n;
-  do
-    n = write(fd, data + from - 1, length - (size_t)(from - 1));
-  while (n < 0 && errno == EINTR);
+  ssize_t n = orr_write(fd, data + from - 1, length - (size_t)(from - 1));
   if (n < 0)
-    return orr_fail(L, errno);
+    return orr_fail(L, (int)-n);
   lua_pushinteger(L, n);
   return 1;
 }
 
-static const char *name_of(int error) {
-  const struct orr_errno *e = orr_errnos;
-  while (e->name != NULL && e->number != error)
-    e++;
-  return e->name;
-}
-
 /* fd:try_write(data) -> how many bytes a socket took at once; nil, text, name
    of the errno (EAGAIN: none). As the method of luv's streams. */
-static int l_try_write(lua_State *L) {
-  int fd = check_fd(L)->number;
+static int m_try_write(lua_State *L) {
+  int fd = check_self(L)->number;
   size_t length;
   const char *data = luaL_checklstring(L, 2, &length);
-  ssize_t n;
-  do
-    n = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  int error = errno;
+  ssize_t n = orr_send(fd, data, length);
+  int error = (int)-n;
   if (n >= 0) {
     lua_pushinteger(L, n);
     return 1;
   }
   luaL_pushfail(L);
   lua_pushstring(L, strerror(error));
-  if (name_of(error) != NULL)
-    lua_pushstring(L, name_of(error));
+  const char *name = orr_name_of(orr_errnos, error);
+  if (name != NULL)
+    lua_pushstring(L, name);
   else
     lua_pushfstring(L, "errno %d", error);
   return 3;
@@ -186,8 +171,8 @@ static int l_poll(lua_State *L) {
   return 1;
 }
 
-static int l_tostring(lua_State *L) {
-  struct fd *fd = check_fd(L);
+static int m_tostring(lua_State *L) {
+  struct fd *fd = check_self(L);
   if (fd->number < 0)
     lua_pushliteral(L, "fd (closed)");
   else
@@ -249,10 +234,9 @@ static int l_open(lua_State *L) {
 
 /* dup(n) -> an fd of its own for the same open file; nil, errno. */
 static int l_dup(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
+  int n = orr_check_fd(L, 1);
   orr_fd_push(L);
-  int fd = fcntl((int)n, F_DUPFD_CLOEXEC, 3);
+  int fd = fcntl(n, F_DUPFD_CLOEXEC, 3);
   if (fd < 0)
     return orr_fail(L, errno);
   orr_fd_set(L, -1, fd, true);
@@ -262,30 +246,29 @@ static int l_dup(lua_State *L) {
 /* adopt(n) -> the Unix stream socket that was inherited as n, ours from now on
    and CLOEXEC; nil, errno where n is none (ENOTSOCK, EBADF). */
 static int l_adopt(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
+  int n = orr_check_fd(L, 1);
   int domain = 0, type = 0;
   socklen_t size = sizeof domain;
   orr_fd_push(L);
-  if (getsockopt((int)n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
-      getsockopt((int)n, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+  if (getsockopt(n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
+      getsockopt(n, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
     return orr_fail(L, errno);
   if (domain != AF_UNIX || type != SOCK_STREAM)
     return orr_fail(L, ENOTSOCK);
-  fcntl((int)n, F_SETFD, FD_CLOEXEC);
-  orr_fd_set(L, -1, (int)n, true);
+  fcntl(n, F_SETFD, FD_CLOEXEC);
+  orr_fd_set(L, -1, n, true);
   return 1;
 }
 
 void orr_open_fd(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"fileno", l_fileno},       {"take", l_take},
-      {"close", l_close},         {"read", l_read},
-      {"write", l_write},         {"set_nonblocking", l_set_nonblocking},
-      {"try_write", l_try_write}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", l_gc},
-                                  {"__close", l_gc},
-                                  {"__tostring", l_tostring},
+      {"fileno", m_fileno},       {"take", m_take},
+      {"close", m_close},         {"read", m_read},
+      {"write", m_write},         {"set_nonblocking", m_set_nonblocking},
+      {"try_write", m_try_write}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", m_gc},
+                                  {"__close", m_gc},
+                                  {"__tostring", m_tostring},
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {
       {"fd", l_fd},       {"pipe", l_pipe},   {"socketpair", l_socketpair},

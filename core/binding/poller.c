@@ -31,7 +31,7 @@ static int l_poller(lua_State *L) {
   return poller->fd < 0 ? orr_fail(L, errno) : 1;
 }
 
-static int l_fileno(lua_State *L) {
+static int m_fileno(lua_State *L) {
   lua_pushinteger(L, check_poller(L)->fd);
   return 1;
 }
@@ -55,17 +55,17 @@ static int control(lua_State *L, int operation) {
 /* poller:add(fd, key, events) -> true; nil, errno. `key` is an integer that
    wait gives; events: 1 to read, 2 to write. The peer's end is always reported.
  */
-static int l_add(lua_State *L) {
+static int m_add(lua_State *L) {
   return control(L, EPOLL_CTL_ADD);
 }
 
 /* poller:change(fd, key, events) -> true; nil, errno. */
-static int l_change(lua_State *L) {
+static int m_change(lua_State *L) {
   return control(L, EPOLL_CTL_MOD);
 }
 
 /* poller:remove(fd) - before it is closed. */
-static int l_remove(lua_State *L) {
+static int m_remove(lua_State *L) {
   return control(L, EPOLL_CTL_DEL);
 }
 
@@ -81,7 +81,7 @@ static int ready_for(uint32_t events) {
 /* poller:wait(list) -> how many fds are ready: their keys, and for what (1 to
    be read, 2 to be written, 4: the peer has gone), fill list[1], list[2],
    list[3] … in pairs. Never blocks. */
-static int l_wait(lua_State *L) {
+static int m_wait(lua_State *L) {
   struct poller *poller = check_poller(L);
   struct epoll_event events[MOST];
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -96,7 +96,7 @@ static int l_wait(lua_State *L) {
   return 1;
 }
 
-static int l_gc(lua_State *L) {
+static int m_gc(lua_State *L) {
   struct poller *poller = luaL_checkudata(L, 1, ORR_POLLER);
   if (poller->fd >= 0)
     close(poller->fd);
@@ -105,10 +105,10 @@ static int l_gc(lua_State *L) {
 }
 
 void orr_open_poller(lua_State *L) {
-  static const luaL_Reg methods[] = {{"fileno", l_fileno}, {"add", l_add},
-                                     {"change", l_change}, {"remove", l_remove},
-                                     {"wait", l_wait},     {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", l_gc}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"fileno", m_fileno}, {"add", m_add},
+                                     {"change", m_change}, {"remove", m_remove},
+                                     {"wait", m_wait},     {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", m_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"poller", l_poller}, {NULL, NULL}};
   orr_class(L, ORR_POLLER, methods, meta);
   luaL_setfuncs(L, functions, 0);

@@ -4,6 +4,7 @@
 ** are.
 */
 #include "binding.h"
+#include "engine/io.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,16 +14,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static int check_number(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
-  return (int)n;
-}
-
 /* socket_kind(n) -> "tcp" or "pipe", as luv calls stream sockets of the
    Internet's and of Unix; nil, errno (ENOTSOCK: it is something else). */
 static int l_socket_kind(lua_State *L) {
-  int n = check_number(L), domain = 0, type = 0;
+  int n = orr_check_fd(L, 1), domain = 0, type = 0;
   socklen_t size = sizeof domain;
   if (getsockopt(n, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
       getsockopt(n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
@@ -38,7 +33,7 @@ static int l_socket_kind(lua_State *L) {
 
 /* listen(n, backlog) -> true; nil, errno. */
 static int l_listen(lua_State *L) {
-  int n = check_number(L), backlog = (int)luaL_checkinteger(L, 2);
+  int n = orr_check_fd(L, 1), backlog = (int)luaL_checkinteger(L, 2);
   if (listen(n, backlog) < 0)
     return orr_fail(L, errno);
   lua_pushboolean(L, true);
@@ -48,13 +43,11 @@ static int l_listen(lua_State *L) {
 /* accept(n) -> the orrery.fd of a connection; nil, errno (EAGAIN: none waits,
    EMFILE). One that its peer has given up meanwhile is passed over. */
 static int l_accept(lua_State *L) {
-  int n = check_number(L), fd;
+  int n = orr_check_fd(L, 1);
   orr_fd_push(L);
-  do
-    fd = accept4(n, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+  int fd = orr_accept(n);
   if (fd < 0)
-    return orr_fail(L, errno);
+    return orr_fail(L, -fd);
   orr_fd_set(L, -1, fd, true);
   return 1;
 }
@@ -129,7 +122,7 @@ static void push_family(lua_State *L, const union place *at) {
    (4, 6 or "unix") of a connected socket. A Unix socket has a path for address;
    nil stands for what there is not, of a peer that has gone for all. */
 static int l_addresses(lua_State *L) {
-  int n = check_number(L);
+  int n = orr_check_fd(L, 1);
   union place own = {.any.sa_family = AF_UNSPEC}, peer = own;
   socklen_t own_size = sizeof own, peer_size = sizeof peer;
   getsockname(n, &own.any, &own_size);

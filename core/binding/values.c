@@ -88,7 +88,7 @@ static void push_path(lua_State *L, const struct orr_level *level) {
   luaL_pushresult(&path);
 }
 
-int orr_shape_error(lua_State *L, const struct orr_level *level,
+int orr_value_error(lua_State *L, const struct orr_level *level,
                     const char *format, ...) {
   char text[200];
   va_list args;
@@ -108,8 +108,8 @@ void orr_check_depth(lua_State *L, const struct orr_level *level, int depth,
     return;
   for (const struct orr_level *outer = level; outer != NULL; outer = outer->up)
     if (outer->table != 0 && lua_rawequal(L, outer->table, index))
-      orr_shape_error(L, level, "a table that contains itself cannot be sent");
-  orr_shape_error(L, level, "more than %d tables inside each other",
+      orr_value_error(L, level, "a table that contains itself cannot be sent");
+  orr_value_error(L, level, "more than %d tables inside each other",
                   ORR_MAX_DEPTH);
 }
 
@@ -126,7 +126,7 @@ static int l_array(lua_State *L) {
   return 1;
 }
 
-void orr_open_shape(lua_State *L) {
+void orr_open_values(lua_State *L) {
   static const luaL_Reg functions[] = {{"array", l_array}, {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   orr_push_null(L);

@@ -33,7 +33,7 @@ void orr_mark_list(lua_State *L);
 lua_Integer orr_list_length(lua_State *L, int index);
 
 /* Raises "message.a[3]: " and the text: what is wrong with a value. */
-int orr_shape_error(lua_State *L, const struct orr_level *level,
+int orr_value_error(lua_State *L, const struct orr_level *level,
                     const char *format, ...)
     __attribute__((format(printf, 3, 4), noreturn));
 
@@ -43,6 +43,6 @@ void orr_check_depth(lua_State *L, const struct orr_level *level, int depth,
                      int index);
 
 /* Adds null and array(t) to the module table on top of the stack. */
-void orr_open_shape(lua_State *L);
+void orr_open_values(lua_State *L);
 
 #endif

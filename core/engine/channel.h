@@ -6,7 +6,7 @@
 
    fds travel in sets. One sendmsg carries one set of at most 253 fds, and the
    frame that it begins with, of type ORR_FDS, gives the set's number (its
-   payload, u32le) and how many they are (n). A frame with ORR_HANDLE opens its
+   payload, u32le) and how many they are (n). A frame with ORR_HAS_FD opens its
    payload with the number of a set, u32le, and n is the place in it, from 0. A
    set ends where the next begins. A receiver at its limit of open files gets
    fewer fds than were sent, or none; since it knows which bytes they came with,
@@ -39,7 +39,7 @@ enum {
 
 /* Flags of frames. */
 enum {
-  ORR_HANDLE = 1, /* an fd belongs to it */
+  ORR_HAS_FD = 1, /* an fd belongs to it */
   ORR_FAILED = 2, /* a reply with an error */
 };
 
@@ -125,7 +125,7 @@ bool orr_channel_is_idle(const struct orr_channel *channel);
 /* Bytes of all that orr_channel_next gave, ever: where it is in the stream. */
 uint64_t orr_channel_position(const struct orr_channel *channel);
 
-/* The fd of the frame that orr_channel_next gave last, one with ORR_HANDLE or a
+/* The fd of the frame that orr_channel_next gave last, one with ORR_HAS_FD or a
    line that speaks of an fd: the caller's from now on. Where nobody takes it,
    it is closed by and by. -1: none; `*lost` says whether one did not arrive. */
 int orr_channel_take_fd(struct orr_channel *channel, bool *lost);

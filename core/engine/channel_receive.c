@@ -4,6 +4,7 @@
 */
 #include "channel.h"
 #include "channel_halves.h"
+#include "io.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -24,11 +25,6 @@ struct orr_set {
   int count;
   int fds[]; /* -1: taken */
 };
-
-static uint32_t get32(const uint8_t *at) {
-  return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
-         (uint32_t)at[3] << 24;
-}
 
 static void free_set(struct orr_set *set) {
   for (int i = 0; set != NULL && i < set->count; i++)
@@ -75,7 +71,7 @@ static size_t wanted(const struct orr_channel *channel) {
   if (channel->framing == ORR_LINES || there < ORR_HEADER)
     return 0;
   size_t whole =
-      ORR_HEADER + (size_t)get32(channel->in.data + channel->in_start);
+      ORR_HEADER + (size_t)orr_get_u32le(channel->in.data + channel->in_start);
   return whole > there ? whole - there : 0;
 }
 
@@ -155,12 +151,9 @@ long orr_channel_receive(struct orr_channel *channel) {
                            .msg_controllen = sizeof control};
   if (channel->framing == ORR_LINES)
     message.msg_controllen = CMSG_LEN(sizeof(int)); /* nobody asks for more */
-  ssize_t n;
-  do
-    n = recvmsg(channel->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  while (n < 0 && errno == EINTR);
+  ssize_t n = orr_recvmsg(channel->fd, &message);
   if (n < 0)
-    return -errno;
+    return n;
   uint64_t from = channel->received;
   channel->filled = (size_t)n == bytes.iov_len;
   in->length += (size_t)n;
@@ -198,14 +191,15 @@ static int begin_set(struct orr_channel *channel, const struct orr_frame *frame,
     return error;
   free_set(channel->current);
   channel->current = set;
-  channel->current_number = get32(frame->payload);
+  channel->current_number = orr_get_u32le(frame->payload);
   channel->current_count = frame->n;
   return set != NULL && set->count > (int)frame->n ? -EPROTO : 0;
 }
 
 /* Gives a frame the fd that it names. */
 static int attach_fd(struct orr_channel *channel, struct orr_frame *frame) {
-  if (frame->length < 4 || get32(frame->payload) != channel->current_number ||
+  if (frame->length < 4 ||
+      orr_get_u32le(frame->payload) != channel->current_number ||
       frame->n >= channel->current_count)
     return -EPROTO;
   frame->payload += 4;
@@ -225,7 +219,7 @@ static int parse_frame(struct orr_channel *channel, struct orr_frame *frame,
   if (there < ORR_HEADER)
     return 0;
   const uint8_t *at = channel->in.data + channel->in_start;
-  size_t length = get32(at);
+  size_t length = orr_get_u32le(at);
   if (length > channel->max_message + 8) /* set and id come on top */
     return -EMSGSIZE;
   if (there - ORR_HEADER < length)
@@ -247,7 +241,7 @@ static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
     int error = 0;
     if (frame->type == ORR_FDS)
       error = begin_set(channel, frame, place);
-    else if (frame->flags & ORR_HANDLE)
+    else if (frame->flags & ORR_HAS_FD)
       error = attach_fd(channel, frame);
     if (error < 0)
       return error;

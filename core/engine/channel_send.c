@@ -6,6 +6,7 @@
 */
 #include "channel.h"
 #include "channel_halves.h"
+#include "io.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,14 +29,9 @@ struct orr_segment {
   int *fds; /* ORR_SET_SIZE of them; NULL while there are none */
 };
 
-static void put32(uint8_t *at, uint32_t value) {
-  for (int i = 0; i < 4; i++)
-    at[i] = (uint8_t)(value >> (8 * i));
-}
-
 static void put_header(uint8_t *at, size_t length, int type, int flags,
                        unsigned n) {
-  put32(at, (uint32_t)length);
+  orr_put_u32le(at, (uint32_t)length);
   at[4] = (uint8_t)type;
   at[5] = (uint8_t)flags;
   at[6] = (uint8_t)n;
@@ -129,11 +125,11 @@ struct orr_buffer *orr_channel_begin(struct orr_channel *channel, int type,
   if (orr_buffer_reserve(out, ORR_HEADER + 4) < 0)
     return NULL;
   if (fd >= 0)
-    flags |= ORR_HANDLE;
+    flags |= ORR_HAS_FD;
   put_header(out->data + out->length, 0, type, flags, (unsigned)segment->count);
   out->length += ORR_HEADER;
   if (fd >= 0) {
-    put32(out->data + out->length, segment->number);
+    orr_put_u32le(out->data + out->length, segment->number);
     out->length += 4;
   }
   return out;
@@ -153,7 +149,8 @@ static int seal_frame(struct orr_channel *channel, struct orr_buffer *out,
   }
   if (length - ORR_HEADER > channel->max_message)
     return -EMSGSIZE;
-  put32(out->data + channel->frame_start, (uint32_t)(length - ORR_HEADER));
+  orr_put_u32le(out->data + channel->frame_start,
+                (uint32_t)(length - ORR_HEADER));
   return 0;
 }
 
@@ -179,15 +176,6 @@ size_t orr_channel_queued(const struct orr_channel *channel) {
   return (size_t)(channel->accepted - channel->sent);
 }
 
-static ssize_t send_message(const struct orr_channel *channel,
-                            const struct msghdr *message) {
-  ssize_t n;
-  do
-    n = sendmsg(channel->fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  return n < 0 ? -errno : n;
-}
-
 /* sendmsg of a segment's rest, with its fds where it has not been begun. */
 static ssize_t send_segment(struct orr_channel *channel,
                             struct orr_segment *segment) {
@@ -209,7 +197,7 @@ static ssize_t send_segment(struct orr_channel *channel,
     header->cmsg_len = CMSG_LEN(size);
     memcpy(CMSG_DATA(header), segment->fds, size);
   }
-  return send_message(channel, &message);
+  return orr_sendmsg(channel->fd, &message);
 }
 
 /* A segment that is sent is used again: for the next frames, or by the next
@@ -240,7 +228,7 @@ static void note_sent(struct orr_channel *channel, size_t n) {
 
 static void open_set(struct orr_segment *segment) {
   put_header(segment->bytes.data, 4, ORR_FDS, 0, (unsigned)segment->count);
-  put32(segment->bytes.data + ORR_HEADER, segment->number);
+  orr_put_u32le(segment->bytes.data + ORR_HEADER, segment->number);
 }
 
 int orr_channel_flush(struct orr_channel *channel) {
@@ -270,8 +258,8 @@ int orr_channel_commit_long(struct orr_channel *channel, const void *bytes,
     return error;
   if (first) {
     struct iovec parts[] = {{out->data, start}, {(void *)bytes, length}};
-    ssize_t n = send_message(
-        channel, &(struct msghdr){.msg_iov = parts, .msg_iovlen = 2});
+    ssize_t n = orr_sendmsg(
+        channel->fd, &(struct msghdr){.msg_iov = parts, .msg_iovlen = 2});
     sent = n > 0 ? (size_t)n : 0; /* errors come back with the next flush */
   }
   size_t gone = sent > start ? sent - start : 0;

@@ -8,6 +8,8 @@
 ** travels over a pipe that exec closes. Where there are no pidfds, a pid.
 */
 #include "launch.h"
+
+#include "io.h"
 #include "launch_child.h"
 
 #include <errno.h>
@@ -16,12 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-#ifndef P_PIDFD
-#define P_PIDFD 3 /* glibc has it since 2.36 */
-#endif
 
 enum { STACK_SIZE = 128 * 1024, LOW_FDS = 64 };
 
@@ -135,12 +132,6 @@ static pid_t clone_child(struct orr_launcher *l, int (*fn)(void *), void *arg,
   return pid < 0 ? -errno : pid;
 }
 
-static void reap(pid_t pid) {
-  siginfo_t info;
-  while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0 && errno == EINTR)
-    ;
-}
-
 /* }}} */
 
 /* {{{ the probe */
@@ -172,19 +163,15 @@ static bool pidfd_works(int pidfd) {
     return false;
   if (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno != ESRCH)
     return false;
-  siginfo_t info;
-  int rc;
-  do
-    rc = waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOWAIT);
-  while (rc < 0 && errno == EINTR);
-  return rc == 0;
+  return orr_waitid((idtype_t)P_PIDFD, (id_t)pidfd, NULL, WEXITED | WNOWAIT,
+                    NULL) == 0;
 }
 
 /* One child that ends at once tells all. */
 static int probe_with(struct orr_launcher *l, int flags) {
   struct probe probe = {false, !l->forbidden.close_range};
   siginfo_t info = {0};
-  int pidfd = -1, rc;
+  int pidfd = -1;
   uint64_t mask = block_signals();
   pid_t pid = clone_child(l, probe_child, &probe, flags, &pidfd);
   restore_signals(mask);
@@ -193,11 +180,8 @@ static int probe_with(struct orr_launcher *l, int flags) {
   l->roads.pidfd = (flags & CLONE_PIDFD) != 0 && pidfd_works(pidfd);
   if (pidfd >= 0)
     close(pidfd);
-  do
-    rc = waitid(P_PID, (id_t)pid, &info, WEXITED);
-  while (rc < 0 && errno == EINTR);
-  if (rc < 0)
-    return -EAGAIN; /* somebody else took it, and its answer */
+  if (orr_waitid(P_PID, (id_t)pid, &info, WEXITED, NULL) < 0)
+    return -EAGAIN; /* other code of this process took it, and its answer */
   l->roads.clone_vm = (flags & CLONE_VM) != 0 && probe.shared;
   l->roads.close_range = info.si_status == 0;
   return 0;
@@ -269,11 +253,7 @@ static void unstage_fds(struct orr_launcher *l, int used) {
 /* Where memory is not shared: the child's report, or EOF when it has exec'd. */
 static void read_report(int fd, struct orr_failure *f) {
   struct orr_failure report;
-  ssize_t n;
-  do
-    n = read(fd, &report, sizeof report);
-  while (n < 0 && errno == EINTR);
-  if (n == (ssize_t)sizeof report)
+  if (orr_read(fd, &report, sizeof report) == (ssize_t)sizeof report)
     *f = report;
   close(fd);
 }
@@ -319,7 +299,7 @@ static int start(struct orr_launcher *l, struct orr_start *s, pid_t *pid,
   if (*pidfd >= 0)
     close(*pidfd);
   *pidfd = -1;
-  reap(*pid);
+  orr_waitid(P_PID, (id_t)*pid, NULL, WEXITED, NULL);
   return -s->failure.error;
 }
 

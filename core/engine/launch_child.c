@@ -7,6 +7,8 @@
 */
 #include "launch_child.h"
 
+#include "io.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -28,12 +30,8 @@ CHILD static _Noreturn void fail(struct orr_start *s, enum orr_stage stage,
   s->failure.error = errno;
   s->failure.stage = stage;
   s->failure.index = index;
-  if (s->report >= 0) {
-    ssize_t n;
-    do
-      n = write(s->report, &s->failure, sizeof s->failure);
-    while (n < 0 && errno == EINTR);
-  }
+  if (s->report >= 0)
+    orr_write(s->report, &s->failure, sizeof s->failure);
   for (;;)
     syscall(SYS_exit_group, 127);
 }

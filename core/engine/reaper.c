@@ -3,16 +3,13 @@
 */
 #include "reaper.h"
 
+#include "io.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-#ifndef P_PIDFD
-#define P_PIDFD 3 /* glibc has it since 2.36 */
-#endif
 
 int orr_reaper_open(struct orr_reaper *r) {
   struct sigaction action;
@@ -68,16 +65,13 @@ int orr_reaper_watch(struct orr_reaper *r, struct orr_child *child) {
   return 0;
 }
 
-/* The raw call, for libc's waitid has no place for the usage. */
+/* Asks for the end of a child. Returns 0, with info->si_pid 0 if it still runs;
+   -ECHILD: other code of this process has taken its status. */
 static int wait_child(struct orr_child *child, siginfo_t *info) {
   idtype_t type = child->pidfd >= 0 ? (idtype_t)P_PIDFD : P_PID;
   id_t id = (id_t)(child->pidfd >= 0 ? child->pidfd : child->pid);
-  long rc;
   memset(info, 0, sizeof *info);
-  do
-    rc = syscall(SYS_waitid, type, id, info, WEXITED | WNOHANG, &child->usage);
-  while (rc < 0 && errno == EINTR);
-  return rc < 0 ? -errno : 0;
+  return orr_waitid(type, id, info, WEXITED | WNOHANG, &child->usage);
 }
 
 /* Out of the set before it is closed: a child that is just being started may

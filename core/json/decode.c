@@ -25,7 +25,7 @@ struct tree {
   char nul[4]; /* see struct orr_json_mended */
 };
 
-static int l_gc(lua_State *L) {
+static int m_gc(lua_State *L) {
   struct tree *tree = luaL_checkudata(L, 1, TREE);
   json_decref(tree->root);
   tree->root = NULL;
@@ -239,7 +239,7 @@ static int l_decode(lua_State *L) {
 
 void orr_json_open_decode(lua_State *L) {
   luaL_newmetatable(L, TREE);
-  lua_pushcfunction(L, l_gc);
+  lua_pushcfunction(L, m_gc);
   lua_setfield(L, -2, "__gc");
   lua_pop(L, 1);
   new_tree(L);

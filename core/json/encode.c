@@ -4,6 +4,7 @@
 ** jansson's in between (it costs three times the time, and memory for a second
 ** copy of the message), and its floats are not the shortest.
 */
+#include "binding/utf8.h"
 #include "binding/values.h"
 #include "json.h"
 
@@ -44,30 +45,19 @@ static void add_char(struct encoder *encoder, char c) {
   encoder->data[encoder->used++] = c;
 }
 
-/* How long the UTF-8 of a character other than ASCII is; 0: it is none. */
-static size_t utf8_length(const unsigned char *at, const unsigned char *end) {
-  unsigned char first = at[0];
-  size_t n = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  if (first < 0xc2 || first > 0xf4 || (size_t)(end - at) < n)
-    return 0;
-  for (size_t i = 1; i < n; i++)
-    if ((at[i] & 0xc0) != 0x80)
-      return 0;
-  /* Texts longer than needed, surrogates, beyond U+10FFFF. */
-  if ((first == 0xe0 && at[1] < 0xa0) || (first == 0xed && at[1] > 0x9f) ||
-      (first == 0xf0 && at[1] < 0x90) || (first == 0xf4 && at[1] > 0x8f))
-    return 0;
-  return n;
-}
-
-/* The end of what stands in a string as it is. */
+/* Returns the end of what stands in a string of JSON as it is: the first byte
+   that needs an escape or is not UTF-8, or `end`. */
 static const unsigned char *plain_end(const unsigned char *at,
                                       const unsigned char *end) {
   while (at < end && *at >= 0x20 && *at != '"' && *at != '\\') {
-    size_t n = *at < 0x80 ? 1 : utf8_length(at, end);
-    if (n == 0)
+    if (*at < 0x80) {
+      at++;
+      continue;
+    }
+    const unsigned char *next = orr_utf8_skip(at, end);
+    if (next == at)
       break;
-    at += n;
+    at = next;
   }
   return at;
 }
@@ -106,7 +96,7 @@ static void write_string(struct encoder *encoder, int index,
     if (at == end)
       break;
     if (*at >= 0x80)
-      orr_shape_error(encoder->L, level,
+      orr_value_error(encoder->L, level,
                       "not UTF-8, which JSON needs (serialization \"msgpack\" "
                       "takes any bytes)");
     reserve(encoder, 6 + (size_t)(end - at));
@@ -176,12 +166,12 @@ static void write_key(struct encoder *encoder, const struct orr_level *level) {
     return;
   }
   if (type != LUA_TNUMBER)
-    orr_shape_error(L, level, "a %s cannot be a key in JSON",
+    orr_value_error(L, level, "a %s cannot be a key in JSON",
                     lua_typename(L, type));
   push_number_key(L, level->key);
   write_string(encoder, -1, level);
   if (lua_rawget(L, level->table) != LUA_TNIL)
-    orr_shape_error(L, level, "the key is there twice, as number and string");
+    orr_value_error(L, level, "the key is there twice, as number and string");
   lua_pop(L, 1);
 }
 
@@ -254,9 +244,9 @@ static void write_value(struct encoder *encoder, int index,
   else if (orr_is_null(L, index))
     add(encoder, "null", 4);
   else if (type == LUA_TNIL)
-    orr_shape_error(L, level, "nil cannot be sent");
+    orr_value_error(L, level, "nil cannot be sent");
   else
-    orr_shape_error(L, level, "a %s cannot be sent", lua_typename(L, type));
+    orr_value_error(L, level, "a %s cannot be sent", lua_typename(L, type));
 }
 
 static int encode(lua_State *L) {

@@ -1,31 +1,11 @@
 local helper = require "spec.helper"
-local core = require "orrery.core"
+local fixture = require "spec.fixture.children"
 local orrery = require "orrery"
 local task = require "orrery.task"
 
 local spawn, run, process = orrery.spawn, helper.run, orrery.process
-
---- A child that lives until it is ended.
-local function sleeper(opts)
-  opts = opts or {}
-  opts.stdio = opts.stdio or "ignore"
-  return spawn("sleep", { "1000" }, opts)
-end
-
---- A child that ignores SIGTERM, ready to be signalled.
-local function stubborn(opts)
-  opts = opts or {}
-  opts.stdio = { "ignore", "pipe", "inherit" }
-  local child = spawn("sh", { "-c",
-    "trap '' TERM; echo ready; while :; do sleep 0.01; done" }, opts)
-  assert(child.stdout:read())
-  child.stdout:destroy()
-  return child
-end
-
-local function alive(pid)
-  return (process.kill(pid, 0)) == true
-end
+local sleeper, stubborn, alive =
+  fixture.sleeper, fixture.stubborn, fixture.alive
 
 describe("child:kill #spawn", function()
   it("E56: signals, sets killed but not for 0 (quirk 5), and reports the signal", function()
@@ -305,35 +285,6 @@ describe("child:wait #spawn", function()
       assert.equal(4, child:wait())
     end)
   end)
-
-  it("works where SIGCHLD was ignored when we started", function()
-    run(function()
-      local result = assert(orrery.sh("trap '' CHLD; exec " .. helper.interpreter
-        .. [[ -e 'print(require "orrery".spawn("sh", {"-c", "exit 6"}):wait())']],
-        { env_extend = helper.env() }))
-
-      assert.equal("6\n", result.stdout)
-    end)
-  end)
-
-  it("works beside luv's own children and io.popen", function()
-    run(function()
-      local uv = require "luv"
-      local luv_code
-      local handle
-      handle = uv.spawn("sh", { args = { "-c", "exit 9" } }, function(code)
-        luv_code = code
-        handle:close()
-      end)
-      local ours = spawn("sh", { "-c", "exit 8" }, { stdio = "ignore" })
-      local pipe = io.popen("exit 7")
-
-      assert.equal(8, ours:wait())
-      helper.eventually(function() return luv_code end)
-      assert.equal(9, luv_code)
-      assert.equal(7, select(3, pipe:close()))
-    end)
-  end)
 end)
 
 describe("child.usage #spawn", function()
@@ -357,50 +308,6 @@ describe("child.usage #spawn", function()
       child:wait()
 
       assert.is_false(child.usage.max_rss_exact)
-    end)
-  end)
-end)
-
-describe("process.kill #spawn", function()
-  it("E60: checks its arguments", function()
-    for _, bad in ipairs { "x", {}, 0 / 0, 1.5, "io" } do
-      local ok, err = pcall(function() return (process.kill(bad, 0)) end)
-      assert.is_false(ok)
-      assert.matches("kill: the pid must be an integer", err)
-    end
-    assert.is_false((pcall(process.kill, process.pid, "test")))
-    assert.is_false((pcall(process.kill, process.pid, {})))
-    local ok, err = process.kill(process.pid, 987)
-    assert.is_nil(ok)
-    assert.equal("EINVAL", err.code)
-    assert.is_true(process.kill(process.pid, 0))
-    assert.is_true(process.kill(tostring(process.pid), 0))
-    assert.is_true(process:kill(process.pid, 0))
-    assert.is_true(process.kill(0, 0))
-  end)
-
-  it("E61: asks whether a process is alive", function()
-    run(function()
-      local child = sleeper()
-      assert.is_true(process.kill(child.pid, 0))
-      child:stop()
-
-      local ok, err = process.kill(child.pid, 0)
-      assert.is_nil(ok)
-      assert.equal("ESRCH", err.code)
-    end)
-  end)
-
-  it("E62: ends a process that is in a busy loop", function()
-    run(function()
-      local child = spawn(helper.orrery, { "-e",
-        "io.write('busy') io.stdout:flush() while true do end" },
-        { env_extend = helper.env(), stdio = { "ignore", "pipe", "inherit" } })
-      child.stdout:read()
-      process.kill(child.pid)
-
-      assert.same({ 143, "SIGTERM" }, { child:wait() })
-      child.stdout:destroy()
     end)
   end)
 end)
@@ -448,21 +355,6 @@ describe("lifetime #spawn", function()
     end)
   end)
 
-  it("unref lets the loop end before the child, ref brings it back", function()
-    run(function()
-      local result = helper.lua([[
-        local spawn = require "orrery".spawn
-        local child = spawn("sleep", {"1000"}, {stdio="ignore", die_with_parent=true})
-        child:unref()
-        require "luv".run()
-        local quick = spawn("true", {}, {stdio="ignore"}):unref():ref()
-        quick:on("exit", function() print "seen" end)
-        require "luv".run()]])
-
-      assert.equal("seen\n", result.stdout)
-    end)
-  end)
-
   it("prints well", function()
     run(function()
       local child = sleeper()
@@ -472,53 +364,6 @@ describe("lifetime #spawn", function()
       local lost = spawn("/no/such")
       lost:wait()
       assert.matches("failed to start", tostring(lost))
-    end)
-  end)
-
-  it("reaps each of 500 children that end at once", function()
-    run(function()
-      local left = 500
-      for _ = 1, left do
-        spawn("/bin/true", {}, { stdio = "ignore" }):on("exit", function()
-          left = left - 1
-        end)
-      end
-      helper.eventually(function() return left == 0 end, 20000)
-
-      assert.same({}, helper.children())
-    end)
-  end)
-
-  it("a throwing listener loses no other child's exit", function()
-    run(function()
-      local result = helper.lua([[
-        local orrery = require "orrery"
-        local seen, caught = 0, 0
-        orrery.process.on("uncaught_exception", function() caught = caught + 1 end)
-        for i = 1, 10 do
-          orrery.spawn("true", {}, {stdio="ignore"}):on("exit", function()
-            seen = seen + 1
-            error("listener")
-          end)
-        end
-        require "luv".run()
-        print(seen, caught)]])
-
-      assert.equal("10\t10\n", result.stdout)
-    end)
-  end)
-end)
-
-describe("the core's reaper #spawn", function()
-  it("is one userdata whose children print", function()
-    run(function()
-      local child = core.spawn("sleep", { "sleep", "1000" }, { -1, -1, -1 })
-      assert.matches("^orrery.spawn %d+: running$", tostring(child))
-      assert.is_true(child:kill(9))
-      helper.eventually(function() return core.reap() or select(2, child:status()) end)
-
-      assert.equal(9, (select(2, child:status())))
-      assert.same({ nil, 3 }, { child:kill(9) })
     end)
   end)
 end)

@@ -140,7 +140,7 @@ describe("compiled modules", function()
           local file = io.open("/dev/null")
           files[#files + 1] = file
         until not file
-        print(debug.getinfo(require "orrery.stream.file_handle".handle, "S").short_src)]],
+        print(debug.getinfo(require "orrery.stream.file_handle".open, "S").short_src)]],
         { rlimits = { nofile = { soft = 64, hard = 64 } } })
 
       assert.equal("[orrery.stream.file_handle]", result.stdout, result.stderr)

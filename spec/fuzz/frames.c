@@ -71,7 +71,7 @@ static void append_set(struct hostile *test) {
   append_header(test, 4, ORR_FDS, 0, n);
   append(test, number, sizeof number);
   for (unsigned i = 0; i < users; i++) {
-    append_header(test, sizeof number, ORR_MESSAGE, ORR_HANDLE, i);
+    append_header(test, sizeof number, ORR_MESSAGE, ORR_HAS_FD, i);
     append(test, number, sizeof number);
   }
 }
@@ -124,7 +124,7 @@ static void check_frame(struct hostile *test, const struct orr_frame *frame) {
     CHECK(frame->type != ORR_FDS);
   bool handle = channel->framing == ORR_LINES
                     ? frame->length > 0 && frame->payload[0] == 'H'
-                    : (frame->flags & ORR_HANDLE) != 0;
+                    : (frame->flags & ORR_HAS_FD) != 0;
   if (handle && next_byte(&test->input) % 4 != 1)
     take(test);
 }
@@ -296,7 +296,7 @@ static void check_fd(struct talk *test, const struct sent *sent,
   if (test->to.framing == ORR_FRAMES) {
     const uint8_t *at = frame->payload - 4;
     set = 1 + (at[0] | (uint64_t)at[1] << 8 | (uint64_t)at[2] << 16);
-    CHECK(frame->flags == (sent->flags | ORR_HANDLE));
+    CHECK(frame->flags == (sent->flags | ORR_HAS_FD));
   }
   if (fd < 0) {
     CHECK(lost && test->limited);

@@ -142,8 +142,9 @@ static int run(lua_State *L) {
   struct test *test = lua_touserdata(L, 1);
   lua_settop(L, 0);
   lua_newtable(L);
-  orr_open_shape(L);
-  orr_open_msgpack(L);
+  orr_open_values(L);
+  orr_open_pack(L);
+  orr_open_unpack(L);
   unsigned what = next_byte(&test->input) % 4;
   if (what == 0) {
     run_value(L, test);

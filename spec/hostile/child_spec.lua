@@ -241,7 +241,7 @@ describe("a socket with bytes to write", function()
         socket:write(("x"):rep(size))
         child:send("too early", socket, nil, function(e) err = e end)
         helper.eventually(function() return err end)
-        while socket.queued > 0 do orrery.sleep(1) end
+        while socket.queued_ > 0 do orrery.sleep(1) end
         child:send("now", socket)
       end):listen(0, "127.0.0.1"))
       local client <close> =

@@ -1,5 +1,5 @@
---- The receiving half of a channel, installed into the class by channel.lua: what
---- comes goes to whoever waits, listens, or will, and waits within bounds until then.
+--- The receiving part of Channel (see channel.lua): what comes goes to whoever
+--- waits, listens, or will, and waits within bounds until then.
 
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
@@ -20,8 +20,8 @@ local EAGAIN, EPROTO = core.errnos.EAGAIN, core.errnos.EPROTO
 --- @class Channel
 local Receiving = {}
 
---- Has a message wait. Of a peer that has gone all is read, but its handles do not
---- fill our table of fds: beyond a number of them, they are lost.
+--- Has a message wait. Of a peer that has gone all is read, but its handles do
+--- not fill our table of fds: beyond a number of them, they are lost.
 local function keep(self, value, open)
   if open and self.inbox_handles >= MOST_HANDLES then
     local _, err = open(true)
@@ -46,20 +46,20 @@ local function find_direct(self)
 end
 
 --- The readers, who come first, have changed.
-function Receiving:readers_changed()
+function Receiving:readers_changed_()
   find_direct(self)
-  self:update_ref()
+  self:update_ref_()
 end
 
---- A message for whoever waits, listens, or will. Its handle is opened when it is
---- delivered: a server that nobody has taken accepts nothing.
+--- A message for whoever waits, listens, or will. Its handle is opened when it
+--- is delivered: a server that nobody has taken accepts nothing.
 --- @param open (fun(drop: boolean?): any, Error?)?
 local function deliver(self, value, open)
   local wake = self.waiting == 0 and table.remove(self.readers, 1)
   if wake then
     self.took = true
     if open then wake(value, open()) else wake(value) end
-    self:readers_changed()
+    self:readers_changed_()
   elseif self.listeners > 0 and self.waiting == 0 then
     if open then return self.owner:emit("message", value, open()) end
     self.owner:emit("message", value)
@@ -81,7 +81,7 @@ local function take(self)
   self.inbox_handles = self.inbox_handles - 1
   return item[1], item[2]()
 end
-Receiving.take = take
+Receiving.take_ = take
 
 --- Whether more may wait here for somebody to want it.
 local function inbox_full(self)
@@ -90,24 +90,9 @@ local function inbox_full(self)
     or self.inbox_handles >= most.handles
 end
 
---- Tells who awaits an answer that there will be none.
-function Receiving:fail_requests_(err)
-  local requests = self.requests
-  self.requests = {}
-  for _, answer in pairs(requests) do answer(nil, err) end
-end
-
---- Nobody waits for ever for an answer that is not going to be read.
-local function give_up_requests(self)
-  self:fail_requests_(errors.new("ENOBUFS", ("request: the answer is behind %d "
-    .. "messages that nobody takes: listen for 'message', or receive")
-    :format(self.waiting)))
-  self:update_ref()
-end
-
 local function pause_if_full(self)
   if self.paused or self.gone or not inbox_full(self) then return end
-  if next(self.requests) and not self.took then give_up_requests(self) end
+  if next(self.requests) and not self.took then self:give_up_requests_() end
   self.paused = true
   find_direct(self)
   self:listen_()
@@ -117,7 +102,7 @@ end
 local function receive_frame(self, ...)
   local ok, message, value, open = pcall(self.wire.receive, self, ...)
   if not ok then
-    self:protocol_error(EPROTO, tostring(message))
+    self:protocol_error_(EPROTO, tostring(message))
   elseif message then
     deliver(self, value, open)
   end
@@ -142,24 +127,25 @@ local function take_frame(self, more, kind, value, id, flags, description, fd)
   elseif kind then
     receive_frame(self, kind, value, id, flags, description, fd)
   elseif kind == false then
-    self:protocol_error(value, id)
+    self:protocol_error_(value, id)
   end
   return more
 end
 
 --- Bytes of all frames so far.
 local function position(self)
-  local _, _, used = self.fork:totals()
+  local _, _, used = self.core_end:totals()
   return used
 end
 
---- Delivers the next frame, and keeps the inbox small. What more of may be there.
+--- Delivers the next frame, and keeps the inbox small. What more of may be
+--- there.
 local function next_frame(self, fresh)
   if self.listeners > 0 and self.waiting == 0 then
-    return take_frame(self, self.fetch(self.fork, fresh))
+    return take_frame(self, self.fetch_(self.core_end, fresh))
   end
   local before, waiting = position(self), self.waiting
-  local more = take_frame(self, self.fetch(self.fork, fresh))
+  local more = take_frame(self, self.fetch_(self.core_end, fresh))
   if self.waiting > waiting and not self.closed then
     local size = position(self) - before
     self.inbox[self.taken + self.waiting][3] = size
@@ -169,15 +155,15 @@ local function next_frame(self, fresh)
   return more
 end
 
---- Each frame is gone from the core before it is delivered, so that an error of a
---- listener loses none: dispatch goes on in the next tick.
+--- Each frame is gone from the core before it is delivered, so that an error of
+--- a listener loses none: dispatch goes on in the next tick.
 local function dispatch_frames(self, fresh)
-  local fork, fetch = self.fork, self.fetch
+  local core_end, fetch = self.core_end, self.fetch_
   local more
   repeat
     local listener = self.direct
     if listener then
-      local got, kind, value, id, flags, description, fd = fetch(fork, fresh)
+      local got, kind, value, id, flags, description, fd = fetch(core_end, fresh)
       if kind == MESSAGE and not id then
         more = got
         listener(value)
@@ -216,7 +202,7 @@ function dispatch(self, fresh)
   self.dispatching, loop.emitting = false, emitting
   if self.left then self:go_on_leaving_() end
   if not self.ended then return more end
-  if not self.closed then loop.soon(self.finish, self) end
+  if not self.closed then loop.soon(self.finish_, self) end
   return false
 end
 
@@ -228,14 +214,14 @@ local function empty_inbox(self)
       self.emptying = true
       loop.soon(empty_inbox, self)
     end
-    if self.waiting == 1 then self:resume() end
+    if self.waiting == 1 then self:resume_() end
     self.owner:emit("message", take(self))
   end
-  self:resume()
+  self:resume_()
 end
 
 --- Takes up reading again, where the inbox has room.
-function Receiving:resume()
+function Receiving:resume_()
   if self.closed or not self.paused or inbox_full(self) then return end
   self.paused = false
   find_direct(self)
@@ -244,21 +230,21 @@ function Receiving:resume()
 end
 
 --- The number of `message` or `disconnect` listeners has changed.
-function Receiving:listeners_changed(messages, disconnects)
+function Receiving:listeners_changed_(messages, disconnects)
   self.listeners, self.end_listeners = messages, disconnects
   find_direct(self)
   if messages > 0 and self.waiting > 0 and not self.emptying then
     self.emptying = true
     loop.soon(empty_inbox, self)
   end
-  self:update_ref()
+  self:update_ref_()
 end
 
 --- The peer breaks the rules: nothing that it sends can be trusted any more.
-function Receiving:protocol_error(errno, text)
+function Receiving:protocol_error_(errno, text)
   self.error = errors.system(errno, "receive")
   self.error.message = ("channel: %s (%s)"):format(text, self.error.code)
-  self:finish()
+  self:finish_()
 end
 
 --- Reads what can be read at once, some of it.
@@ -269,8 +255,8 @@ local function read(self)
   end
 end
 
---- A peer that has gone is read up to its end, full as the inbox may be: it sends
---- no more than the socket holds already.
+--- A peer that has gone is read up to its end, full as the inbox may be: it
+--- sends no more than the socket holds already.
 local function on_ready(self, readable, writable, gone)
   if writable and self.writing then self:flush() end
   if self.closed or not (gone or readable and not self.paused) then return end

@@ -112,7 +112,7 @@ end
 function Ends:collect(n, take)
   local alone = self.fds[n] and stdio.mode(self.plan, n) == "r"
   local one = not alone and self:stream(n)
-  if not alone and (not one or one.handle_closed) then return end
+  if not alone and (not one or one.handle_closed_) then return end
   if self.takers == none then self.takers, self.readers = {}, {} end
   self.takers[n] = take
   self.open = self.open + 1
@@ -121,7 +121,7 @@ end
 
 --- Reads at once what has come for those who collect.
 function Ends:drain()
-  for _, reader in next, self.readers do reader:drain() end
+  for _, reader in next, self.readers do reader:drain_() end
 end
 
 -- The end --------------------------------------------------------------------
@@ -132,7 +132,7 @@ local function has_unasked(self)
     if stdio.mode(self.plan, n) ~= "w" then return true end
   end
   for _, one in next, self.streams do
-    if one.readable and not one.asked then return true end
+    if one.readable and not one.asked_ then return true end
   end
   return false
 end
@@ -140,7 +140,7 @@ end
 --- Waits for each stream that somebody asked for.
 local function hold(self)
   for n, one in next, self.streams do
-    if one.readable and one.asked and not one.handle_closed
+    if one.readable and one.asked_ and not one.handle_closed_
       and not self.takers[n] then
       self.open = self.open + 1
       when_closed(one, closed, self)
