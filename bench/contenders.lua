@@ -17,7 +17,7 @@ local bun = harness.find(os.getenv("BUN") or "bun",
 local python = harness.find(os.getenv("PYTHON") or "python3")
 local taskset = harness.find "taskset"
 
---- What runs the scripts of each kind, quoted for sh; nil if it is not there.
+--- Programs that run the scripts of each kind, quoted for sh; nil if missing.
 contenders.programs = {
   lua = lua,
   node = node,

@@ -1,4 +1,4 @@
-// What exec("echo hi") costs with Go's os/exec: /bin/sh -c, its output
+// Measures what exec("echo hi") costs with Go's os/exec: /bin/sh -c, its output
 // collected, one after the other. COUNT and figures as in exec.c:
 //
 //	exec_go COUNT

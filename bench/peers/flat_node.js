@@ -1,6 +1,6 @@
-// Whether memory stays flat with Node: execFile of `true`, one after the other.
-// Parameters and figures as meter.flat in meter.lua has them, with V8's heap in
-// the place of Lua's:
+// Shows whether memory stays flat with Node: execFile of `true`, one after the
+// other. Parameters and figures as meter.flat in meter.lua has them, with V8's
+// heap in the place of Lua's:
 //
 //     flat_node.js FIRST LAST
 'use strict';

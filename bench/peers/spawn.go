@@ -1,5 +1,5 @@
-// What a start costs with Go's os/exec, one after the other, stdio ignored.
-// Parameters and figures as in spawn.c, without sleepers:
+// Measures what a start costs with Go's os/exec, one after the other, stdio
+// ignored. Parameters and figures as in spawn.c, without sleepers:
 //
 //	spawn_go COUNT HEAP_MIB 0 - PROGRAM [ARG...]
 package main

@@ -1,5 +1,6 @@
-// What a start costs with Node, or Bun in its place: child_process.spawn, one
-// after the other, stdio ignored. Parameters and figures as in spawn.c:
+// Measures what a start costs with Node, or Bun in its place:
+// child_process.spawn, one after the other, stdio ignored. Parameters and
+// figures as in spawn.c:
 //
 //     spawn_node.js COUNT HEAP_MIB ALIVE SLEEPER PROGRAM [ARG...]
 'use strict';
