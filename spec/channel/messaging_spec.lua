@@ -13,8 +13,9 @@ describe("messages", function()
     run(function()
       local child = fork(ECHO)
       for _, value in ipairs {
-        9, 9.0, -1.5, math.maxinteger, math.mininteger, math.huge, "", "\0\xff", true,
-        false, orrery.null, { 1, 2, { 3 } }, { a = { b = orrery.null } }, { [3] = "x" },
+        9, 9.0, -1.5, math.maxinteger, math.mininteger, math.huge, "", "\0\xff",
+        true, false, orrery.null, { 1, 2, { 3 } }, { a = { b = orrery.null } },
+        { [3] = "x" },
         { 1, 2, x = 3 },
       } do
         child:send(value)
@@ -48,13 +49,16 @@ describe("messages", function()
       local first
       first = child:on("message", function(m)
         note(m)
-        if m == 10 then child:once("message", function() second = second + 1 end) end
+        if m == 10 then
+          child:once("message", function() second = second + 1 end)
+        end
         if m == 20 then
           first()
           child:on("message", note)
         elseif m == 15 then
           first()
-          orrery.process.next_tick(function() first = child:on("message", first.fn) end)
+          orrery.process.next_tick(
+            function() first = child:on("message", first.fn) end)
         end
       end)
       helper.eventually(function() return #got == 50 end)
@@ -95,7 +99,8 @@ describe("messages", function()
       local seen = 0
       child:on("message", function() seen = seen + 1 end)
 
-      helper.eventually(function() return child:request("how many", 5000) == -1 end)
+      helper.eventually(
+        function() return child:request("how many", 5000) == -1 end)
       child:disconnect()
       await_close(child)
       assert.equal(400, seen)
@@ -104,7 +109,8 @@ describe("messages", function()
 
   it("are each sent to one of two tasks that receive", function()
     run(function()
-      local child = fork "process.on('message', function(m) process.send(m) end)"
+      local child =
+        fork "process.on('message', function(m) process.send(m) end)"
       local got = {}
       local function take()
         local message = child:receive(5000)
@@ -126,7 +132,8 @@ describe("messages", function()
     end)
   end)
 
-  it("above max_message are refused here, and end the channel of who sends them", function()
+  it("above max_message are refused here, and end the channel of who sends "
+    .. "them", function()
     run(function()
       local child = fork(ECHO, { max_message = 1000 })
       local err
@@ -138,7 +145,8 @@ describe("messages", function()
       child:disconnect()
       await_close(child)
 
-      local hostile = raw_peer("peer:write('\\xff\\7\\0\\0' .. ('\\0'):rep(3000))",
+      local hostile =
+        raw_peer("peer:write('\\xff\\7\\0\\0' .. ('\\0'):rep(3000))",
         { max_message = 1000 })
       assert.equal("EMSGSIZE", hostile:wait_for("disconnect", 5000).code)
       await_close(hostile)
@@ -148,7 +156,8 @@ describe("messages", function()
   it("are flushed at exit, also much, also by process.exit", function()
     run(function()
       for _, ending in ipairs { "", "process.exit(0)", "os.exit(0)" } do
-        local child = fork("for i = 1, 40 do process.send(('x'):rep(20000)) end " .. ending)
+        local child =
+          fork("for i = 1, 40 do process.send(('x'):rep(20000)) end " .. ending)
         for _ = 1, 40 do assert.equal(20000, #assert(child:receive(5000))) end
         assert.equal(0, child:wait())
         await_close(child)
@@ -156,12 +165,14 @@ describe("messages", function()
     end)
   end)
 
-  it("of a child that does not end, sent to who does not read, end at exit", function()
+  it("of a child that does not end, sent to who does not read, "
+    .. "end at exit", function()
     run(function()
       local started = uv.hrtime()
       local result = helper.lua([[
         local orrery = require "orrery"
-        local child = orrery.spawn("sleep", {"30"}, {stdio = {"ignore", "ignore", "ignore", "ipc"}})
+        local child = orrery.spawn("sleep", {"30"},
+          {stdio = {"ignore", "ignore", "ignore", "ipc"}})
         for i = 1, 50 do child:send(("x"):rep(100000)) end
         orrery.go(function() child:kill() orrery.process.exit(3) end)
         require "luv".run()]])
@@ -171,7 +182,8 @@ describe("messages", function()
     end)
   end)
 
-  it("to a peer that never reads are refused at 64 MiB, with ENOBUFS", function()
+  it("to a peer that never reads are refused at 64 MiB, "
+    .. "with ENOBUFS", function()
     run(function()
       local child = orrery.spawn("sleep", { "30" },
         { stdio = { "ignore", "ignore", "ignore", "ipc" } })
@@ -185,7 +197,8 @@ describe("messages", function()
     end)
   end)
 
-  it("arrive in order where the first listener comes in the midst of them", function()
+  it("arrive in order where the first listener comes in the "
+    .. "midst of them", function()
     run(function()
       local child = fork "for i = 1, 3000 do process.send(i) end"
       assert.equal(1, child:receive(5000))
@@ -198,14 +211,17 @@ describe("messages", function()
     end)
   end)
 
-  it("that have come are delivered by who leaves, though each listener throws", function()
+  it("that have come are delivered by who leaves, though each "
+    .. "listener throws", function()
     run(function()
       local code = [[
         local orrery = require "orrery"
         orrery.process.on("uncaught_exception", function() end)
         local path = os.tmpname()
         local file = io.open(path, "w")
-        file:write "local p = require 'orrery'.process for i = 1, 6 do p.send(i) end"
+        file:write [=[
+          local p = require 'orrery'.process
+          for i = 1, 6 do p.send(i) end]=]
         file:close()
         local child = orrery.fork(path)
         child:on("message", function(i)
@@ -247,7 +263,8 @@ local function take_all(child)
 end
 
 describe("request", function()
-  it("gives the handler's results, nils among them, and runs it as a task", function()
+  it("gives the handler's results, nils among them, and runs it "
+    .. "as a task", function()
     run(function()
       local child = fork [[
         process.handle(function(x)
@@ -256,7 +273,8 @@ describe("request", function()
           return x, nil, { x }, nil
         end)]]
 
-      assert.same({ 5, nil, { 5 }, nil, n = 4 }, table.pack(child:request(5, 5000)))
+      assert.same({ 5, nil, { 5 }, nil, n = 4 },
+        table.pack(child:request(5, 5000)))
       assert.equal(0, select("#", child:request("nothing", 5000)))
       child:disconnect()
       await_close(child)
@@ -283,14 +301,17 @@ describe("request", function()
     end)
   end)
 
-  it("gives nil, err: the handler's error, ENOSYS, what cannot travel, the end", function()
+  it("gives nil, err: the handler's error, ENOSYS, what cannot "
+    .. "travel, the end", function()
     run(function()
       local child = fork [[
         process.on("message", function()
           process.handle(function(what)
             if what == "raise" then error("no way", 0) end
-            if what == "code" then error(setmetatable({ code = "EX", message = "m" },
-              { __tostring = function() return "m" end })) end
+            if what == "code" then
+              error(setmetatable({ code = "EX", message = "m" },
+                { __tostring = function() return "m" end }))
+            end
             if what == "function" then return print end
             if what == "exit" then process.exit(0) end
           end)
@@ -335,13 +356,16 @@ describe("request", function()
     end)
   end)
 
-  it("fails where the answer is behind more than may wait, and the rest goes on", function()
+  it("fails where the answer is behind more than may wait, and the rest goes "
+    .. "on", function()
     run(function()
       local child = fork [[
         orrery.go(function()
           local _, err = process.request("go on?")
           local bytes = 0
-          while bytes < 20 * 1024 * 1024 do bytes = bytes + #process.receive() end
+          while bytes < 20 * 1024 * 1024 do
+            bytes = bytes + #process.receive()
+          end
           process.send { err.code, err.message, process.request("and now?") }
         end)]]
       local mib, sent = ("x"):rep(1024 * 1024), orrery.events.new()
@@ -411,7 +435,8 @@ describe("request", function()
 
   it("times out alone: a late answer hurts nobody", function()
     run(function()
-      local child = fork "process.handle(function(ms) orrery.sleep(ms) return ms end)"
+      local child =
+        fork "process.handle(function(ms) orrery.sleep(ms) return ms end)"
       local result, err = child:request(50, 1)
 
       assert.is_nil(result)
@@ -424,7 +449,8 @@ describe("request", function()
 end)
 
 describe("the channel", function()
-  it("ends by the child's death, with the messages before it, and calls all back", function()
+  it("ends by the child's death, with the messages before it, and calls all "
+    .. "back", function()
     run(function()
       local child = fork [[
         for i = 1, 1000 do process.send(i) end
@@ -443,11 +469,15 @@ describe("the channel", function()
     end)
   end)
 
-  it("delivers all of a child that is reaped before anything was read", function()
+  it("delivers all of a child that is reaped before anything "
+    .. "was read", function()
     run(function()
       local child = fork "for i = 1, 20 do process.send(i) end"
       local got = 0
-      while child:kill(0) do core.poll({}, {}, 1) require "orrery.child_process.child".reap() end
+      while child:kill(0) do
+        core.poll({}, {}, 1)
+        require "orrery.child_process.child".reap()
+      end
       child:on("message", function() got = got + 1 end)
       await_close(child)
 
@@ -459,7 +489,8 @@ describe("the channel", function()
     run(function()
       local result = helper.lua([[
         local orrery = require "orrery"
-        local child = orrery.spawn("sleep", {"30"}, {stdio = {"ignore", "ignore", "ignore", "ipc"}})
+        local child = orrery.spawn("sleep", {"30"},
+          {stdio = {"ignore", "ignore", "ignore", "ipc"}})
         child:unref()
         print(require "luv".run "nowait", require "luv".loop_alive())
         child.channel:unref()
@@ -475,7 +506,8 @@ describe("the channel", function()
     run(function()
       local child = fork [[
         process.send(orrery.sh(
-          "ls -l /proc/self/fd | grep -c socket; env | grep -c CHANNEL").stdout)]]
+          "ls -l /proc/self/fd | grep -c socket; "
+            .. "env | grep -c CHANNEL").stdout)]]
 
       assert.equal("0\n0\n", child:receive(5000))
       await_close(child)

@@ -155,7 +155,8 @@ describe("net.Socket", function()
       client:destroy()
       local codes = {}
       helper.eventually(function()
-        accepted:write("x", function(err) codes[#codes + 1] = err and err.code end)
+        accepted:write("x",
+          function(err) codes[#codes + 1] = err and err.code end)
         return accepted.closed
       end)
       helper.eventually(function() return codes[1] end)
@@ -199,7 +200,8 @@ describe("net.Socket", function()
     end)
   end)
 
-  it("emits timeout when nothing moves, and not while something does", function()
+  it("emits timeout when nothing moves, and not while "
+    .. "something does", function()
     run(function()
       local accepted, client, ends = pair()
       local _ <close> = ends
@@ -352,7 +354,8 @@ describe("a connection, in the turn that it comes in,", function()
 
   it("takes settings, and is read from afterwards", function()
     run(function()
-      local server <close>, port, done = at_once({ no_delay = true }, function(socket)
+      local opts = { no_delay = true }
+      local server <close>, port, done = at_once(opts, function(socket)
         socket:set_keep_alive(true):set_no_delay(false):unref()
       end)
       local client = net.connect(port, "127.0.0.1")
@@ -364,7 +367,8 @@ describe("a connection, in the turn that it comes in,", function()
     end)
   end)
 
-  it("hears of a peer that has gone when it writes, though nothing was read", function()
+  it("hears of a peer that has gone when it writes, though nothing "
+    .. "was read", function()
     run(function()
       local server <close>, port, done = at_once({ pause_on_connect = true },
         function() end)
@@ -395,7 +399,8 @@ describe("a connection, in the turn that it comes in,", function()
 
         assert.same(server:address(), address)
         assert.equal(host, socket.local_address)
-        assert.same({ client.local_address, client.local_port, client.remote_family },
+        assert.same({ client.local_address, client.local_port,
+          client.remote_family },
           { socket.remote_address, socket.remote_port, socket.remote_family })
         assert.is_nil(socket:address())
         client:destroy()

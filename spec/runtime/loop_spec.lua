@@ -4,7 +4,8 @@ local loop = require "orrery.runtime.loop"
 local uv = require "luv"
 
 describe("the loop", function()
-  it("runs ticks in order before events, and later ones a turn later", function()
+  it("runs ticks in order before events, and later ones a "
+    .. "turn later", function()
     local log = {}
     loop.soon(function()
       loop.later(function() log[#log + 1] = "later" end)
