@@ -90,6 +90,7 @@ build = {
     ["orrery.runtime.options"] = "lua/orrery/runtime/options.lua",
     ["orrery.runtime.poller"] = "lua/orrery/runtime/poller.lua",
     ["orrery.runtime.scheduler"] = "lua/orrery/runtime/scheduler.lua",
+    ["orrery.runtime.signals"] = "lua/orrery/runtime/signals.lua",
     ["orrery.stream"] = "lua/orrery/stream.lua",
     ["orrery.stream.file_handle"] = "lua/orrery/stream/file_handle.lua",
     ["orrery.stream.pipe_reader"] = "lua/orrery/stream/pipe_reader.lua",

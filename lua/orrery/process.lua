@@ -7,6 +7,7 @@ local errors = require "orrery.runtime.errors"
 local events = require "orrery.events"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
+local signals = require "orrery.runtime.signals"
 
 local self_ = core.process()
 local bus = events.new() -- the emitter behind the module
@@ -100,7 +101,7 @@ function methods.kill(pid, signal)
   end
   if signal == nil then signal = "SIGTERM" end
   local signo = math.type(signal) == "integer" and signal
-    or require "orrery.child_process.child".check_signal("kill", signal)
+    or signals.check("kill", signal)
   local ok, errno = self_:kill(number, signo)
   if ok then return true end
   return nil, errors.system(errno, "kill", { path = tostring(number) })

@@ -29,12 +29,4 @@ describe("options", function()
         "^spec/runtime/options_spec.lua:%d+: spawn: options must be", err)
     end
   end)
-
-  it("know signals by name in any case, and by number", function()
-    assert.equal(15, options.signal_number("sigterm"))
-    assert.equal(15, options.signal_number("TERM"))
-    assert.equal(0, options.signal_number(0))
-    assert.is_nil(options.signal_number("SIGFOO"))
-    assert.is_nil(options.signal_number(65))
-  end)
 end)

@@ -11,6 +11,7 @@ local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local poller = require "orrery.runtime.poller"
 local scheduler = require "orrery.runtime.scheduler"
+local signals = require "orrery.runtime.signals"
 
 local STOP_GRACE = 5000 -- ms from SIGTERM to SIGKILL in stop
 local CLOSE_GRACE = 2000 -- the same where a `<close>` variable ends
@@ -90,11 +91,6 @@ local function count_reference(by)
   if referenced > 0 then watcher:ref() else watcher:unref() end
 end
 
-local function signal_name(number)
-  return core.signal_names[number] or ("SIGRTMIN+%d"):format(number - 34)
-end
-Child.signal_name = signal_name
-
 local function emit_close(self)
   self.closed_ = true
   self:emit("close", self.exit_code, self.signal_code)
@@ -116,7 +112,7 @@ end
 local function on_exit(self, handle)
   local code, signal = handle:status()
   self.exit_code = code
-  self.signal_code = signal and signal_name(signal)
+  self.signal_code = signal and signals.name(signal)
   self.process_, self.ended_ = false, handle
   setmetatable(self, Lazy)
   if self.timer_ then self.timer_:stop() end
@@ -290,21 +286,6 @@ end
 
 -- Signals --------------------------------------------------------------------
 
-local function check_signal(where, signal)
-  local number = options.signal_number(signal)
-  if not number then
-    local names = {}
-    for name in pairs(core.signals) do names[name] = true end
-    local hint = type(signal) == "string"
-      and (", did you mean %s?"):format(options.nearest(signal:upper(), names))
-      or ""
-    options.raise("%s: unknown signal %s%s (ERR_UNKNOWN_SIGNAL)",
-      where, options.show(signal), hint)
-  end
-  return number
-end
-Child.check_signal = check_signal
-
 --- A result of kill(2) as true; false; false, err.
 local function sent(self, number, ok, errno)
   if ok then
@@ -322,7 +303,7 @@ end
 --- @return boolean sent false once it has ended
 --- @return Error? err EPERM
 function Child:kill(signal)
-  local number = check_signal("kill", signal or "SIGTERM")
+  local number = signals.check("kill", signal or "SIGTERM")
   if not running(self) then return false end
   return sent(self, number, self.process_:kill(number))
 end
@@ -342,11 +323,11 @@ end
 --- @return boolean sent
 --- @return Error? err
 function Child:kill_tree(signal)
-  return signal_family(self, check_signal("kill_tree", signal or "SIGTERM"))
+  return signal_family(self, signals.check("kill_tree", signal or "SIGTERM"))
 end
 
 local stop_options = {
-  signal = options.checks.signal,
+  signal = signals.option,
   grace = options.checks.ms,
 }
 
@@ -374,7 +355,7 @@ function Child:stop(opts)
     return nil, self.error_
   end
   local begun = self_process:hrtime()
-  local number = options.signal_number(opts.signal or "SIGTERM")
+  local number = signals.number(opts.signal or "SIGTERM")
   local forced = running(self) and stop(self, number, opts.grace or STOP_GRACE)
   local code, signal = status(self)
   return {

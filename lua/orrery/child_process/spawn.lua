@@ -8,6 +8,7 @@ local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
 local stdio = require "orrery.child_process.stdio"
 local scheduler = require "orrery.runtime.scheduler"
+local signals = require "orrery.runtime.signals"
 local loop = require "orrery.runtime.loop"
 local Child = require "orrery.child_process.child"
 
@@ -92,7 +93,7 @@ local schema = {
   env_extend = is_env,
   gid = checks.id,
   groups = list(checks.id, "a list of group ids"),
-  kill_signal = checks.signal,
+  kill_signal = signals.option,
   max_message = integer(1, 0xfffffff0, "an integer of bytes, 1 to 4294967280"),
   nice = integer(-20, 19, "an integer from -20 to 19"),
   pgroup = is_pgroup,
@@ -411,7 +412,7 @@ function spawn.start(where, argv, opts)
   if channel then child:connect_(channel, opts) end
   if opts.timeout and opts.timeout > 0 then
     child:set_timeout_(opts.timeout,
-      options.signal_number(opts.kill_signal or "SIGTERM"))
+      signals.number(opts.kill_signal or "SIGTERM"))
   end
   if opts.scope then tie(child, opts.scope) end
   return child

@@ -8,6 +8,7 @@ local clock = require "orrery.runtime.clock"
 local capture = require "orrery.child_process.capture"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
+local signals = require "orrery.runtime.signals"
 local spawn = require "orrery.child_process.spawn"
 
 local sync = {}
@@ -32,7 +33,7 @@ local function job_of(handle, ends, opts)
   local job = {
     handle = handle, outputs = {}, at = 1,
     limit = opts.max_buffer or MAX_BUFFER,
-    signal = options.signal_number(opts.kill_signal or "SIGTERM"),
+    signal = signals.number(opts.kill_signal or "SIGTERM"),
     grace = opts.stdio_grace or STDIO_GRACE,
     deadline = opts.timeout and opts.timeout > 0 and clock.due_in(opts.timeout),
   }
@@ -101,7 +102,7 @@ local function ended(job)
     local code, signal, running = job.handle:status()
     if running then return false end
     job.ended, job.code = true, code
-    job.ended_by = signal and Child.signal_name(signal)
+    job.ended_by = signal and signals.name(signal)
     if not code and not signal then
       job.error = job.error or Child.status_taken(job.handle:pid())
     end

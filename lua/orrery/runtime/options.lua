@@ -2,8 +2,6 @@
 --- raised at the caller's line and names the argument, the value and the way
 --- out.
 
-local core = require "orrery.core"
-
 local options = {}
 
 -- How debug.getinfo names the sources of this library's modules: `require` passes
@@ -127,27 +125,6 @@ local function list(check, text)
   end
 end
 options.list = list
-
---- Names in any case, or a number of this system. 0 is no signal to send.
-function checks.signal(value)
-  if options.signal_number(value) == nil or value == 0 then
-    return 'a signal name such as "SIGTERM", or its number'
-  end
-end
-
---- The number of a signal given by name (any case, with or without "SIG") or
---- number; nil when there is no such signal. 0 is the probe of kill(2).
---- @param signal string|integer
---- @return integer?
-function options.signal_number(signal)
-  if type(signal) == "string" then
-    local name = signal:upper()
-    return core.signals[name] or core.signals["SIG" .. name]
-  end
-  if math.type(signal) == "integer" and signal >= 0 and signal <= 64 then
-    return signal
-  end
-end
 
 local none = setmetatable({}, { __newindex = function() error("read-only") end })
 
