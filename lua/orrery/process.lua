@@ -165,6 +165,11 @@ function loop.on_uncaught(err, trace, origin)
   if not (ok and handled) then methods.exit(state.exit_code) end
 end
 
+--- Called whenever the loop has nothing left to do.
+function loop.before_exit()
+  bus:emit("before_exit", state.exit_code or 0)
+end
+
 -- Small things ---------------------------------------------------------------
 
 --- Calls fn(...) before the next event, in order.
