@@ -57,11 +57,16 @@ build = {
     ["orrery.channel.msgpack_wire"] = "lua/orrery/channel/msgpack_wire.lua",
     ["orrery.channel.receiving"] = "lua/orrery/channel/receiving.lua",
     ["orrery.child_process"] = "lua/orrery/child_process.lua",
+    ["orrery.child_process.arguments"] =
+      "lua/orrery/child_process/arguments.lua",
     ["orrery.child_process.capture"] = "lua/orrery/child_process/capture.lua",
     ["orrery.child_process.child"] = "lua/orrery/child_process/child.lua",
     ["orrery.child_process.ends"] = "lua/orrery/child_process/ends.lua",
+    ["orrery.child_process.environment"] =
+      "lua/orrery/child_process/environment.lua",
     ["orrery.child_process.exec"] = "lua/orrery/child_process/exec.lua",
     ["orrery.child_process.fork"] = "lua/orrery/child_process/fork.lua",
+    ["orrery.child_process.options"] = "lua/orrery/child_process/options.lua",
     ["orrery.child_process.pipeline"] = "lua/orrery/child_process/pipeline.lua",
     ["orrery.child_process.run"] = "lua/orrery/child_process/run.lua",
     ["orrery.child_process.spawn"] = "lua/orrery/child_process/spawn.lua",

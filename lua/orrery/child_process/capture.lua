@@ -5,7 +5,7 @@ local clock = require "orrery.runtime.clock"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
-local spawn = require "orrery.child_process.spawn"
+local spawn_options = require "orrery.child_process.options"
 local stdio = require "orrery.child_process.stdio"
 
 local capture = {}
@@ -17,7 +17,7 @@ local GRACE_STEPS = 8 -- in which that time is counted
 local POLL_TURNS = 3 -- of loop.later: between the first and the last is a poll
 
 --- The options of spawn, and what bounds the output.
-capture.schema = options.copy(spawn.schema)
+capture.schema = options.copy(spawn_options.schema)
 capture.schema.max_buffer = options.checks.size
 
 --- options.check for what may have `input`, which needs a pipe to go through.
@@ -39,7 +39,7 @@ end
 function capture.spawn_options(opts, default)
   local copy = {}
   for name, value in next, opts do
-    if spawn.schema[name] then copy[name] = value end
+    if spawn_options.schema[name] then copy[name] = value end
   end
   copy.timeout = nil
   copy.stdio = copy.stdio or default

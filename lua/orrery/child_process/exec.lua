@@ -1,6 +1,7 @@
 --- `exec` and `exec_file`: Node's shape, a callback with the output. They never
 --- wait; the callback runs as a task, so it may.
 
+local arguments = require "orrery.child_process.arguments"
 local capture = require "orrery.child_process.capture"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
@@ -95,7 +96,7 @@ function exec.exec_file(file, args, opts, cb, behind)
   if type(opts) == "function" then opts, cb, behind = nil, opts, cb end
   check_callback("exec_file", cb, behind)
   local argv
-  argv, opts = spawn.arguments("exec_file", file, args, opts)
+  argv, opts = arguments.split("exec_file", file, args, opts)
   opts = options.check("exec_file", opts, schema)
   return start("exec_file", argv, opts, cb)
 end

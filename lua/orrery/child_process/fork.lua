@@ -2,8 +2,10 @@
 --- no fork(2): nothing of this process's memory goes along.
 
 local uv = require "luv"
+local arguments = require "orrery.child_process.arguments"
 local options = require "orrery.runtime.options"
 local spawn = require "orrery.child_process.spawn"
+local spawn_options = require "orrery.child_process.options"
 
 local fork = {}
 
@@ -11,7 +13,7 @@ local MOST_GENERATIONS = 16 -- a script that forks itself ends somewhere
 
 local checks = options.checks
 
-local schema = options.copy(spawn.schema)
+local schema = options.copy(spawn_options.schema)
 schema.exec_path = checks.string
 schema.exec_argv = options.list(checks.string, "a list of strings")
 schema.silent = checks.boolean
@@ -70,7 +72,7 @@ local function check_arguments(module_path, args, opts)
     options.raise("fork: the script must not be an empty string")
   end
   local script
-  script, opts = spawn.arguments("fork", module_path, args, opts)
+  script, opts = arguments.split("fork", module_path, args, opts)
   return script, options.check("fork", opts, schema)
 end
 
@@ -103,16 +105,15 @@ function fork.fork(module_path, args, opts)
   opts = options.copy(opts)
   opts.stdio = stdio_of(opts)
   opts.shell = nil
-  if opts.scope and opts.die_with_parent == nil then opts.die_with_parent = true end
   local process = require "orrery.process"
   local exec_path = opts.exec_path or process.exec_path
   local loader, paths = bootstrap(exec_path)
-  opts.extra_env = { ORRERY_FORK = paths, ORRERY_GENERATION = generation() }
   local argv = { exec_path }
   append(argv, opts.exec_argv or loader[1] and process.exec_argv or {})
   append(argv, loader)
   append(argv, script)
-  return spawn.start("fork", argv, opts)
+  return spawn.start("fork", argv, opts,
+    { ORRERY_FORK = paths, ORRERY_GENERATION = generation() })
 end
 
 return fork

@@ -1,6 +1,7 @@
 --- `pipeline`: programs joined by pipes, with no data passing through here.
 
 local core = require "orrery.core"
+local arguments = require "orrery.child_process.arguments"
 local capture = require "orrery.child_process.capture"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
@@ -51,7 +52,7 @@ local function parse(spec)
       options.raise("pipeline: stage %d must be a list {command, args…}, got "
         .. "%s", i, options.show(stage))
     end
-    stages[i] = spawn.arguments("pipeline", stage, nil, nil)
+    stages[i] = arguments.split("pipeline", stage, nil, nil)
   end
   return stages, options.check("pipeline", opts, schema)
 end

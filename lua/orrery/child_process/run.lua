@@ -1,6 +1,7 @@
 --- `run` and `sh`: a program to its end, with its output collected.
 
 local core = require "orrery.core"
+local arguments = require "orrery.child_process.arguments"
 local capture = require "orrery.child_process.capture"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
@@ -81,7 +82,7 @@ end
 --- @return Error? err
 function run.run(file, args, opts)
   local argv
-  argv, opts = spawn.arguments("run", file, args, opts)
+  argv, opts = arguments.split("run", file, args, opts)
   opts = capture.check("run", opts, schema)
   scheduler.check_may_wait("run")
   return run_child("run", argv, opts)

@@ -5,6 +5,7 @@
 local core = require "orrery.core"
 local Child = require "orrery.child_process.child"
 local clock = require "orrery.runtime.clock"
+local arguments = require "orrery.child_process.arguments"
 local capture = require "orrery.child_process.capture"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
@@ -190,9 +191,10 @@ local function execute(where, argv, opts)
         .. "still meanwhile (ERR_IPC_SYNC_FORK): use spawn or fork", where)
     end
   end
-  local handle, ends = spawn.begin(where, argv, spawned)
-  if not handle then return { output = {}, error = ends } end
-  local job = job_of(handle, ends, opts)
+  local start, err = spawn.begin(where, argv, spawned)
+  if not start then return { output = {}, error = err } end
+  local handle = start.spawned
+  local job = job_of(handle, start.ends, opts)
   run(job)
   local result = {
     pid = handle:pid(), status = job.code, output = {}, error = job.error,
@@ -213,7 +215,7 @@ end
 --- @return SyncResult
 function sync.spawn_sync(file, args, opts)
   local argv
-  argv, opts = spawn.arguments("spawn_sync", file, args, opts)
+  argv, opts = arguments.split("spawn_sync", file, args, opts)
   opts = capture.check("spawn_sync", opts, schema)
   return execute("spawn_sync", argv, opts)
 end
@@ -237,7 +239,7 @@ end
 --- @return Error? err with `status signal stdout stderr`
 function sync.exec_file_sync(file, args, opts)
   local argv
-  argv, opts = spawn.arguments("exec_file_sync", file, args, opts)
+  argv, opts = arguments.split("exec_file_sync", file, args, opts)
   opts = capture.check("exec_file_sync", opts, schema)
   local command = table.concat(argv, " ")
   return output_or_error(execute("exec_file_sync", argv, opts), command)
