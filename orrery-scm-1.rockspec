@@ -67,7 +67,10 @@ build = {
     ["orrery.child_process.exec"] = "lua/orrery/child_process/exec.lua",
     ["orrery.child_process.fork"] = "lua/orrery/child_process/fork.lua",
     ["orrery.child_process.options"] = "lua/orrery/child_process/options.lua",
+    ["orrery.child_process.ownership"] =
+      "lua/orrery/child_process/ownership.lua",
     ["orrery.child_process.pipeline"] = "lua/orrery/child_process/pipeline.lua",
+    ["orrery.child_process.reaper"] = "lua/orrery/child_process/reaper.lua",
     ["orrery.child_process.run"] = "lua/orrery/child_process/run.lua",
     ["orrery.child_process.spawn"] = "lua/orrery/child_process/spawn.lua",
     ["orrery.child_process.stdio"] = "lua/orrery/child_process/stdio.lua",

@@ -447,7 +447,7 @@ describe("the channel", function()
     run(function()
       local child = fork "for i = 1, 20 do process.send(i) end"
       local got = 0
-      while child:kill(0) do core.poll({}, {}, 1) require "orrery.child_process.child".reap() end
+      while child:kill(0) do core.poll({}, {}, 1) require "orrery.child_process.reaper".reap() end
       child:on("message", function() got = got + 1 end)
       await_close(child)
 

@@ -3,14 +3,11 @@
 
 local core = require "orrery.core"
 local arguments = require "orrery.child_process.arguments"
-local Child = require "orrery.child_process.child"
-local ends = require "orrery.child_process.ends"
+local child = require "orrery.child_process.child"
 local environment = require "orrery.child_process.environment"
 local errors = require "orrery.runtime.errors"
-local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
-local scheduler = require "orrery.runtime.scheduler"
-local signals = require "orrery.runtime.signals"
+local reaper = require "orrery.child_process.reaper"
 local spawn_options = require "orrery.child_process.options"
 local stdio = require "orrery.child_process.stdio"
 
@@ -101,7 +98,7 @@ local function launch(start)
     local found, err = spawn_options.look_up_user(attributes)
     if not found then return nil, err end
   end
-  local listening, number = Child.watch()
+  local listening, number = reaper.open()
   if not listening then
     return nil, errors.system(number, "spawn", { stage = "fork" })
   end
@@ -138,57 +135,6 @@ function spawn.begin(where, argv, opts)
   return nil, err
 end
 
---- Children of scopes end with this process.
-local owned = {}
-loop.at_exit(function()
-  for child in pairs(owned) do child:abandon_() end
-end)
-
---- Ties a child to the scope or task whose end stops it.
-local function tie(child, owner)
-  owned[child] = true
-  local undo
-  if owner.adopt then
-    owner:adopt(child)
-    undo = function() owner:release(child) end
-  else
-    undo = scheduler.on_end(owner, function()
-      scheduler.go(child.stop, child, { grace = 2000 })
-    end)
-  end
-  child.released_ = function()
-    owned[child] = nil
-    if undo then undo() end
-  end
-end
-
---- Makes the Child of a start that has succeeded.
-local function running(start, opts)
-  local child, attributes = Child.new(start.file, start.argv,
-    ends.new(start.plan, start.ends)), start.attributes
-  if attributes and (attributes.setsid or attributes.pgroup == 0) then
-    child.leader_ = true
-  end
-  child:started(start.spawned)
-  if start.channel then child:connect_(start.channel, opts) end
-  if opts.timeout and opts.timeout > 0 then
-    child:set_timeout_(opts.timeout,
-      signals.number(opts.kill_signal or "SIGTERM"))
-  end
-  if opts.scope then tie(child, opts.scope) end
-  return child
-end
-
---- Makes the Child of a start that has failed.
-local function failed(start, err)
-  local child = Child.new(start.file, start.argv, ends.ended(start.plan))
-  if start.plan.channel then
-    child.channel_ = require "orrery.channel.channel".none(child)
-  end
-  child:failed(err)
-  return child
-end
-
 --- Starts a program and makes a Child of what came of it; for fork, run, exec
 --- and pipeline as well.
 --- @param where string the function's name, for messages
@@ -199,8 +145,8 @@ end
 function spawn.start(where, argv, opts, extra_env)
   local start = describe(where, argv, opts, extra_env)
   local ok, err = launch(start)
-  if ok then return running(start, opts) end
-  return failed(start, err)
+  if ok then return child.running(start, opts) end
+  return child.failed(start, err)
 end
 
 --- Starts a program.
