@@ -43,3 +43,40 @@ describe("arguments.command_line", function()
     assert.same({ "/bin/sh", "-c", [[echo $HOME 'a b' 'it'\''s']] }, argv)
   end)
 end)
+
+describe("arguments.with", function()
+  local with = arguments.with
+
+  local function split(...)
+    return arguments.split("spawn", with("scope", "s", ...))
+  end
+
+  it("adds an option wherever options stand", function()
+    for _, case in ipairs {
+      { { "ls" }, { "ls" }, { scope = "s" } },
+      { { "ls", { "-l" } }, { "ls", "-l" }, { scope = "s" } },
+      { { "ls", { cwd = "/" } }, { "ls" }, { scope = "s", cwd = "/" } },
+      { { "ls", nil, { scope = "t" } }, { "ls" }, { scope = "s" } },
+      { { { "ls", "-l" } }, { "ls", "-l" }, { scope = "s" } },
+      { { { "ls" }, { cwd = "/" } }, { "ls" }, { scope = "s", cwd = "/" } },
+    } do
+      local argv, opts = split(table.unpack(case[1], 1, 3))
+
+      assert.same(case[2], argv)
+      assert.same(case[3], opts)
+    end
+  end)
+
+  it("changes no table of the caller's", function()
+    local opts = { cwd = "/" }
+    with("scope", "s", "ls", nil, opts)
+
+    assert.same({ cwd = "/" }, opts)
+  end)
+
+  it("leaves what is bad to be found", function()
+    assert.equal(5, select(3, with("scope", "s", "ls", {}, 5)))
+    assert.has_error(function() split({ "ls" }, {}, {}) end)
+    assert.has_error(function() split("ls", { "-l", x = 1 }) end)
+  end)
+end)

@@ -67,6 +67,28 @@ function arguments.split(where, command, args, opts)
   return argv_of(where, command, args, first), opts
 end
 
+local function with(opts, name, value)
+  if opts ~= nil and type(opts) ~= "table" then return opts end
+  opts = options.copy(opts or {})
+  opts[name] = value
+  return opts
+end
+
+--- Returns a call's arguments with one more option, or another value of it.
+--- What is bad in them stays as it is, for `split` and `options.check` to find.
+--- @param name string of the option
+--- @return any command
+--- @return any args
+--- @return any opts
+function arguments.with(name, value, command, args, opts)
+  if type(command) == "table" then
+    return command, with(args, name, value), opts
+  elseif opts == nil and is_options(args) then
+    return command, nil, with(args, name, value)
+  end
+  return command, args, with(opts, name, value)
+end
+
 --- Quotes a word for sh, if it has to be.
 local function quote(word)
   if word:find("^[%w%%+,./:=@_-]+$") then return word end

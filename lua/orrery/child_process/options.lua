@@ -68,7 +68,7 @@ end
 
 local function is_scope(value)
   if type(value) ~= "table"
-    or not (value.adopt or (value.join and value.cancel)) then
+    or not (value.adopt_ or (value.join and value.cancel)) then
     return "a scope or a task"
   end
 end

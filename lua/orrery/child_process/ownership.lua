@@ -20,9 +20,9 @@ end)
 --- @return function release to be called when the child has ended
 function ownership.tie(child, owner)
   local undo
-  if owner.adopt then
-    owner:adopt(child)
-    undo = function() owner:release(child) end
+  if owner.adopt_ then
+    owner:adopt_(child)
+    undo = function() owner:release_(child) end
   else
     undo = scheduler.on_end(owner, function()
       scheduler.go(child.stop, child, { grace = STOP_GRACE })

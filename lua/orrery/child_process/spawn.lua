@@ -48,7 +48,7 @@ local function describe(where, argv, opts, extra_env)
       opts, extra_env)
   end
   local env = environment.list(where, opts, extra_env)
-  if opts.scope and opts.scope.closed then
+  if opts.scope and opts.scope.is_closed_ then
     options.raise("%s: option 'scope': the scope is closed", where)
   end
   return {
