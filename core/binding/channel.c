@@ -6,6 +6,7 @@
 #include "engine/channel.h"
 #include "binding.h"
 #include "engine/io.h"
+#include "engine/names.h"
 #include "msgpack.h"
 #include "values.h"
 
@@ -325,11 +326,13 @@ static int m_next(lua_State *L) {
   return push_next(L, check_channel(L));
 }
 
+/* What there may be more of, after m_fetch. */
 enum { FRAMES = 1, BYTES = 2 };
 
-/* channel:fetch(read) -> what there may be more of, and what `next` gives. With
-   `read` it reads once before that: nil, errno where that fails, nil at the
-   end. More of: 1 frames, 2 bytes to read, 3 both. */
+/* channel:fetch(read) -> what there may be more of, and what `next` gives. If
+   `read` is true it reads once before that, and returns nil, errno if this
+   fails, nil at the end. What there may be more of, frames that have arrived or
+   bytes to be read, is a sum of the numbers in core.more. */
 static int m_fetch(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   long n = lua_toboolean(L, 2) ? orr_channel_receive(channel) : 1;
@@ -391,6 +394,18 @@ void orr_open_fork(lua_State *L) {
                                   {"__tostring", m_tostring},
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {{"fork", l_fork}, {NULL, NULL}};
+  static const struct orr_name types[] = {{"message", ORR_MESSAGE},
+                                          {"request", ORR_REQUEST},
+                                          {"reply", ORR_REPLY},
+                                          {"internal", ORR_INTERNAL},
+                                          {NULL, 0}};
+  static const struct orr_name flags[] = {
+      {"has_fd", ORR_HAS_FD}, {"failed", ORR_FAILED}, {NULL, 0}};
+  static const struct orr_name more[] = {
+      {"frames", FRAMES}, {"bytes", BYTES}, {NULL, 0}};
   orr_class(L, ORR_FORK, methods, meta);
   luaL_setfuncs(L, functions, 0);
+  orr_add_names(L, "frame", types);
+  orr_add_names(L, "frame_flag", flags);
+  orr_add_names(L, "more", more);
 }

@@ -2,9 +2,11 @@
 --- number of handles is on its way at once. docs/channel.md has the format.
 
 local attachments = require "orrery.channel.attachments"
+local core = require "orrery.core"
 
-local MESSAGE, REQUEST, REPLY, INTERNAL = 0, 1, 2, 4
-local FAILED = 2 -- flag of a reply
+local MESSAGE, REQUEST = core.frame.message, core.frame.request
+local REPLY, INTERNAL = core.frame.reply, core.frame.internal
+local FAILED = core.frame_flag.failed
 
 local wire = { framing = "frames" }
 
