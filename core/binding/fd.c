@@ -89,8 +89,7 @@ static int m_gc(lua_State *L) {
   return check_self(L)->owned ? m_close(L) : 0;
 }
 
-/* Reading and writing without luv: pipe_reader.lua and sync.lua -------------
- */
+/* Reading and writing without luv ------------------------------------------ */
 
 enum { READ_SIZE = 65536, MAX_POLLED = 1024 };
 
@@ -178,6 +177,7 @@ static int l_poll(lua_State *L) {
   return 1;
 }
 
+/* tostring(fd) -> "fd 7" or "fd (closed)". */
 static int m_tostring(lua_State *L) {
   struct fd *fd = check_self(L);
   if (fd->number < 0)
@@ -215,8 +215,8 @@ static int l_pipe(lua_State *L) {
   return set_pair(L, fds);
 }
 
-/* core.socketpair() -> two orrery.fd, connected Unix stream sockets; nil,
- * errno. */
+/* core.socketpair() -> two orrery.fd, connected Unix stream sockets; nil, *
+   errno. */
 static int l_socketpair(lua_State *L) {
   int fds[2];
   push_pair(L);
