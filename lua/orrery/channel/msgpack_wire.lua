@@ -4,10 +4,11 @@
 local attachments = require "orrery.channel.attachments"
 local Callback = require "orrery.channel.callback"
 local given_away = require "orrery.channel.given_away"
+local core = require "orrery.core"
 
--- Types of frames and a flag of replies, see core/engine/channel.h
-local MESSAGE, REQUEST, REPLY, INTERNAL = 0, 1, 2, 4
-local FAILED = 2
+local MESSAGE, REQUEST = core.frame.message, core.frame.request
+local REPLY, INTERNAL = core.frame.reply, core.frame.internal
+local FAILED = core.frame_flag.failed
 
 --- @class Wire how values and handles become bytes, and bytes messages. All
 ---   that queues something returns how many bytes wait by then, or nil, errno;

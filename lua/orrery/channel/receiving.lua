@@ -12,8 +12,8 @@ local INBOX = { bytes = 1024 * 1024, count = 1024, handles = 64 }
 local AWAITING = { bytes = 8 * 1024 * 1024, count = 64 * 1024, handles = 256 }
 local READS = 8 -- in a row, before others have their turn
 
-local MESSAGE = 0 -- type of a frame, see core/engine/channel.h
-local FRAMES, BYTES = 1, 2 -- that more of may be there, see core/binding/channel.c
+local MESSAGE = core.frame.message
+local FRAMES, BYTES = core.more.frames, core.more.bytes -- that may be there
 
 local EAGAIN, EPROTO = core.errnos.EAGAIN, core.errnos.EPROTO
 
