@@ -140,13 +140,16 @@ end
 function Messaging:receive(t)
   local channel = channel_of(self, "receive")
   if channel.waiting > 0 then
-    if channel.paused then loop.soon(channel.resume_, channel) end
+    if channel.receiving == "paused" then
+      loop.soon(channel.resume_, channel)
+    end
     return channel:take_()
   elseif channel.closed then
     return nil, channel.error or channels.closed_error("receive")
   end
-  return scheduler.wait(function(wake) return await_message(channel, wake) end, t,
-    "receive")
+  return scheduler.wait(function(wake)
+    return await_message(channel, wake)
+  end, t, "receive")
 end
 
 -- Requests -------------------------------------------------------------------
