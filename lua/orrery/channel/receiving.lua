@@ -1,14 +1,14 @@
 --- The receiving part of Channel (see channel.lua): what comes goes to the task
 --- that waits or to the listeners, and waits, within bounds, if there are none.
----
---- Of a channel's fields it owns those that are listed below.
+--- It owns the fields of a channel that are listed below.
 
 local core = require "orrery.core"
+local class = require "orrery.runtime.class"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 
 local MOST_HANDLES = 512 -- that wait of a peer that has gone
--- What may wait here before reading stops; and while an answer is awaited, which
+-- What may wait here before reading stops; and while an answer is awaited that
 -- may be behind it. (Decoded, it may take 75 times as much memory.)
 local INBOX = { bytes = 1024 * 1024, count = 1024, handles = 64 }
 local AWAITING = { bytes = 8 * 1024 * 1024, count = 64 * 1024, handles = 256 }
@@ -34,12 +34,11 @@ local EAGAIN, ECONNRESET, EPROTO = core.errnos.EAGAIN, core.errnos.ECONNRESET,
 --- @field direct function|false the listener to which messages go straight
 --- @field dispatching boolean frames are being delivered, or a listener has
 ---   thrown among them
---- @field unfinished table guard of `dispatch`
-local Receiving = {}
+--- @field unfinished Unfinished
+local receiving = {}
 
 --- Puts a message into the inbox. All of a peer that has gone is read, but its
---- handles do not fill our table of fds: beyond a number of them, they are
---- lost.
+--- handles do not fill our table of fds: beyond a number of them they are lost.
 local function keep(self, value, open)
   if open and self.inbox_handles >= MOST_HANDLES then
     local _, err = open(true)
@@ -68,14 +67,15 @@ local function find_direct(self)
 end
 
 --- Takes note that the tasks in `receive` have changed: they come first.
-function Receiving:readers_changed_()
+function receiving:readers_changed_()
   find_direct(self)
   self:update_ref_()
 end
 
---- Gives a message to a task in `receive`, else to the listeners, else to the
---- inbox, which comes before either unless it is empty. A handle is opened when
---- it is delivered: a server that nobody has taken accepts nothing.
+--- Gives a message to the task that waits in `receive`, or else to the
+--- listeners. If there are neither, or if others wait in the inbox already, it
+--- is put there. A handle is opened when it is delivered: a server that was not
+--- taken accepts nothing.
 --- @param open (fun(drop: boolean?): any, Error?)? see attachments.opener
 local function deliver(self, value, open)
   local wake = self.waiting == 0 and table.remove(self.readers, 1)
@@ -107,7 +107,7 @@ local function take(self)
   self.inbox_handles = self.inbox_handles - 1
   return item[1], item[2]()
 end
-Receiving.take_ = take
+receiving.take_ = take
 
 --- Tells whether no more may wait here.
 --- @return boolean
@@ -118,8 +118,7 @@ local function inbox_full(self)
 end
 
 --- Stops reading if the inbox is full. Answers to requests that are behind it
---- are not going to be read then, so these fail unless messages are being
---- taken.
+--- are not going to be read then: these fail, unless messages are being taken.
 local function pause_if_full(self)
   if self.receiving ~= "reading" or not inbox_full(self) then return end
   if next(self.requests) and not self.took then self:give_up_requests_() end
@@ -149,7 +148,7 @@ local function on_end(self, errno)
 end
 
 --- Delivers what the core's `fetch` gave.
---- @return integer more what more of may be there: FRAMES, BYTES, both
+--- @return integer more FRAMES, BYTES or both: of what there may be more
 local function take_frame(self, more, kind, value, id, flags, description, fd)
   if not more then
     if kind ~= EAGAIN then on_end(self, kind) end
@@ -189,7 +188,7 @@ local function next_frame(self, fresh)
   return more
 end
 
---- Tells whether `disconnect` was called. Who leaves gets all that has come,
+--- Tells whether `disconnect` was called. Then all that has come is delivered,
 --- full as the inbox may be.
 --- @return boolean
 local function is_leaving(self)
@@ -228,14 +227,17 @@ end
 
 local dispatch
 
+--- @class Unfinished the guard of `dispatch`, one for each channel
+--- @field channel Channel
+--- @field emitting integer loop.emitting before
+local Unfinished = class "orrery.Unfinished"
+
 --- Goes on dispatching in the next tick if a listener has raised.
-local Unfinished = {
-  __close = function(guard)
-    if not guard.self.dispatching then return end
-    loop.emitting = guard.emitting
-    loop.soon(dispatch, guard.self)
-  end,
-}
+function Unfinished:__close()
+  if not self.channel.dispatching then return end
+  loop.emitting = self.emitting
+  loop.soon(dispatch, self.channel)
+end
 
 --- Delivers what has come.
 --- @param fresh boolean? reads once before that
@@ -252,7 +254,7 @@ function dispatch(self, fresh)
   if not self.closed then loop.soon(self.finish_, self) end
   return false
 end
-Receiving.dispatch_ = dispatch
+receiving.dispatch_ = dispatch
 
 --- Delivers what waits to the listeners that have come; then reading goes on.
 --- If one of them raises, a tick goes on with the rest.
@@ -269,9 +271,8 @@ local function empty_inbox(self)
   self:resume_()
 end
 
---- Takes up reading again if the inbox has room. Does nothing if it is not
---- paused.
-function Receiving:resume_()
+--- Goes on reading if that is paused and the inbox has room again.
+function receiving:resume_()
   if self.closed or self.receiving ~= "paused" or inbox_full(self) then
     return
   end
@@ -284,7 +285,7 @@ end
 --- Takes note of how many listeners there are now.
 --- @param messages integer
 --- @param disconnects integer
-function Receiving:listeners_changed_(messages, disconnects)
+function receiving:listeners_changed_(messages, disconnects)
   self.listeners, self.end_listeners = messages, disconnects
   find_direct(self)
   if messages > 0 and self.waiting > 0 and not self.emptying then
@@ -298,7 +299,7 @@ end
 --- be trusted any more.
 --- @param errno integer
 --- @param text string what is wrong
-function Receiving:protocol_error_(errno, text)
+function receiving:protocol_error_(errno, text)
   self.error = errors.system(errno, "receive")
   self.error.message = ("channel: %s (%s)"):format(text, self.error.code)
   self:finish_()
@@ -311,11 +312,11 @@ local function read(self)
     if not more or self.closed or self.receiving == "paused" then return end
   end
 end
-Receiving.read_ = read
+receiving.read_ = read
 
 --- Called by the poller. A peer that has gone is read up to its end, full as
 --- the inbox may be: it sends no more than the socket holds already.
-function Receiving:on_ready_(readable, writable, gone)
+function receiving:on_ready_(readable, writable, gone)
   if writable and self.writing then self:flush() end
   if self.closed then return end
   if gone then
@@ -328,9 +329,9 @@ function Receiving:on_ready_(readable, writable, gone)
 end
 
 --- Begins to receive, when the channel opens: it may have a listener already.
-function Receiving:begin_receiving_()
-  self.unfinished = setmetatable({ self = self }, Unfinished)
+function receiving:begin_receiving_()
+  self.unfinished = setmetatable({ channel = self }, Unfinished)
   find_direct(self)
 end
 
-return Receiving
+return receiving

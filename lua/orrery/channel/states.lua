@@ -1,4 +1,4 @@
---- Where the two directions of a channel are, and which event leads where: the
+--- The states of a channel's two directions, and which event leads where: the
 --- tables that `Channel:go_` looks up. This file requires nothing.
 ---
 --- An event that has no cell in a state changes nothing there. Whether the
@@ -12,8 +12,8 @@ local states = {}
 ---             queued goes out, and what has come is being delivered
 ---   left      that is delivered; closed as soon as all is out or cannot go out
 ---
----   fail       a flush has failed for good. Who leaves need not remember
----              that: the next flush fails as well.
+---   fail       a flush has failed for good. A channel that leaves need not
+---              remember that: its next flush fails as well.
 ---   leave      `disconnect` was called
 ---   delivered  what had come by then has been delivered
 states.sending = {
