@@ -62,6 +62,7 @@ build = {
     ["orrery.channel.msgpack_wire"] = "lua/orrery/channel/msgpack_wire.lua",
     ["orrery.channel.receiving"] = "lua/orrery/channel/receiving.lua",
     ["orrery.channel.requests"] = "lua/orrery/channel/requests.lua",
+    ["orrery.channel.states"] = "lua/orrery/channel/states.lua",
     ["orrery.child_process"] = "lua/orrery/child_process.lua",
     ["orrery.child_process.capture"] = "lua/orrery/child_process/capture.lua",
     ["orrery.child_process.child"] = "lua/orrery/child_process/child.lua",

@@ -89,7 +89,9 @@ describe("messages", function()
         print "sent"]], { silent = true })
       assert.equal("sent\n", child.stdout:read(nil, 5000))
       child.stdout:resume()
-      helper.eventually(function() return child.channel.paused end)
+      helper.eventually(function()
+        return child.channel_.receiving == "paused"
+      end)
       local waiting = child.channel.waiting
       assert.is_true(waiting > 50 and waiting < 150)
       local seen = 0
@@ -399,7 +401,9 @@ describe("request", function()
         process.send "enough"]]
       local asked = orrery.go(function() return child:request("slow") end)
       assert.is_string((child:receive(10000)))
-      helper.eventually(function() return child.channel_.paused end)
+      helper.eventually(function()
+        return child.channel_.receiving == "paused"
+      end)
       assert.equal("running", asked.status)
       take_all(child)
 
@@ -483,14 +487,14 @@ describe("the channel", function()
   end)
 
   it("of spawn with ipc says so where the program has none", function()
-    local ok, err = pcall(function()
+    run(function()
       local child = orrery.spawn("true")
-      local sent = child:send(1)
-      return sent
+      local ok, err = pcall(child.send, child, 1)
+
+      assert.is_false(ok)
+      assert.matches("send: there is no channel", err)
+      assert.is_nil(orrery.process.send)
+      await_close(child)
     end)
-    assert.is_false(ok)
-    assert.matches("send: there is no channel", err)
-    assert.is_nil(orrery.process.send)
-    run(function() orrery.sleep(20) end)
   end)
 end)

@@ -5,8 +5,9 @@
 ---   receiving.lua   what comes: who gets it, and what waits
 ---   requests.lua    questions of both sides, and their answers
 ---
---- messaging.lua is what users call. How values and handles become bytes is
---- said by a wire (msgpack_wire.lua, json_wire.lua); the frames are the core's.
+--- states.lua says where its two directions may be, a wire (msgpack_wire.lua,
+--- json_wire.lua) how values and handles become bytes; messaging.lua is what
+--- users call.
 ---
 --- A channel owns the core's `orrery.fork` and what polls its fd. Its owner, a
 --- Child or this process, is the emitter of `message`, `disconnect` and
@@ -22,23 +23,39 @@ local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
 local receiving = require "orrery.channel.receiving"
 local requests = require "orrery.channel.requests"
+local states = require "orrery.channel.states"
 
 local FLUSH = 64 * 1024 -- bytes queued: sent at once
 local HIGH_WATER = 128 * 1024 -- bytes queued: send says false
 local MOST_QUEUED = 64 * 1024 * 1024 -- bytes queued: send refuses
-local RETRY, MOST_RETRY = 5, 80 -- ms, doubled, where the kernel is short
+local RETRY, MOST_RETRY = 5, 80 -- ms, doubled, while the kernel is short
 local EXIT_FLUSH = 2000 -- ms in all
 
 local EAGAIN = core.errnos.EAGAIN
 
 --- @class Channel
---- @field closed boolean
---- @field core_end userdata the core's orrery.fork
 --- @field owner Emitter
+--- @field core_end userdata the core's orrery.fork
 --- @field wire Wire
+--- @field watcher Watched of the fd
 --- @field max_message integer bytes of one message, both ways
+--- @field inherited boolean this process was started with it
+--- @field pinned_ref boolean? what ref or unref asked for
+--- @field sending "open"|"broken"|"leaving"|"left" see states.lua
+--- @field receiving "reading"|"paused"|"gone"|"ended"
+--- @field closed boolean
+--- @field over boolean `disconnect` was emitted
+--- @field error Error? with which it ends
+--- @field fast boolean plain messages need no wire
+--- @field sends_fast boolean and nothing keeps them from going to the core now
 --- @field callbacks Callback[] of what is with the core, in the order of
 ---   sending
+--- @field dirty boolean what is queued goes out when the turn ends
+--- @field writing boolean the poll tells when the socket has room
+--- @field retry Deadline|false when to flush again
+--- @field retry_ms integer|false
+--- @field need_drain boolean a send gave false: `drain` is owed
+--- @field eager boolean something waits until all is sent
 local Channel = class("orrery.Channel", nil, receiving, requests)
 
 local channels = {} -- that are open
@@ -47,17 +64,28 @@ function Channel.__tostring(self)
   return ("channel: %s"):format(self.closed and "closed" or "open")
 end
 
+--- Goes to the state to which an event leads. Does nothing if it leads nowhere.
+--- @param direction "sending"|"receiving"
+--- @param event string
+--- @return boolean went
+function Channel:go_(direction, event)
+  local to = states[direction][self[direction]][event]
+  if to then self[direction] = to end
+  return to ~= nil
+end
+
 -- Keeping the loop alive -----------------------------------------------------
 
---- Tells whether this process waits for something that the peer may send.
+--- Tells whether something here waits for what the peer may send.
+--- @return boolean
 local function is_awaited(self)
   return self.listeners > 0 or self.end_listeners > 0 or self.handler ~= nil
     or #self.readers > 0 or next(self.requests) ~= nil
 end
 
---- Makes the loop live, or not, for this channel. A child's counts while it is
---- open; this process's own while something is awaited from it or owed to it;
---- ref and unref decide otherwise, but for what is still to be sent.
+--- Makes the channel keep the loop alive, or not. A child's does while it is
+--- open; this process's own does while something is awaited from it. `ref` and
+--- `unref` decide otherwise, but for what is still to be sent.
 local function update_ref(self)
   if self.closed then return end
   local wanted = self.pinned_ref
@@ -75,8 +103,7 @@ function Channel:ref()
   return self
 end
 
---- Lets the loop end while the channel is open, but for what is still to be
---- sent.
+--- Lets the loop end while the channel is open, once what is queued is sent.
 --- @return Channel self
 function Channel:unref()
   self.pinned_ref = false
@@ -85,18 +112,23 @@ function Channel:unref()
 end
 
 --- Returns the fd of this end.
---- @return integer? fd nil once it is closed
+--- @return integer? fd nil once the channel is closed
 function Channel:fileno() return self.core_end:fileno() end
 
--- What the poll listens for --------------------------------------------------
-
---- Has the poll listen for what this channel is ready to do.
+--- Tells the poll what to listen for.
 local function listen(self)
-  if not self.closed then self.watcher:listen(not self.paused, self.writing) end
+  if self.closed then return end
+  self.watcher:listen(self.receiving ~= "paused", self.writing)
 end
 Channel.listen_ = listen
 
 -- Sending --------------------------------------------------------------------
+
+--- Finds out whether plain messages may go straight to the core.
+local function find_fast(self)
+  self.sends_fast = self.fast and self.sending == "open"
+    and not self.need_drain
+end
 
 --- Calls the callbacks of which the kernel has all bytes.
 local function call_sent(self)
@@ -117,18 +149,14 @@ local function fail_all(self, err)
   for _, callback in ipairs(list) do callback:call_(err) end
 end
 
-local function closed_error(what)
-  return errors.new("ERR_IPC_CHANNEL_CLOSED",
-    (what or "send") .. ": the channel is closed")
-end
-
---- Whoever leaves has sent and delivered all; not where a listener has thrown
---- in the midst of that: then dispatching goes on first.
+--- Closes a channel that is left, for no more goes out. Does nothing while
+--- messages are being delivered, also if a listener has thrown: they come
+--- first, and another flush after them.
 local function finish_if_left(self)
-  if self.left and not self.dispatching then self:finish_() end
+  if self.sending == "left" and not self.dispatching then self:finish_() end
 end
 
---- All that was queued is with the kernel.
+--- Goes on when all that was queued is with the kernel.
 local function sent_all(self)
   self.retry_ms = false
   if self.writing then
@@ -137,7 +165,8 @@ local function sent_all(self)
   end
   if not self.wire.is_idle(self) then return end
   if self.need_drain then
-    self.need_drain, self.sends_fast = false, self.fast
+    self.need_drain = false
+    find_fast(self)
     loop.soon(self.owner.emit, self.owner, "drain")
   end
   finish_if_left(self)
@@ -155,29 +184,29 @@ local function retry_later(self)
   end)
 end
 
---- The peer takes no more. What it has sent is still read, to its end.
-local function break_off(self, err)
-  if self.broken then return end
-  self.broken, self.writing, self.sends_fast = true, false, false
-  self.owner.connected = false
-  fail_all(self, err)
-  listen(self)
-  finish_if_left(self)
-end
-
---- Waits until there is room for the rest. A socket that has room while the
---- kernel is short of something else is writable all the time, so the poll does
---- not ask then.
+--- Waits until the rest can be sent. While the kernel is short of something
+--- else than room in the socket, that is writable all the time: the poll does
+--- not ask.
 local function wait_for_room(self, errno)
   self.writing = errno == EAGAIN
   listen(self)
   if not self.writing then retry_later(self) end
 end
 
+--- Gives up sending, for the peer takes no more.
+local function break_off(self, err)
+  self:go_("sending", "fail")
+  find_fast(self)
+  self.writing, self.owner.connected = false, false
+  fail_all(self, err)
+  listen(self)
+  finish_if_left(self)
+end
+
 --- Sends what the socket takes at once; the rest follows when it takes more.
 --- @return boolean sent all of it
 function Channel:flush()
-  if self.closed or self.broken then return false end
+  if self.closed or self.sending == "broken" then return false end
   local done, errno = self.core_end:flush()
   if done and not self.eager then return true end
   call_sent(self)
@@ -188,7 +217,7 @@ function Channel:flush()
   else
     break_off(self, errors.system(errno, "send"))
   end
-  self.eager = not done or self.need_drain or self.leaving
+  self.eager = not done or self.need_drain or self.sending ~= "open"
   update_ref(self)
   return done == true
 end
@@ -199,6 +228,7 @@ local function flush_dirty(self)
 end
 
 --- Returns how many bytes the core has still to send.
+--- @return integer
 local function unsent(self)
   local accepted, sent = self.core_end:totals()
   return accepted - sent
@@ -213,7 +243,8 @@ local function flush_much(self, queued)
     queued = deferred + (self:flush() and 0 or unsent(self))
   end
   if queued < HIGH_WATER then return true end
-  self.need_drain, self.eager, self.sends_fast = true, true, false
+  self.need_drain, self.eager = true, true
+  find_fast(self)
   return false
 end
 
@@ -230,10 +261,15 @@ function Channel:queued_(queued)
   return true
 end
 
+local function closed_error(what)
+  return errors.new("ERR_IPC_CHANNEL_CLOSED",
+    (what or "send") .. ": the channel is closed")
+end
+
 --- Returns why no message is taken now, or nil.
 --- @return Error? err (ERR_IPC_CHANNEL_CLOSED, ENOBUFS)
 function Channel:refusal_()
-  if self.closed or self.leaving or self.broken then return closed_error() end
+  if self.closed or self.sending ~= "open" then return closed_error() end
   if not self.need_drain then return nil end
   local waiting = unsent(self)
   if waiting < MOST_QUEUED then return nil end
@@ -273,14 +309,16 @@ end
 --- @return Error?
 local function final_error(self)
   local partial = self.core_end:partial()
-  if self.error or partial == 0 or not self.ended then return self.error end
+  if self.error or partial == 0 or self.receiving ~= "ended" then
+    return self.error
+  end
   return errors.new("ECONNRESET",
     ("channel: the peer ended after %d bytes of a message"):format(partial))
 end
 
 local function emit_disconnect(self, err)
   self.over = true
-  if self.on_over_ then loop.soon(self.on_over_) end
+  if self.on_over_ then loop.soon(self.on_over_, self.owner) end
   self.owner:emit("disconnect", err)
 end
 
@@ -288,7 +326,7 @@ end
 --- @param fn fun(owner: Emitter)
 function Channel:when_over_(fn)
   if self.over then return fn(self.owner) end
-  self.on_over_ = function() fn(self.owner) end
+  self.on_over_ = fn
 end
 
 --- Closes the channel: what was not sent fails, and so does what waits here for
@@ -304,40 +342,33 @@ function Channel:finish_()
   self.owner.connected, self.owner.channel = false, nil
   self.wire.close(self, err or closed_error())
   fail_all(self, err or closed_error())
+  given_away.lost(self)
   local readers = self.readers
   self.readers, self.handler = {}, nil
-  given_away.lost(self)
-  for _, wake in ipairs(readers) do wake(nil, err or closed_error("receive")) end
+  for _, wake in ipairs(readers) do
+    wake(nil, err or closed_error("receive"))
+  end
   self:fail_requests_(err or closed_error("request"))
   loop.soon(emit_disconnect, self, err)
 end
 
 --- Takes no more messages from now on, and closes the channel once what is
---- queued is sent and what has come is delivered. Does nothing if that was
---- asked before.
+--- queued is sent and what has come is delivered. Does nothing the second time.
 function Channel:leave_()
-  if self.leaving or self.closed then return end
-  self.owner.connected = false
-  self.leaving, self.eager, self.sends_fast = true, true, false
+  if self.closed or not self:go_("sending", "leave") then return end
+  self.owner.connected, self.eager = false, true
+  find_fast(self)
   loop.soon(self.dispatch_, self)
   loop.soon(function()
     if not self.closed then self:read_() end
   end)
   loop.soon(function()
-    self.left = true
-    self:go_on_leaving_()
+    self:go_("sending", "delivered")
+    self:flush()
   end)
 end
 
---- Ends it where all is sent, or cannot be.
-function Channel:go_on_leaving_()
-  if self.broken then return finish_if_left(self) end
-  self:flush()
-end
-
--- Exit -----------------------------------------------------------------------
-
---- Writes what is queued, waiting for slow readers, for all channels together.
+-- Writes what is queued, waiting for slow readers, for all channels together.
 loop.at_exit(function()
   local deadline = clock.now() + EXIT_FLUSH
   for self in pairs(channels) do self.core_end:flush() end
@@ -356,53 +387,57 @@ end)
 
 local channel = { closed_error = closed_error }
 
---- A channel of which nobody wants anything yet.
-local function new(owner, fields)
-  fields.owner = owner
-  fields.inbox, fields.taken, fields.waiting = {}, 0, 0 -- from taken + 1 on
-  fields.inbox_bytes, fields.inbox_handles = 0, 0
-  fields.readers, fields.requests, fields.callbacks = {}, {}, {}
-  return setmetatable(fields, Channel)
+--- Makes a channel on which nothing has happened yet.
+local function new(owner)
+  return setmetatable({
+    owner = owner,
+    sending = "open",
+    receiving = "reading",
+    closed = false,
+    over = false,
+    callbacks = {},
+    dirty = false,
+    writing = false,
+    retry = false,
+    retry_ms = false,
+    need_drain = false,
+    eager = false,
+    inbox = {},
+    taken = 0,
+    waiting = 0,
+    inbox_bytes = 0,
+    inbox_handles = 0,
+    readers = {},
+    dispatching = false,
+    emptying = false,
+    took = false,
+    requests = {},
+    last_id = 0,
+    serving = 0,
+  }, Channel)
+end
+
+--- Gives a channel the core's end of it.
+local function attach(self, core_end, opts)
+  local fast = opts.wire.framing == "frames"
+  self.core_end, self.wire = core_end, opts.wire
+  self.fetch_, self.post_ = core_end.fetch, core_end.send
+  self.fast, self.sends_fast = fast, fast
+  self.max_message, self.inherited = opts.max_message, opts.inherited
+  self.listeners = self.owner:listener_count("message")
+  self.end_listeners = self.owner:listener_count("disconnect")
 end
 
 --- Opens a channel over a connected Unix stream socket.
---- @param fd userdata orrery.fd; the channel's from now on
+--- @param fd userdata orrery.fd, owned
 --- @param owner Emitter
 --- @param opts {wire: Wire, max_message: integer, inherited: boolean}
---- @return Channel? channel nil, err (EMFILE)
---- @return Error? err
+--- @return Channel? channel nil, err
+--- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function channel.open(fd, owner, opts)
-  local framing = opts.wire.framing
-  local core_end = core.fork(fd, framing, opts.max_message)
-  local self = new(owner, {
-    core_end = core_end,
-    wire = opts.wire,
-    fetch_ = core_end.fetch,
-    post_ = core_end.send,
-    fast = framing == "frames",
-    sends_fast = framing == "frames", -- and nothing is in the way
-    max_message = opts.max_message,
-    inherited = opts.inherited or false,
-    closed = false,
-    paused = false, -- the inbox is full
-    writing = false, -- the socket is
-    broken = false, -- the peer takes no more
-    leaving = false, -- nothing more is to be sent
-    left = false, -- and what has come is read
-    took = false, -- somebody, of what waited here, since the oldest request
-    gone = false, -- the peer has
-    ended = false, -- and all of it is read
-    dirty = false, -- what is queued goes out when the turn ends
-    dispatching = false,
-    need_drain = false,
-    retry = false, -- a timer
-    retry_ms = false,
-    eager = false, -- somebody wants to hear that all is sent
-    listeners = owner:listener_count("message"),
-    end_listeners = owner:listener_count("disconnect"),
-    last_id = 0,
-    serving = 0,
-  })
+  local core_end = core.fork(fd, opts.wire.framing, opts.max_message)
+  local self = new(owner)
+  attach(self, core_end, opts)
   local err
   self.watcher, err = poller.watch(core_end:fileno(), self.on_ready_, self)
   if not self.watcher then
@@ -416,10 +451,14 @@ function channel.open(fd, owner, opts)
   return self
 end
 
---- A channel that there never was: its owner failed to start.
+--- Makes a channel that is closed, for an owner that failed to start.
+--- @param owner Emitter
 --- @return Channel
 function channel.none(owner)
-  return new(owner, { closed = true, over = true })
+  local self = new(owner)
+  self.sending, self.receiving = "left", "ended"
+  self.closed, self.over = true, true
+  return self
 end
 
 return channel

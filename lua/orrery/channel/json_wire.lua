@@ -19,7 +19,7 @@ local EXIT_WAIT, RETRY = 2000, 5 -- ms
 
 local ACK = '{"cmd":"NODE_HANDLE_ACK"}'
 local NACK = '{"cmd":"NODE_HANDLE_NACK"}'
-local KEY = "orrery:%d" -- what connections of a server of ours are counted under
+local KEY = "orrery:%d" -- of a server of ours, to count its connections
 
 local EAGAIN = core.errnos.EAGAIN
 
@@ -207,7 +207,8 @@ end
 --- there, unless that is asked already.
 local function ask_for_closed(channel, key)
   local asked = channel.lines.asked
-  if not key or asked[key] or channel.leaving or channel.closed then return end
+  if not key or asked[key] then return end
+  if channel.closed or channel.sending ~= "open" then return end
   local queued =
     internal(channel, { cmd = "NODE_SOCKET_NOTIFY_CLOSE", key = key })
   if not queued then return end

@@ -1,8 +1,9 @@
 --- What users say over a channel: `send`, `receive`, `request`, `handle` and
 --- `disconnect`, the members that children and this process have in common.
---- This is the door of its room: who owns a channel opens it here, and
---- `channel_` of the owner is the channel.
+--- This is the door of its room: an owner's channel is opened here, and is the
+--- owner's field `channel_`.
 
+local attachments = require "orrery.channel.attachments"
 local Callback = require "orrery.channel.callback"
 local channels = require "orrery.channel.channel"
 local inherit = require "orrery.channel.inherit"
@@ -75,8 +76,7 @@ local function send_fully(channel, value, handle, opts, cb)
   if err then return refuse(err, cb) end
   local attachment
   if handle ~= nil then
-    attachment, err =
-      require "orrery.channel.attachments".prepare(handle, opts, channel)
+    attachment, err = attachments.prepare(handle, opts, channel)
     if err then return refuse(err, cb) end
   end
   local ok, queued, errno = pcall(channel.wire.send, channel, value, attachment,
@@ -92,8 +92,8 @@ end
 ---
 ---     child:send({job = 7}, nil, nil, function(err) … end)
 ---
---- Never waits. Raises if the message cannot be sent, and names the place in
---- it.
+--- Never waits. Raises if the message can never be sent: a function in it, a
+--- cycle, a handle of an unknown kind.
 --- @param value any boolean, number, string, table of these, or orrery.null
 --- @param handle any? a socket, server, stream, luv handle or orrery.core.fd
 --- @param opts {keep_open: boolean?}? a sent net.Socket stays open here as well
@@ -115,7 +115,8 @@ end
 
 -- Receiving ------------------------------------------------------------------
 
---- Waits for a message, while none waits here. Returns what undoes that.
+--- Calls wake with the next message, as long as none waits in the inbox.
+--- Returns what undoes that.
 local function await_message(channel, wake)
   table.insert(channel.readers, wake)
   channel:readers_changed_()
@@ -135,18 +136,21 @@ end
 --- @param t integer? ms
 --- @return any? message nil, err (ETIMEDOUT; at the end ERR_IPC_CHANNEL_CLOSED,
 ---   ECONNRESET, EPROTO or EMSGSIZE)
---- @return any handle which came with the message, or the Error
+--- @return any handle that came with the message, or the error without one
 --- @return Error? err of a handle that could not be opened (EMFILE)
 function Messaging:receive(t)
   local channel = channel_of(self, "receive")
   if channel.waiting > 0 then
-    if channel.paused then loop.soon(channel.resume_, channel) end
+    if channel.receiving == "paused" then
+      loop.soon(channel.resume_, channel)
+    end
     return channel:take_()
   elseif channel.closed then
     return nil, channel.error or channels.closed_error("receive")
   end
-  return scheduler.wait(function(wake) return await_message(channel, wake) end, t,
-    "receive")
+  return scheduler.wait(function(wake)
+    return await_message(channel, wake)
+  end, t, "receive")
 end
 
 -- Requests -------------------------------------------------------------------
@@ -194,9 +198,8 @@ messaging.environment = inherit.environment
 --- Opens a channel for an owner, which gets `channel` and `connected`.
 --- @param owner Emitter
 --- @param fd userdata orrery.fd, owned
---- @param opts {serialization: string?, max_message: integer?, inherited:
----   boolean?} "msgpack" or "json"; bytes; whether this process was started
----   with it
+--- @param opts table `serialization`, "msgpack" (the default) or "json";
+---   `max_message` in bytes; `inherited`: this process was started with it
 --- @return Channel? channel
 --- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function messaging.open(owner, fd, opts)

@@ -10,10 +10,10 @@ local MESSAGE, REQUEST = core.frame.message, core.frame.request
 local REPLY, INTERNAL = core.frame.reply, core.frame.internal
 local FAILED = core.frame_flag.failed
 
---- @class Wire how values and handles become bytes, and bytes messages. All
----   that queues something returns how many bytes wait by then, or nil, errno;
----   it raises, without a line, if the value cannot be sent. The caller passes
----   the number on to `channel:queued_`.
+--- A wire says how values and handles become bytes, and bytes messages. What
+--- queues something returns how many bytes wait by then, for `channel:queued_`,
+--- or nil, errno; it raises, without a line, if the value cannot be sent.
+--- @class Wire
 --- @field framing "frames"|"lines" of the core's end
 --- @field send fun(channel, value, attachment: Attachment?, done: function?)
 ---   `done` is called when the message is sent, or never will be

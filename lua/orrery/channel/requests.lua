@@ -145,8 +145,8 @@ local function run_handler(self, id, fn, value)
   if not results[1] then
     reply(self, id, true, describe_error(results[2]))
   elseif results.n > MOST_RESULTS then
-    reply(self, id, true, { message = ("the handler returned %d results, and %d "
-      .. "are all that travel"):format(results.n - 1, MOST_RESULTS) })
+    reply(self, id, true, { message = ("the handler returned %d results, and "
+      .. "%d are all that travel"):format(results.n - 1, MOST_RESULTS) })
   else
     reply(self, id, false, dense(results, 2))
   end
