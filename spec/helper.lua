@@ -114,7 +114,7 @@ function helper.run(fn, ms)
   local t = task.go(fn)
   local ok, err = t:join(ms or 20000)
   if t.status == "running" then
-    local trace = t.thread and debug.traceback(t.thread) or ""
+    local trace = t.thread_ and debug.traceback(t.thread_) or ""
     t:cancel("the test's time is over")
     error("still waiting after the test's time\n" .. trace, 2)
   end

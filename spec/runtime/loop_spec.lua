@@ -1,5 +1,3 @@
-local helper = require "spec.helper"
-local core = require "orrery.core"
 local loop = require "orrery.runtime.loop"
 local uv = require "luv"
 
@@ -24,21 +22,5 @@ describe("the loop", function()
     uv.run()
 
     assert.is_false(uv.loop_alive())
-  end)
-
-  it("calls a watcher, and closes it before the fd", function()
-    helper.run(function()
-      local reading, writing = core.pipe()
-      local seen
-      local watcher
-      watcher = loop.watch(reading:fileno(), "r", function()
-        seen = true
-        watcher:close()
-      end)
-      writing:close()
-      helper.eventually(function() return seen end)
-      watcher:close()
-      reading:close()
-    end)
   end)
 end)
