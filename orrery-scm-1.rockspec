@@ -70,6 +70,7 @@ build = {
     ["orrery.cli.bytecode"] = "lua/orrery/cli/bytecode.lua",
     ["orrery.cli.forked"] = "lua/orrery/cli/forked.lua",
     ["orrery.cli.main"] = "lua/orrery/cli/main.lua",
+    ["orrery.cli.usage"] = "lua/orrery/cli/usage.lua",
     ["orrery.dgram"] = "lua/orrery/dgram.lua",
     ["orrery.events"] = "lua/orrery/events.lua",
     ["orrery.inspect"] = "lua/orrery/inspect.lua",
