@@ -29,7 +29,8 @@ describe("process", function()
       os.remove(path)
 
       local dir = path:match("^(.*)/")
-      assert.equal(("2\t%s\ta\tb c\t%s\ta\tb c\n"):format(path, dir), result.stdout)
+      assert.equal(("2\t%s\ta\tb c\t%s\ta\tb c\n"):format(path, dir),
+        result.stdout)
     end)
   end)
 
@@ -49,7 +50,8 @@ describe("process", function()
       function() process.kill("x") end, function() process:kill("x") end,
       function() process.chdir(5) end, function() process.next_tick(5) end,
       function() process.hrtime(5) end, function() process.exit("x") end,
-      function() process.stdout:write(5) end, function() process.stdout:finish(5) end,
+      function() process.stdout:write(5) end,
+      function() process.stdout:finish(5) end,
       function() process.stdout:write_wait(5) end,
       function() process.on("SIGKILL", print) end,
     } do
@@ -72,7 +74,8 @@ describe("process", function()
     run(function() -- a sanitizer's malloc tells nothing
       local result = helper.cli({ "-e", [[
         local usage = require "orrery".process.memory_usage()
-        print(usage.heap_total >= usage.heap_used, usage.heap_used < 1500000)]] },
+        print(usage.heap_total >= usage.heap_used,
+          usage.heap_used < 1500000)]] },
         { env_extend = { LD_PRELOAD = false } })
       assert.equal("true\ttrue\n", result.stdout) -- without the ballast
     end)
@@ -107,7 +110,8 @@ describe("process", function()
     assert.is_false((pcall(function() process.env.A = "x\0" end)))
   end)
 
-  it("next_tick runs in order, before events, and loses none after an error", function()
+  it("next_tick runs in order, before events, and loses none after "
+    .. "an error", function()
     run(function()
       local result = script [[
         process.on("uncaught_exception", function(e) print("caught", e) end)
@@ -121,7 +125,8 @@ describe("process", function()
         end)
         process.next_tick(print, "last")]]
 
-      assert.equal("first\t1\tnil\t3\ncaught\ttick\nlast\nnested\ntimer\n", result.stdout)
+      assert.equal("first\t1\tnil\t3\ncaught\ttick\nlast\nnested\ntimer\n",
+        result.stdout)
     end)
   end)
 end)

@@ -41,7 +41,8 @@ describe("spawn's arguments #spawn", function()
     end
   end)
 
-  it("A5: raises for options among the arguments, which would be lost", function()
+  it("A5: raises for options among the arguments, which "
+    .. "would be lost", function()
     assert.matches('has the key "cwd"', raised("ls", { "-l", cwd = "/" }))
     assert.matches('has the key "cwd"', raised { "ls", cwd = "/" })
   end)
@@ -49,18 +50,21 @@ describe("spawn's arguments #spawn", function()
   it("A7: raises for NUL bytes anywhere", function()
     for _, case in ipairs {
       { "tr\0ue" }, { "true", { "a\0b" } }, { "true", {}, { cwd = "/\0" } },
-      { "true", {}, { argv0 = "a\0" } }, { "true", {}, { shell = "/bin/sh\0" } },
+      { "true", {}, { argv0 = "a\0" } },
+      { "true", {}, { shell = "/bin/sh\0" } },
       { "true", {}, { env = { ["a\0"] = "b" } } },
       { "true", {}, { env = { a = "b\0" } } },
       { "true", {}, { env_extend = { a = "b\0" } } },
       { "true", {}, { stdio = { { file = "/dev\0null" } } } },
       { "true", {}, { user = "roo\0t" } }, { { "true", "\0" } },
     } do
-      assert.matches("^spec/child_process/arguments_spec.lua", raised(table.unpack(case, 1, 3)))
+      assert.matches("^spec/child_process/arguments_spec.lua",
+        raised(table.unpack(case, 1, 3)))
     end
   end)
 
-  it("A9: takes nil and {} as no arguments, with options still honoured", function()
+  it("A9: takes nil and {} as no arguments, with options still "
+    .. "honoured", function()
     run(function()
       assert.equal("/\n", (output_of("pwd", nil, { cwd = "/" })))
       assert.equal("/\n", (output_of("pwd", {}, { cwd = "/" })))
@@ -72,7 +76,8 @@ describe("spawn's arguments #spawn", function()
     run(function()
       local script = { "-c", "tr '\\0' ' ' < /proc/$$/cmdline" }
       assert.matches("^/bin/sh %-c", (output_of("/bin/sh", script)))
-      assert.matches("^moon %-c", (output_of("/bin/sh", script, { argv0 = "moon" })))
+      assert.matches("^moon %-c",
+        (output_of("/bin/sh", script, { argv0 = "moon" })))
     end)
   end)
 
@@ -82,11 +87,13 @@ describe("spawn's arguments #spawn", function()
       assert.equal("foo\n", text)
       assert.equal("/bin/sh", child.spawn_file)
       assert.equal("echo foo", child.spawn_args[#child.spawn_args])
-      assert.equal("bar\n", (output_of("echo bar | cat", nil, { shell = true })))
+      assert.equal("bar\n",
+        (output_of("echo bar | cat", nil, { shell = true })))
       assert.equal("buzz\n", (output_of("echo $BAZ", nil,
         { shell = true, env_extend = { BAZ = "buzz" } })))
 
-      local lost = spawn("does-not-exist", nil, { shell = true, stdio = "ignore" })
+      local lost = spawn("does-not-exist", nil,
+        { shell = true, stdio = "ignore" })
       local log = helper.record(lost, { "spawn", "error", "exit" })
       assert.equal(127, lost:wait())
       lost:wait_for("close")

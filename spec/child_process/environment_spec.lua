@@ -5,10 +5,12 @@ local uv = require "luv"
 local run = helper.run
 
 describe("a child's environment #spawn", function()
-  it("A10: passes env as it is: numbers as text, empty values kept, case told apart",
+  it("A10: passes env as it is: numbers as text, empty values kept, case told "
+    .. "apart",
     function()
       run(function()
-        local base = setmetatable({ HELLO = "WORLD", EMPTY = "", N = 5, n = "x" },
+        local base =
+          setmetatable({ HELLO = "WORLD", EMPTY = "", N = 5, n = "x" },
           { __index = { INHERITED = "no" } })
         local text = output_of("/usr/bin/env", {}, { env = base })
         local lines = {}

@@ -29,10 +29,12 @@ describe("spawn's options #spawn", function()
       },
       umask = { good = { 0, 18, 511 }, bad = { -1, 512, "022", {} } },
       nice = { good = { 19 }, bad = { 20, -21, "x" } },
-      cpu_affinity = { good = { { 0 } }, bad = { 0, { -1 }, { "x" }, { 5000 } } },
+      cpu_affinity = { good = { { 0 } },
+        bad = { 0, { -1 }, { "x" }, { 5000 } } },
       rlimits = {
         good = { { core = 0 }, { cpu = { soft = 9, hard = 10 } } },
-        bad = { 5, { cores = 1 }, { core = -1 }, { core = "x" }, { cpu = { 1 } } },
+        bad = { 5, { cores = 1 }, { core = -1 }, { core = "x" },
+          { cpu = { 1 } } },
       },
       pgroup = { good = { true, 0, false }, bad = { -1, "x" } },
       env = { good = { {} }, bad = { 5, "x" } },
@@ -44,7 +46,8 @@ describe("spawn's options #spawn", function()
     run(function()
       for name, values in pairs(cases) do
         for _, value in ipairs(values.good) do
-          local child = spawn("/bin/true", {}, { [name] = value, stdio = "ignore" })
+          local child = spawn("/bin/true", {},
+            { [name] = value, stdio = "ignore" })
           assert.equal(0, child:wait(), name)
         end
         for _, value in ipairs(values.bad) do
@@ -58,7 +61,8 @@ describe("spawn's options #spawn", function()
   it("A6: raises for unknown options and names the nearest", function()
     local err = raised("true", {}, { kil_signal = 9 })
 
-    assert.matches("unknown option \"kil_signal\"; did you mean 'kill_signal'", err)
+    assert.matches("unknown option \"kil_signal\"; did you mean 'kill_signal'",
+      err)
   end)
 
   it("A16: ignores options that come from a metatable", function()
@@ -74,9 +78,12 @@ describe("spawn's options #spawn", function()
       if helper.is_root then
         local result = helper.lua_as([[
           local spawn = require "orrery".spawn
-          local _, err = spawn("true", {}, {uid=0}):wait() print(err.code, err.stage)
-          _, err = spawn("true", {}, {gid=0}):wait() print(err.code, err.stage)
-          _, err = spawn("true", {}, {groups={0}}):wait() print(err.code, err.stage)]],
+          local _, err = spawn("true", {}, {uid=0}):wait()
+          print(err.code, err.stage)
+          _, err = spawn("true", {}, {gid=0}):wait()
+          print(err.code, err.stage)
+          _, err = spawn("true", {}, {groups={0}}):wait()
+          print(err.code, err.stage)]],
           { uid = 65534, gid = 65534, groups = {} })
         assert.equal("EPERM\tuid\nEPERM\tgid\nEPERM\tgroups\n", result.stdout)
         return
@@ -92,7 +99,8 @@ describe("spawn's options #spawn", function()
   it("sets resources: umask, nice, affinity, limits", function()
     run(function()
       local text = output_of("sh", { "-c",
-        "umask; nice; ulimit -n; ulimit -c; grep Cpus_allowed_list /proc/self/status" },
+        "umask; nice; ulimit -n; ulimit -c; "
+          .. "grep Cpus_allowed_list /proc/self/status" },
         { umask = 63, nice = 5, cpu_affinity = { 0 },
           rlimits = { nofile = 77, core = 0 } })
 

@@ -6,8 +6,9 @@ local spawn, run = orrery.spawn, helper.run
 describe("reaping #spawn", function()
   it("works where SIGCHLD was ignored when we started", function()
     run(function()
-      local result = assert(orrery.sh("trap '' CHLD; exec " .. helper.interpreter
-        .. [[ -e 'print(require "orrery".spawn("sh", {"-c", "exit 6"}):wait())']],
+      local result = assert(orrery.sh("trap '' CHLD; exec "
+        .. helper.interpreter .. [[ -e '
+          print(require "orrery".spawn("sh", {"-c", "exit 6"}):wait())']],
         { env_extend = helper.env() }))
 
       assert.equal("6\n", result.stdout)
@@ -37,7 +38,8 @@ describe("reaping #spawn", function()
     run(function()
       local result = helper.lua([[
         local spawn = require "orrery".spawn
-        local child = spawn("sleep", {"1000"}, {stdio="ignore", die_with_parent=true})
+        local child = spawn("sleep", {"1000"},
+          {stdio="ignore", die_with_parent=true})
         child:unref()
         require "luv".run()
         local quick = spawn("true", {}, {stdio="ignore"}):unref():ref()
@@ -67,7 +69,8 @@ describe("reaping #spawn", function()
       local result = helper.lua([[
         local orrery = require "orrery"
         local seen, caught = 0, 0
-        orrery.process.on("uncaught_exception", function() caught = caught + 1 end)
+        orrery.process.on("uncaught_exception",
+          function() caught = caught + 1 end)
         for i = 1, 10 do
           orrery.spawn("true", {}, {stdio="ignore"}):on("exit", function()
             seen = seen + 1

@@ -7,7 +7,8 @@ describe("the clock", function()
       local fired, entries = {}, {}
       for i = 1, 200 do
         local ms = (i * 37) % 23
-        entries[i] = clock.after(ms, function() fired[#fired + 1] = entries[i].due end)
+        entries[i] = clock.after(ms,
+          function() fired[#fired + 1] = entries[i].due end)
       end
       for i = 1, 200, 2 do entries[i]:stop() end
       helper.eventually(function() return #fired == 100 end)

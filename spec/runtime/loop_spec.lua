@@ -1,10 +1,9 @@
-local helper = require "spec.helper"
-local core = require "orrery.core"
 local loop = require "orrery.runtime.loop"
 local uv = require "luv"
 
 describe("the loop", function()
-  it("runs ticks in order before events, and later ones a turn later", function()
+  it("runs ticks in order before events, and later ones a "
+    .. "turn later", function()
     local log = {}
     loop.soon(function()
       loop.later(function() log[#log + 1] = "later" end)
@@ -23,21 +22,5 @@ describe("the loop", function()
     uv.run()
 
     assert.is_false(uv.loop_alive())
-  end)
-
-  it("calls a watcher, and closes it before the fd", function()
-    helper.run(function()
-      local reading, writing = core.pipe()
-      local seen
-      local watcher
-      watcher = loop.watch(reading:fileno(), "r", function()
-        seen = true
-        watcher:close()
-      end)
-      writing:close()
-      helper.eventually(function() return seen end)
-      watcher:close()
-      reading:close()
-    end)
   end)
 end)

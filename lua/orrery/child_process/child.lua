@@ -12,6 +12,7 @@ local options = require "orrery.runtime.options"
 local poller = require "orrery.runtime.poller"
 local scheduler = require "orrery.runtime.scheduler"
 local signals = require "orrery.runtime.signals"
+local Watcher = require "orrery.runtime.watcher"
 
 local STOP_GRACE = 5000 -- ms from SIGTERM to SIGKILL in stop
 local CLOSE_GRACE = 2000 -- the same where a `<close>` variable ends
@@ -151,7 +152,7 @@ function Child.watch()
   local fd, errno = core.reaper_fd()
   if fd == nil then return nil, errno end
   local code
-  if fd then watcher, code = loop.watch(fd, "r", reap) else watcher = watch_sigchld() end
+  if fd then watcher, code = Watcher.new(fd, "r", reap) else watcher = watch_sigchld() end
   if not watcher then return nil, core.errnos[code] or core.errnos.EMFILE end
   watcher:unref()
   return true

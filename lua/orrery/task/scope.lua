@@ -2,6 +2,7 @@
 
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
+local subordinates = require "orrery.task.subordinates"
 local task = require "orrery.task"
 
 local scope = {}
@@ -36,8 +37,8 @@ function Scope:go(fn, ...)
   check_open(self, "scope:go")
   options.argument("scope:go", "fn", fn, options.checks.callback)
   local t = scheduler.new(fn, ...)
-  t.observed = true
-  t.on_end = function(ended) task_ended(self, ended) end
+  t.observed_ = true
+  t.on_end_ = function(ended) task_ended(self, ended) end
   self.tasks[t] = true
   return t
 end
@@ -111,7 +112,7 @@ local function leave(self)
   for _, child in ipairs(keys(self.children)) do
     stopping[#stopping + 1] = task.go(child.stop, child, { grace = 2000 })
   end
-  task.stop_all(keys(self.tasks), "the scope ended")
+  subordinates.stop(keys(self.tasks), "the scope ended")
   for _, t in ipairs(stopping) do scheduler.shield(t.join, t) end
 end
 
@@ -123,8 +124,9 @@ end
 function scope.run(fn)
   local self = setmetatable({ tasks = {}, children = {} }, Scope)
   self.body = scheduler.new(fn, self)
-  self.body.observed = true
-  local ok, err = pcall(task.attend, self.body, nil, "scope")
+  self.body.observed_ = true
+  local ok, err = pcall(subordinates.attend, { self.body },
+    scheduler.wait_end, self.body, nil, "scope")
   if self.body.status == "failed" and not self.failure then
     self.failure = self.body
   end
