@@ -23,7 +23,7 @@ SOURCES   := $(ENGINE) $(BINDING) $(JSON_SOURCES)
 HEADERS   := $(wildcard core/*/*.h)
 OBJECTS   := $(patsubst core/%.c,$(BUILD)/obj/%.o,$(ENGINE) $(BINDING))
 JSON_OBJECTS := $(JSON_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
-                $(BUILD)/obj/binding/values.o
+                $(BUILD)/obj/binding/utf8.o $(BUILD)/obj/binding/values.o
 CORE      := $(BUILD)/orrery/core.so
 JSON      := $(BUILD)/orrery/json.so
 MODULES   := $(BUILD)/orrery/modules.luac
@@ -47,7 +47,7 @@ TEST_PACKAGES := $(RUN_PACKAGES) lua-busted luarocks strace time procps \
                  util-linux nodejs python3
 LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev
 
-.PHONY: all deps deps-run deps-lint build run test lint asan fuzz fuzzers bench catalogue \
+.PHONY: all deps deps-run deps-lint build run test test-all lint asan fuzz fuzzers bench catalogue \
         install clean roads
 
 all: build
@@ -100,11 +100,19 @@ run: deps-run
 	@$(MAKE) --no-print-directory build
 	@bin/orrery scripts/tour.lua
 
-# Everything, then the spawn specs again on every other road into a child.
+# The suite but for what takes longest (#long, #chaos), then the spawn specs again
+# on every other road into a child.
 test:
 	$(call install,$(TEST_PACKAGES))
 	@$(MAKE) --no-print-directory build
 	busted
+	@$(MAKE) --no-print-directory roads
+
+# The same with nothing left out.
+test-all:
+	$(call install,$(TEST_PACKAGES))
+	@$(MAKE) --no-print-directory build
+	busted --run=all
 	@$(MAKE) --no-print-directory roads
 
 roads:
@@ -127,7 +135,7 @@ asan: build
 	@$(MAKE) --no-print-directory build BUILD=build/asan CFLAGS='$(SANITIZE)'
 	ORRERY_BUILD=build/asan \
 	  ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted
+	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted --run=all
 
 # Each target for FUZZ_SECONDS, from the inputs that are kept in spec/fuzz/corpus.
 # New ones, and what makes a target fail, are left in build/fuzz.

@@ -1,6 +1,6 @@
---- Loaded once by busted. Requires luv and the core first, and wraps every test:
---- one that leaves an fd, a child, a zombie, a handle or a callback of a send behind
---- fails.
+--- Loaded once by busted. Requires luv and the core first, and wraps every
+--- test: one that leaves an fd, a child, a zombie, a handle or a callback of a
+--- send behind fails.
 
 local uv = require "luv"
 local busted = require "busted"
@@ -13,6 +13,7 @@ local core = require "orrery.core"
 local clock = require "orrery.runtime.clock"
 local loop = require "orrery.runtime.loop"
 local task = require "orrery.task"
+local run = require "orrery.child_process.run"
 local spawn = require "orrery.child_process.spawn".spawn
 
 -- The sanitizer's library is for our own processes, not for sh and cat.
@@ -42,30 +43,37 @@ end
 function helper.cli(args, opts)
   opts = opts or {}
   opts.env_extend = helper.env(opts.env_extend)
-  return assert(require "orrery.child_process.run".run(helper.orrery, args, opts))
+  return assert(run.run(helper.orrery, args, opts))
+end
+
+--- Runs a script given as text by the CLI to its end; `process` and `orrery`
+--- are there for it. [w]
+function helper.script(code, opts)
+  return helper.cli({ "-e", "local orrery = require 'orrery' "
+    .. "local process = orrery.process " .. code }, opts)
 end
 
 --- Runs a Lua program with plain lua5.4 to its end. [w]
 function helper.lua(code, opts)
   opts = opts or {}
   opts.env_extend = helper.env(opts.env_extend)
-  return assert(require "orrery.child_process.run".run(helper.interpreter, { "-e", code }, opts))
+  return assert(run.run(helper.interpreter, { "-e", code }, opts))
 end
 
---- helper.lua for another user, who may not be able to read this tree: from a copy
---- of the modules that everybody can read. [w]
+--- helper.lua for another user, who may not be able to read this tree: from a
+--- copy of the modules that everybody can read. [w]
 function helper.lua_as(code, opts)
-  local sh = require "orrery.child_process.run".sh
-  local dir = sh("mktemp -d", { trim = true }).stdout
-  assert(sh(("cp -r lua '%s' && mkdir '%s/build' && cp -r '%s/orrery' '%s/build' "
-    .. "&& chmod -R a+rX '%s'"):format(dir, dir, BUILD, dir, dir)).ok)
+  local dir = run.sh("mktemp -d", { trim = true }).stdout
+  local copy = ("cp -r lua '%s' && mkdir '%s/build' && "
+    .. "cp -r '%s/orrery' '%s/build' && chmod -R a+rX '%s'")
+  assert(run.sh(copy:format(dir, dir, BUILD, dir, dir)).ok)
   opts.cwd = "/"
   opts.env_extend = {
     LUA_PATH = ("%s/lua/?.lua;%s/lua/?/init.lua;;"):format(dir, dir),
     LUA_CPATH = dir .. "/build/?.so;;",
   }
   local result = helper.lua(code, opts)
-  sh(("rm -rf '%s'"):format(dir))
+  run.sh(("rm -rf '%s'"):format(dir))
   return result
 end
 
@@ -74,7 +82,8 @@ end
 function helper.fork(code, opts, args)
   local path = helper.tmpname()
   local file = assert(io.open(path, "w"))
-  file:write("local orrery = require 'orrery' local process = orrery.process ", code)
+  file:write("local orrery = require 'orrery' ",
+    "local process = orrery.process ", code)
   file:close()
   opts = opts or {}
   opts.env_extend = opts.env_extend or { LD_PRELOAD = preload }
@@ -91,7 +100,8 @@ function helper.raw_peer(code, opts)
   opts.stdio = { "ignore", "inherit", "inherit", "ipc" }
   opts.env_extend = helper.env()
   return spawn(helper.interpreter, { "-e",
-    "local core = require 'orrery.core' local peer = core.adopt(3) " .. code }, opts)
+    "local core = require 'orrery.core' "
+    .. "local peer = core.adopt(3) " .. code }, opts)
 end
 
 --- Waits until a child is closed. [w]
@@ -104,7 +114,7 @@ function helper.run(fn, ms)
   local t = task.go(fn)
   local ok, err = t:join(ms or 20000)
   if t.status == "running" then
-    local trace = t.thread and debug.traceback(t.thread) or ""
+    local trace = t.thread_ and debug.traceback(t.thread_) or ""
     t:cancel("the test's time is over")
     error("still waiting after the test's time\n" .. trace, 2)
   end
@@ -140,7 +150,7 @@ function helper.tmpname()
   return os.tmpname()
 end
 
--- Leaks -------------------------------------------------------------------------
+-- Leaks -----------------------------------------------------------------------
 
 --- The open fds of this process with what they are, but for the listing's own.
 function helper.fds()
@@ -238,7 +248,7 @@ function helper.leaks(before)
     report(state == "Z" and "zombie" or "child", { tostring(pid) })
     kill_stray(pid)
   end
-  local counts = require "orrery.channel.channel".counts
+  local counts = require "orrery.channel.callback".counts
   if counts.given ~= counts.called then
     report("callbacks of send that were not called",
       { tostring(counts.given - counts.called) })
@@ -258,10 +268,10 @@ loop.close(uv.new_pipe(false)) -- libuv keeps an fd in reserve from then on
 
 --- A test's function with the check behind it. What the test itself raises
 --- comes first.
-local function watched(run)
+local function watched(fn)
   return function(...)
     local before = helper.snapshot()
-    local results = table.pack(pcall(run, ...))
+    local results = table.pack(pcall(fn, ...))
     local leaks = helper.leaks(before)
     if not results[1] then error(results[2], 0) end
     if leaks then error("the test left something behind: " .. leaks, 0) end

@@ -67,7 +67,7 @@ describe("stream reading", function()
     end)
   end)
 
-  it("splits lines across chunks, and gives a last one without newline", function()
+  it("splits lines across chunks, and gives a last one without end", function()
     run(function()
       local reader, writer, ends = pipe()
       local _ <close> = ends
@@ -174,12 +174,14 @@ describe("stream reading", function()
     run(function()
       local result = helper.lua([[
         local orrery = require "orrery"
-        local child = orrery.spawn("echo", {"here"}, {stdio = {"ignore", "pipe", "ignore"}})
+        local child = orrery.spawn("echo", {"here"},
+          {stdio = {"ignore", "pipe", "ignore"}})
         local held = {}
         repeat
           held[#held + 1] = io.open("/dev/null")
         until not io.open("/dev/null")
-        print(child.stdout:read_all(), child:wait())]], { rlimits = { nofile = 48 } })
+        print(child.stdout:read_all(), child:wait())]],
+        { rlimits = { nofile = 48 } })
 
       assert.equal("here\n\t0\n", result.stdout)
     end)
@@ -339,7 +341,8 @@ describe("stream.open", function()
       local dest = stream.open(to, "w")
       stream.open(from):pipe(dest)
       dest:wait_for("close")
-      local child = orrery.spawn("cat", { to }, { stdio = { "ignore", "pipe", "inherit" } })
+      local child = orrery.spawn("cat", { to },
+        { stdio = { "ignore", "pipe", "inherit" } })
       local size = #child.stdout:read_all()
       child:wait()
       child.stdout:destroy()

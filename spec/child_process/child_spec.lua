@@ -1,34 +1,15 @@
 local helper = require "spec.helper"
-local core = require "orrery.core"
+local fixture = require "spec.fixture.children"
 local orrery = require "orrery"
 local task = require "orrery.task"
 
 local spawn, run, process = orrery.spawn, helper.run, orrery.process
-
---- A child that lives until it is ended.
-local function sleeper(opts)
-  opts = opts or {}
-  opts.stdio = opts.stdio or "ignore"
-  return spawn("sleep", { "1000" }, opts)
-end
-
---- A child that ignores SIGTERM, ready to be signalled.
-local function stubborn(opts)
-  opts = opts or {}
-  opts.stdio = { "ignore", "pipe", "inherit" }
-  local child = spawn("sh", { "-c",
-    "trap '' TERM; echo ready; while :; do sleep 0.01; done" }, opts)
-  assert(child.stdout:read())
-  child.stdout:destroy()
-  return child
-end
-
-local function alive(pid)
-  return (process.kill(pid, 0)) == true
-end
+local sleeper, stubborn, alive =
+  fixture.sleeper, fixture.stubborn, fixture.alive
 
 describe("child:kill #spawn", function()
-  it("E56: signals, sets killed but not for 0 (quirk 5), and reports the signal", function()
+  it("E56: signals, sets killed but not for 0 (quirk 5), and reports the "
+    .. "signal", function()
     run(function()
       local child = sleeper()
       local log = helper.record(child, { "exit" })
@@ -59,7 +40,8 @@ describe("child:kill #spawn", function()
       for _, bad in ipairs { "foo", "SIGTREM", 500, -1, 1.5, {}, true } do
         local ok, err = pcall(function() return (child:kill(bad)) end)
         assert.is_false(ok)
-        assert.matches("^spec/child_process/child_spec.lua:%d+: kill: unknown signal", err)
+        assert.matches(
+          "^spec/child_process/child_spec.lua:%d+: kill: unknown signal", err)
       end
     end)
   end)
@@ -163,7 +145,8 @@ describe("a <close> child #spawn", function()
 end)
 
 describe("the option timeout #spawn", function()
-  it("E58: ends the child by kill_signal, and has no part in an early exit", function()
+  it("E58: ends the child by kill_signal, and has no part in an "
+    .. "early exit", function()
     run(function()
       local slow = sleeper { timeout = 20, kill_signal = "SIGKILL" }
       local quick = spawn("true", {}, { timeout = 100000, stdio = "ignore" })
@@ -175,7 +158,8 @@ describe("the option timeout #spawn", function()
 end)
 
 describe("the option scope #spawn", function()
-  it("E59: stops the child when the task is cancelled, after spawn (quirk 7)", function()
+  it("E59: stops the child when the task is cancelled, after spawn "
+    .. "(quirk 7)", function()
     run(function()
       local owner = task.go(task.sleep, 100000)
       local child = sleeper { scope = owner }
@@ -226,7 +210,8 @@ describe("the option scope #spawn", function()
             orrery.process.stdout:write(child.pid .. "\n")
             orrery.sleep(1000000)
           end)
-        end)]] }, { env_extend = helper.env(), stdio = { "ignore", "pipe", "inherit" } })
+        end)]] }, { env_extend = helper.env(),
+          stdio = { "ignore", "pipe", "inherit" } })
       local pid = tonumber(parent.stdout:lines()())
       parent:kill("SIGKILL")
       parent:wait()
@@ -268,7 +253,8 @@ describe("child:stop #spawn", function()
     end)
   end)
 
-  it("gives the result of a child that has ended, and nil, err of a failed start",
+  it("gives the result of a child that has ended, and nil, err of a failed "
+    .. "start",
     function()
       run(function()
         local ended = spawn("sh", { "-c", "exit 7" }, { stdio = "ignore" })
@@ -298,40 +284,12 @@ describe("child:wait #spawn", function()
     run(function()
       local child = spawn("sh", { "-c", "exit 4" }, { stdio = "ignore" })
       local codes = task.all {
-        function() return (child:wait()) end, function() return (child:wait()) end,
+        function() return (child:wait()) end,
+        function() return (child:wait()) end,
       }
 
       assert.same({ 4, 4, n = 2 }, codes)
       assert.equal(4, child:wait())
-    end)
-  end)
-
-  it("works where SIGCHLD was ignored when we started", function()
-    run(function()
-      local result = assert(orrery.sh("trap '' CHLD; exec " .. helper.interpreter
-        .. [[ -e 'print(require "orrery".spawn("sh", {"-c", "exit 6"}):wait())']],
-        { env_extend = helper.env() }))
-
-      assert.equal("6\n", result.stdout)
-    end)
-  end)
-
-  it("works beside luv's own children and io.popen", function()
-    run(function()
-      local uv = require "luv"
-      local luv_code
-      local handle
-      handle = uv.spawn("sh", { args = { "-c", "exit 9" } }, function(code)
-        luv_code = code
-        handle:close()
-      end)
-      local ours = spawn("sh", { "-c", "exit 8" }, { stdio = "ignore" })
-      local pipe = io.popen("exit 7")
-
-      assert.equal(8, ours:wait())
-      helper.eventually(function() return luv_code end)
-      assert.equal(9, luv_code)
-      assert.equal(7, select(3, pipe:close()))
     end)
   end)
 end)
@@ -339,7 +297,8 @@ end)
 describe("child.usage #spawn", function()
   it("gives CPU times and memory of a child that uses them", function()
     run(function()
-      local ours = io.open("/proc/self/status"):read("a"):match("VmHWM:%s+(%d+)")
+      local ours =
+        io.open("/proc/self/status"):read("a"):match("VmHWM:%s+(%d+)")
       local bytes = ours * 1024 + 64 * 1024 * 1024 | 0
       local result = assert(orrery.run(helper.interpreter, { "-e",
         ("local s = ('x'):rep(%d) local t = os.clock() "
@@ -357,50 +316,6 @@ describe("child.usage #spawn", function()
       child:wait()
 
       assert.is_false(child.usage.max_rss_exact)
-    end)
-  end)
-end)
-
-describe("process.kill #spawn", function()
-  it("E60: checks its arguments", function()
-    for _, bad in ipairs { "x", {}, 0 / 0, 1.5, "io" } do
-      local ok, err = pcall(function() return (process.kill(bad, 0)) end)
-      assert.is_false(ok)
-      assert.matches("kill: the pid must be an integer", err)
-    end
-    assert.is_false((pcall(process.kill, process.pid, "test")))
-    assert.is_false((pcall(process.kill, process.pid, {})))
-    local ok, err = process.kill(process.pid, 987)
-    assert.is_nil(ok)
-    assert.equal("EINVAL", err.code)
-    assert.is_true(process.kill(process.pid, 0))
-    assert.is_true(process.kill(tostring(process.pid), 0))
-    assert.is_true(process:kill(process.pid, 0))
-    assert.is_true(process.kill(0, 0))
-  end)
-
-  it("E61: asks whether a process is alive", function()
-    run(function()
-      local child = sleeper()
-      assert.is_true(process.kill(child.pid, 0))
-      child:stop()
-
-      local ok, err = process.kill(child.pid, 0)
-      assert.is_nil(ok)
-      assert.equal("ESRCH", err.code)
-    end)
-  end)
-
-  it("E62: ends a process that is in a busy loop", function()
-    run(function()
-      local child = spawn(helper.orrery, { "-e",
-        "io.write('busy') io.stdout:flush() while true do end" },
-        { env_extend = helper.env(), stdio = { "ignore", "pipe", "inherit" } })
-      child.stdout:read()
-      process.kill(child.pid)
-
-      assert.same({ 143, "SIGTERM" }, { child:wait() })
-      child.stdout:destroy()
     end)
   end)
 end)
@@ -432,7 +347,8 @@ describe("lifetime #spawn", function()
         local n = tonumber(arg[1])
         local orrery = require "orrery"
         if n == 0 then orrery.process.exit(3) end
-        local child = orrery.spawn(orrery.process.env.CLI, {arg[0] or "", tostring(n - 1)},
+        local child = orrery.spawn(orrery.process.env.CLI,
+          {arg[0] or "", tostring(n - 1)},
           {stdio="inherit"})
         orrery.process.exit((child:wait()))]]
       local path = helper.tmpname()
@@ -448,77 +364,16 @@ describe("lifetime #spawn", function()
     end)
   end)
 
-  it("unref lets the loop end before the child, ref brings it back", function()
-    run(function()
-      local result = helper.lua([[
-        local spawn = require "orrery".spawn
-        local child = spawn("sleep", {"1000"}, {stdio="ignore", die_with_parent=true})
-        child:unref()
-        require "luv".run()
-        local quick = spawn("true", {}, {stdio="ignore"}):unref():ref()
-        quick:on("exit", function() print "seen" end)
-        require "luv".run()]])
-
-      assert.equal("seen\n", result.stdout)
-    end)
-  end)
-
   it("prints well", function()
     run(function()
       local child = sleeper()
-      assert.equal(("child %d (sleep 1000): running"):format(child.pid), tostring(child))
+      assert.equal(("child %d (sleep 1000): running"):format(child.pid),
+        tostring(child))
       child:stop()
       assert.matches("ended by SIGTERM", tostring(child))
       local lost = spawn("/no/such")
       lost:wait()
       assert.matches("failed to start", tostring(lost))
-    end)
-  end)
-
-  it("reaps each of 500 children that end at once", function()
-    run(function()
-      local left = 500
-      for _ = 1, left do
-        spawn("/bin/true", {}, { stdio = "ignore" }):on("exit", function()
-          left = left - 1
-        end)
-      end
-      helper.eventually(function() return left == 0 end, 20000)
-
-      assert.same({}, helper.children())
-    end)
-  end)
-
-  it("a throwing listener loses no other child's exit", function()
-    run(function()
-      local result = helper.lua([[
-        local orrery = require "orrery"
-        local seen, caught = 0, 0
-        orrery.process.on("uncaught_exception", function() caught = caught + 1 end)
-        for i = 1, 10 do
-          orrery.spawn("true", {}, {stdio="ignore"}):on("exit", function()
-            seen = seen + 1
-            error("listener")
-          end)
-        end
-        require "luv".run()
-        print(seen, caught)]])
-
-      assert.equal("10\t10\n", result.stdout)
-    end)
-  end)
-end)
-
-describe("the core's reaper #spawn", function()
-  it("is one userdata whose children print", function()
-    run(function()
-      local child = core.spawn("sleep", { "sleep", "1000" }, { -1, -1, -1 })
-      assert.matches("^orrery.spawn %d+: running$", tostring(child))
-      assert.is_true(child:kill(9))
-      helper.eventually(function() return core.reap() or select(2, child:status()) end)
-
-      assert.equal(9, (select(2, child:status())))
-      assert.same({ nil, 3 }, { child:kill(9) })
     end)
   end)
 end)

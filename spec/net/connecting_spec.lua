@@ -83,7 +83,8 @@ describe("net.connect", function()
       local lookup <close> = fake_lookup()
       task.go(function()
         lookup.answer {
-          { addr = "::1", family = "inet6" }, { addr = "127.0.0.1", family = "inet" },
+          { addr = "::1", family = "inet6" },
+          { addr = "127.0.0.1", family = "inet" },
         }
       end)
       assert.equal("four", assert(net.connect(port, "two.invalid")):read_all())
@@ -100,7 +101,9 @@ describe("net.connect", function()
         local socket = net.connect(port, "localhost", function() end)
         local done = {}
         for i = 1, 3 do
-          socket:write("part " .. i .. " ", function(err) done[i] = err or "ok" end)
+          socket:write("part " .. i .. " ", function(err)
+            done[i] = err or "ok"
+          end)
         end
         socket:finish("end", function(err) done[4] = err or "finished" end)
         local refused
@@ -152,7 +155,9 @@ describe("net.connect", function()
     run(function()
       local _ <close>, port = serve()
       local socket = net.socket()
-      local waiting = task.go(function() return socket:connect(port, "127.0.0.1") end)
+      local waiting = task.go(function()
+        return socket:connect(port, "127.0.0.1")
+      end)
       task.go(function() waiting:cancel() end)
       local _, err = waiting:join()
 
@@ -179,7 +184,8 @@ describe("net.connect", function()
       local _ <close> = ends
       for _, case in ipairs {
         { "port" }, { "port", 70000 }, { "path", "" }, { "host", 80, "" },
-        { "path", { path = "a", port = 1 } }, { "family", { port = 1, family = 5 } },
+        { "path", { path = "a", port = 1 } },
+        { "family", { port = 1, family = 5 } },
         { "unknown option", { prt = 1 } },
       } do
         for _, connect in ipairs { net.connect, function(...)

@@ -38,7 +38,8 @@ describe("dgram.Socket", function()
         assert.equal(form[2] and "127.0.0.1" or "0.0.0.0", at.address)
         assert.equal(4, at.family)
         assert.matches("^socket:", helper.fds()[socket:fileno()])
-        assert.matches("^udp4 socket .*:" .. at.port .. ": bound$", tostring(socket))
+        assert.matches("^udp4 socket .*:" .. at.port .. ": bound$",
+          tostring(socket))
       end
     end)
   end)
@@ -132,12 +133,13 @@ describe("dgram.Socket", function()
       end)
     end)
 
-  it("tells the callback, or else an error event, what it cannot send", function()
+  it("tells the callback, or an error event, what it cannot send", function()
     run(function()
       local socket = bound()
       local log = helper.record(socket, { "error" })
       local err = send(socket, ("x"):rep(70000), 9)
-      assert.same({ "EMSGSIZE", "send", 9 }, { err.code, err.syscall, err.port })
+      assert.same({ "EMSGSIZE", "send", 9 },
+        { err.code, err.syscall, err.port })
       err = send(socket, "x", 9, "no.such.host.invalid")
       assert.equal("ENOTFOUND", err.code)
       assert.equal("ENOTFOUND", (send(socket, "x", 9, "::1")).code)
@@ -177,7 +179,7 @@ describe("dgram.Socket", function()
     end)
   end)
 
-  it("ends waits and sends when it is closed while it is being bound", function()
+  it("ends waits and sends if it is closed while it is being bound", function()
     run(function()
       local lookup = uv.getaddrinfo
       local _ <close> = setmetatable({}, {
@@ -248,15 +250,20 @@ describe("dgram.Socket", function()
         { "create_socket", dgram.create_socket },
         { "create_socket", dgram.create_socket, "udp5" },
         { "create_socket", dgram.create_socket, { typ = "udp4" } },
-        { "create_socket", dgram.create_socket, { type = "udp4", reuse_port = true } },
+        { "create_socket", dgram.create_socket,
+          { type = "udp4", reuse_port = true } },
         { "create_socket", dgram.create_socket, "udp4", 5 },
-        { "bind", fresh.bind, fresh, 70000 }, { "bind", fresh.bind, fresh, 0, "" },
-        { "bind", fresh.bind, fresh, { prt = 1 } }, { "bind", socket.bind, socket },
-        { "send", socket.send, socket, 5, 9 }, { "send", socket.send, socket, "x" },
+        { "bind", fresh.bind, fresh, 70000 },
+        { "bind", fresh.bind, fresh, 0, "" },
+        { "bind", fresh.bind, fresh, { prt = 1 } },
+        { "bind", socket.bind, socket },
+        { "send", socket.send, socket, 5, 9 },
+        { "send", socket.send, socket, "x" },
         { "send", socket.send, socket, "x", 0 },
         { "send", socket.send, socket, "x", 9, 5 },
         { "send", socket.send, socket, "x", 9, "::1", 5 },
-        { "close", socket.close, socket, 5 }, { "set_ttl", socket.set_ttl, socket, 0 },
+        { "close", socket.close, socket, 5 },
+        { "set_ttl", socket.set_ttl, socket, 0 },
         { "add_membership", socket.add_membership, socket },
       }
       for _, case in ipairs(cases) do
@@ -265,7 +272,8 @@ describe("dgram.Socket", function()
           return result
         end)
         assert.is_false(ok)
-        assert.matches("^spec/net/datagram_spec.lua:%d+: " .. case[1] .. ": ", err)
+        assert.matches(
+          "^spec/net/datagram_spec.lua:%d+: " .. case[1] .. ": ", err)
       end
     end)
   end)
@@ -299,7 +307,7 @@ describe("handing over a dgram.Socket", function()
       first:close()
       local socket = dgram.adopt(copy, "udp4")
       assert.same({ "dgram.Socket", "udp4", port },
-        { socket.handle_type, socket.type, socket:address().port })
+        { socket.handle_type_, socket.type, socket:address().port })
       local sender, back = bound()
       sender:send("to you", port)
       assert.equal("to you", (socket:wait_for("message", 5000)))

@@ -97,8 +97,8 @@ end
 --- channel, if there is one.
 local function close_after_channel(self)
   local channel = self.channel_
-  if not channel or channel.done then return emit_close(self) end
-  channel.on_finish = function() emit_close(self) end
+  if not channel then return emit_close(self) end
+  channel:when_over_(emit_close)
 end
 
 local function emit_exit(self)
@@ -417,19 +417,15 @@ local function new(start, its_ends)
   }, bare and Child or Child.with_fields_)
 end
 
---- Gives the child a channel that there never was.
-local function set_no_channel(self)
-  self.channel_ = require "orrery.channel.channel".none(self)
-end
-
 --- Opens the channel that the child was started with; on failure it is
 --- disconnected from the start.
 local function connect(self, fd, opts)
   local bare = getmetatable(self) == Child
   setmetatable(self, bare and talking() or talking().with_fields_)
-  local channel, err = require "orrery.channel.messaging".open(self, fd, opts)
+  local messaging = require "orrery.channel.messaging"
+  local channel, err = messaging.open(self, fd, opts)
   if channel then return end
-  set_no_channel(self)
+  messaging.open_none(self)
   loop.soon(self.emit, self, "disconnect", err)
 end
 
@@ -478,7 +474,9 @@ end
 --- @return Child
 function child.failed(start, err)
   local self = new(start, ends.ended(start.plan))
-  if start.plan.channel then set_no_channel(self) end
+  if start.plan.channel then
+    require "orrery.channel.messaging".open_none(self)
+  end
   self.error_ = err
   loop.soon(emit_error, self)
   loop.soon(emit_close, self)

@@ -126,7 +126,7 @@ end
 function Ends:collect(n, take)
   local alone = self.fds_[n] and stdio.mode(self.plan_, n) == "r"
   local one = not alone and self:stream(n)
-  if not alone and (not one or one.handle_closed) then return end
+  if not alone and (not one or one.handle_closed_) then return end
   if self.takers_ == none then self.takers_, self.readers_ = {}, {} end
   self.takers_[n] = take
   self.open_ = self.open_ + 1
@@ -135,7 +135,7 @@ end
 
 --- Reads at once what has come for those who collect.
 function Ends:drain()
-  for _, reader in next, self.readers_ do reader:drain() end
+  for _, reader in next, self.readers_ do reader:drain_() end
 end
 
 --- Tells whether reading what is collected has failed, so that some may be
@@ -153,7 +153,7 @@ local function has_unasked(self)
     if stdio.mode(self.plan_, n) ~= "w" then return true end
   end
   for _, one in next, self.streams_ do
-    if one.readable and not one.asked then return true end
+    if one.readable and not one.asked_ then return true end
   end
   return false
 end
@@ -161,7 +161,7 @@ end
 --- Waits for each stream that was asked for.
 local function hold(self)
   for n, one in next, self.streams_ do
-    if one.readable and one.asked and not one.handle_closed
+    if one.readable and one.asked_ and not one.handle_closed_
       and not self.takers_[n] then
       self.open_ = self.open_ + 1
       when_closed(one, closed, self)

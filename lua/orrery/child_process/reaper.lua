@@ -7,6 +7,7 @@ local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
+local Watcher = require "orrery.runtime.watcher"
 
 local EMFILE = core.errnos.EMFILE
 
@@ -47,7 +48,7 @@ function reaper.open()
   if fd == nil then return nil, errno end
   local code
   if fd then
-    watcher, code = loop.watch(fd, "r", reaper.reap)
+    watcher, code = Watcher.new(fd, "r", reaper.reap)
   else
     watcher = watch_sigchld()
   end

@@ -4,6 +4,7 @@
 
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
+local fds = require "orrery.runtime.fds"
 local options = require "orrery.runtime.options"
 local stream = require "orrery.stream"
 
@@ -18,15 +19,10 @@ local words = {
 }
 local later = { pty = true }
 
---- Returns the number of an fd, or of the fd that an object has; nil if it has
---- none.
+--- Returns the fd of a number, stream, luv handle or orrery.fd, or nil.
 local function fd_of(value)
-  if math.type(value) == "integer" then return value >= 0 and value or nil end
-  local kind = type(value)
-  if kind == "userdata" or (kind == "table" and not rawget(value, "file")) then
-    local ok, method = pcall(function() return value.fileno end)
-    if ok and type(method) == "function" then return value:fileno() end
-  end
+  if type(value) == "table" and rawget(value, "file") then return nil end
+  return fds.number(value)
 end
 
 local file_modes = { r = true, w = true, a = true }

@@ -6,6 +6,7 @@
 local class = require "orrery.runtime.class"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
+local subordinates = require "orrery.task.subordinates"
 local task = require "orrery.task"
 
 local scope = {}
@@ -48,8 +49,8 @@ function Scope:go(fn, ...)
   check_open(self, "scope:go")
   options.argument("scope:go", "fn", fn, options.checks.callback)
   local t = scheduler.new(fn, ...)
-  t.observed = true
-  t.on_end = function(ended) task_ended(self, ended) end
+  t.observed_ = true
+  t.on_end_ = function(ended) task_ended(self, ended) end
   self.tasks_[t] = true
   return t
 end
@@ -115,7 +116,7 @@ local function leave(self)
   for _, child in ipairs(keys(self.children_)) do
     stopping[#stopping + 1] = task.go(child.stop, child, { grace = STOP_GRACE })
   end
-  task.stop_all(keys(self.tasks_), "the scope ended")
+  subordinates.stop(keys(self.tasks_), "the scope ended")
   for _, t in ipairs(stopping) do scheduler.shield(t.join, t) end
 end
 
@@ -127,8 +128,9 @@ end
 function scope.run(fn)
   local self = setmetatable({ tasks_ = {}, children_ = {} }, Scope)
   self.body_ = scheduler.new(fn, self)
-  self.body_.observed = true
-  local ok, err = pcall(task.attend, self.body_, nil, "scope")
+  self.body_.observed_ = true
+  local ok, err = pcall(subordinates.attend, { self.body_ },
+    scheduler.wait_end, self.body_, nil, "scope")
   if self.body_.status == "failed" and not self.failure_ then
     self.failure_ = self.body_
   end
