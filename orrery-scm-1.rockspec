@@ -64,12 +64,20 @@ build = {
     ["orrery.channel.requests"] = "lua/orrery/channel/requests.lua",
     ["orrery.channel.states"] = "lua/orrery/channel/states.lua",
     ["orrery.child_process"] = "lua/orrery/child_process.lua",
+    ["orrery.child_process.arguments"] =
+      "lua/orrery/child_process/arguments.lua",
     ["orrery.child_process.capture"] = "lua/orrery/child_process/capture.lua",
     ["orrery.child_process.child"] = "lua/orrery/child_process/child.lua",
     ["orrery.child_process.ends"] = "lua/orrery/child_process/ends.lua",
+    ["orrery.child_process.environment"] =
+      "lua/orrery/child_process/environment.lua",
     ["orrery.child_process.exec"] = "lua/orrery/child_process/exec.lua",
     ["orrery.child_process.fork"] = "lua/orrery/child_process/fork.lua",
+    ["orrery.child_process.options"] = "lua/orrery/child_process/options.lua",
+    ["orrery.child_process.ownership"] =
+      "lua/orrery/child_process/ownership.lua",
     ["orrery.child_process.pipeline"] = "lua/orrery/child_process/pipeline.lua",
+    ["orrery.child_process.reaper"] = "lua/orrery/child_process/reaper.lua",
     ["orrery.child_process.run"] = "lua/orrery/child_process/run.lua",
     ["orrery.child_process.spawn"] = "lua/orrery/child_process/spawn.lua",
     ["orrery.child_process.stdio"] = "lua/orrery/child_process/stdio.lua",

@@ -106,7 +106,7 @@ end
 
 --- Waits until a child is closed. [w]
 function helper.await_close(child)
-  if not child.closed_ then child:wait_for("close", 20000) end
+  if not child.is_closed_ then child:wait_for("close", 20000) end
 end
 
 --- Runs fn as a task on the loop, at most `ms`, and raises what it raises.

@@ -33,7 +33,7 @@ describe("the channel", function()
       local got = 0
       while child:kill(0) do
         core.poll({}, {}, 1)
-        require "orrery.child_process.child".reap()
+        require "orrery.child_process.reaper".reap()
       end
       child:on("message", function() got = got + 1 end)
       await_close(child)
