@@ -3,7 +3,6 @@ local orrery = require "orrery"
 local core = require "orrery.core"
 
 local run, fork, await_close = helper.run, helper.fork, helper.await_close
-local raw_peer = helper.raw_peer
 
 describe("the channel", function()
   it("ends by the child's death, with the messages before it, and calls all "
@@ -80,32 +79,6 @@ describe("the channel", function()
       assert.matches("send: there is no channel", err)
       assert.is_nil(orrery.process.send)
       await_close(child)
-    end)
-  end)
-end)
-
---- A peer that reads until the end.
-local READ = [[
-  local ch = core.fork(peer, "frames", 1 << 20)
-  repeat
-    core.poll({ch:fileno()}, {}, -1)
-    local n = ch:receive()
-    while ch:next() do end
-  until n == 0]]
-
-describe("a channel after disconnect", function()
-  it("takes no message, though all that was queued has gone out", function()
-    run(function()
-      local child = raw_peer(READ)
-      local block = ("x"):rep(100000)
-      repeat until not child:send(block)
-      child:disconnect()
-      while not child.channel:flush() do -- in the same turn of the loop
-        core.poll({}, { child.channel:fileno() }, 1000)
-      end
-
-      assert.is_false(child:send("too late"))
-      helper.await_close(child)
     end)
   end)
 end)
