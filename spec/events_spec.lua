@@ -3,8 +3,7 @@ local events = require "orrery.events"
 local task = require "orrery.task"
 
 describe("events", function()
-  it("calls listeners in order, with the arguments, and says whether there "
-    .. "were any",
+  it("calls listeners in order, with the arguments, and says if there were any",
     function()
       local e, log = events.new(), {}
       e:on("x", function(...) log[#log + 1] = { "second", ... } end)
@@ -45,8 +44,7 @@ describe("events", function()
     assert.equal(1, count)
   end)
 
-  it("walks a snapshot: what a listener adds or removes counts from the next "
-    .. "emit",
+  it("walks a snapshot: what a listener changes counts from the next emit",
     function()
       local e, log = events.new(), {}
       local dispose
@@ -76,8 +74,9 @@ describe("events", function()
     helper.run(function()
       local result = helper.lua([[
         local orrery = require "orrery"
-        orrery.process.on("uncaught_exception",
-          function(err) print("caught", err) end)
+        orrery.process.on("uncaught_exception", function(err)
+          print("caught", err)
+        end)
         local e = orrery.events.new()
         e:emit("error", "x")
         e:on("error", function(err) print("heard", err) end)

@@ -106,7 +106,7 @@ end
 
 --- Waits until a child is closed. [w]
 function helper.await_close(child)
-  if not child.closed_ then child:wait_for("close", 20000) end
+  if not child.is_closed_ then child:wait_for("close", 20000) end
 end
 
 --- Runs fn as a task on the loop, at most `ms`, and raises what it raises.
@@ -248,7 +248,7 @@ function helper.leaks(before)
     report(state == "Z" and "zombie" or "child", { tostring(pid) })
     kill_stray(pid)
   end
-  local counts = require "orrery.channel.channel".counts
+  local counts = require "orrery.channel.callback".counts
   if counts.given ~= counts.called then
     report("callbacks of send that were not called",
       { tostring(counts.given - counts.called) })

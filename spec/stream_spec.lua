@@ -67,8 +67,7 @@ describe("stream reading", function()
     end)
   end)
 
-  it("splits lines across chunks, and gives a last one "
-    .. "without newline", function()
+  it("splits lines across chunks, and gives a last one without end", function()
     run(function()
       local reader, writer, ends = pipe()
       local _ <close> = ends
@@ -182,7 +181,7 @@ describe("stream reading", function()
           held[#held + 1] = io.open("/dev/null")
         until not io.open("/dev/null")
         print(child.stdout:read_all(), child:wait())]],
-          { rlimits = { nofile = 48 } })
+        { rlimits = { nofile = 48 } })
 
       assert.equal("here\n\t0\n", result.stdout)
     end)

@@ -1,5 +1,8 @@
-/* binding.h - what the binding files share. Each opens one part of the module
-   table that is on top of the stack. */
+/* binding.h - what the files of the binding share: the names of the userdata,
+   the helpers of binding.c, and what fd.c and spawn.c do for others.
+
+   Each file of the binding opens one part of the module orrery.core: its
+   orr_open_ function adds functions to the table on top of the stack. */
 #ifndef ORR_BINDING_H
 #define ORR_BINDING_H
 
@@ -14,7 +17,7 @@ _Static_assert(sizeof(lua_Integer) == 8, "Orrery needs 64-bit Lua integers");
 #define ORR_PROCESS "orrery.process"
 #define ORR_FORK "orrery.fork"
 #define ORR_POLLER "orrery.poller"
-#define ORR_COMPILED "orrery.compiled"
+#define ORR_BYTECODE "orrery.bytecode"
 #define ORR_ENGINE "orrery.engine"
 
 void orr_open_fd(lua_State *L);
@@ -24,32 +27,54 @@ void orr_open_luv(lua_State *L);
 void orr_open_fork(lua_State *L);
 void orr_open_poller(lua_State *L);
 void orr_open_socket(lua_State *L);
-void orr_open_compiled(lua_State *L, const char *core); /* the core's path */
+void orr_open_bytecode(lua_State *L, const char *core); /* the core's path */
 
-/* Makes metatable `name` once: methods behind __index, `meta` in itself. */
+/* binding.c --------------------------------------------------------------- */
+
+/* Makes the metatable of class `name`: `methods` behind its __index, `meta` in
+   the metatable itself. Called again, it fills the same metatable again: the
+   first call may have failed half-way. */
 void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
                const luaL_Reg *meta);
 
-/* The userdata of class `name` that a method was called on: luaL_checkudata
-   without a search by name. For what was given to orr_class only. */
+/* Returns the userdata of class `name` that a method was called on, or raises.
+   Does what luaL_checkudata does without its search by name, and works only in
+   functions that were given to orr_class: the metatable is their upvalue. */
 void *orr_check_self(lua_State *L, const char *name);
 
-/* Pushes nil, errno: how the world failing looks to Lua. Returns 2. */
+/* Returns a string argument that has no NUL bytes, or raises. */
+const char *orr_check_cstring(lua_State *L, int arg);
+
+/* Returns an argument that may be the number of an fd (0 to INT_MAX), or
+   raises. Whether such an fd is open, the system call will tell. */
+int orr_check_fd(lua_State *L, int arg);
+
+/* Pushes nil and the errno `error`, which is how Lua sees a failing system
+   call. Returns 2, the number of results. */
 int orr_fail(lua_State *L, int error);
 
-/* Pushes an fd object; `owned` ones are closed when they are collected. The
-   object is made first and filled with orr_fd_set: a raise leaks nothing. */
+/* Adds a table {name = number} to the module table on top, as its `field`. Lua
+   takes from such tables the numbers that it shares with C. */
+struct orr_name;
+void orr_add_names(lua_State *L, const char *field,
+                   const struct orr_name *names);
+
+/* fd.c -------------------------------------------------------------------- */
+
+/* Pushes an orrery.fd that is closed; orr_fd_set gives it the number. In this
+   order, because making the object may raise, and an fd without an owner would
+   leak. An `owned` fd is closed when its object is collected. */
 void orr_fd_push(lua_State *L);
 void orr_fd_set(lua_State *L, int index, int fd, bool owned);
 
-/* The number of the fd object at `index`, the caller's from now on; -1: none.
- */
+/* Returns the number of the orrery.fd at `index`, which the caller owns from
+   now on; -1 if it is closed. Raises if it is something else. */
 int orr_fd_take(lua_State *L, int index);
 
-/* A string argument without NUL bytes. */
-const char *orr_check_cstring(lua_State *L, int arg);
+/* spawn.c ----------------------------------------------------------------- */
 
-/* The process is about to give up its soft limit on fds: children get `old`. */
+/* Tells the launcher of this state that the process is about to raise its soft
+   limit of fds: children get the limits `old`. */
 struct rlimit;
 void orr_remember_nofile(lua_State *L, const struct rlimit *old);
 

@@ -1,12 +1,10 @@
-/*
-** core.c - the module orrery.core: tables of names, and the other parts.
-**
-** It may be opened twice in a state and in several states: there are no
-** globals, and what lives as long as a state is a userdata in its registry.
-*/
+/* core.c - the module orrery.core: tables of names, what libc knows of errnos
+   and users, and the parts that the other files open.
+
+   It may be opened twice in a state and in several states: there are no
+   globals, and what lives as long as a state is a userdata in its registry. */
 #include "binding.h"
-#include "engine/errnos.h"
-#include "engine/signals.h"
+#include "engine/names.h"
 #include "msgpack.h"
 #include "values.h"
 
@@ -16,56 +14,31 @@
 #include <string.h>
 #include <sys/resource.h>
 
-void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
-               const luaL_Reg *meta) {
-  luaL_newmetatable(L, name); /* filled again: a first try may have failed */
-  lua_pushvalue(L, -1);       /* for orr_check_self, here and below */
-  luaL_setfuncs(L, meta, 1);
-  lua_newtable(L);
-  lua_pushvalue(L, -2);
-  luaL_setfuncs(L, methods, 1);
-  lua_setfield(L, -2, "__index");
-  lua_pushboolean(L, false);
-  lua_setfield(L, -2, "__metatable");
-  lua_pop(L, 1);
-}
+static const struct orr_name limits[] = {
+    {"as", RLIMIT_AS},
+    {"core", RLIMIT_CORE},
+    {"cpu", RLIMIT_CPU},
+    {"data", RLIMIT_DATA},
+    {"fsize", RLIMIT_FSIZE},
+    {"locks", RLIMIT_LOCKS},
+    {"memlock", RLIMIT_MEMLOCK},
+    {"msgqueue", RLIMIT_MSGQUEUE},
+    {"nice", RLIMIT_NICE},
+    {"nofile", RLIMIT_NOFILE},
+    {"nproc", RLIMIT_NPROC},
+    {"rss", RLIMIT_RSS},
+    {"rtprio", RLIMIT_RTPRIO},
+    {"rttime", RLIMIT_RTTIME},
+    {"stack", RLIMIT_STACK},
+    {"sigpending", RLIMIT_SIGPENDING},
+    {NULL, 0},
+};
 
-void *orr_check_self(lua_State *L, const char *name) {
-  void *self = lua_touserdata(L, 1);
-  if (self == NULL || !lua_getmetatable(L, 1))
-    return luaL_checkudata(L, 1, name);
-  bool same = lua_rawequal(L, -1, lua_upvalueindex(1));
-  lua_pop(L, 1);
-  return same ? self : luaL_checkudata(L, 1, name);
-}
-
-int orr_fail(lua_State *L, int error) {
-  luaL_pushfail(L);
-  lua_pushinteger(L, error);
-  return 2;
-}
-
-const char *orr_check_cstring(lua_State *L, int arg) {
-  size_t length;
-  const char *s = luaL_checklstring(L, arg, &length);
-  luaL_argcheck(L, strlen(s) == length, arg, "contains a NUL byte");
-  return s;
-}
-
-static void push_signals(lua_State *L) {
-  lua_newtable(L);
-  for (const struct orr_signal *s = orr_signals; s->name != NULL; s++) {
-    lua_pushinteger(L, s->number);
-    lua_setfield(L, -2, s->name);
-  }
-  lua_setfield(L, -2, "signals");
-}
-
-/* A number's first name wins: SIGABRT is not SIGIOT. */
-static void push_signal_names(lua_State *L) {
-  lua_newtable(L);
+/* Adds core.signal_names, {[number] = name}. */
+static void add_signal_names(lua_State *L) {
+  lua_createtable(L, 31, 0);
   for (int number = 1; number < 32; number++) {
-    const char *name = orr_signal_name(number);
+    const char *name = orr_name_of(orr_signals, number);
     if (name == NULL)
       continue;
     lua_pushstring(L, name);
@@ -74,9 +47,10 @@ static void push_signal_names(lua_State *L) {
   lua_setfield(L, -2, "signal_names");
 }
 
-static void push_errnos(lua_State *L) {
+/* Adds core.errnos, {[name] = number, [number] = name}. */
+static void add_errnos(lua_State *L) {
   lua_createtable(L, 128, 128); /* growing it took half of the time */
-  for (const struct orr_errno *e = orr_errnos; e->name != NULL; e++) {
+  for (const struct orr_name *e = orr_errnos; e->name != NULL; e++) {
     lua_pushinteger(L, e->number);
     lua_setfield(L, -2, e->name);
     lua_pushstring(L, e->name);
@@ -85,29 +59,7 @@ static void push_errnos(lua_State *L) {
   lua_setfield(L, -2, "errnos");
 }
 
-static void push_limits(lua_State *L) {
-  static const struct {
-    const char *name;
-    int resource;
-  } limits[] = {
-      {"as", RLIMIT_AS},           {"core", RLIMIT_CORE},
-      {"cpu", RLIMIT_CPU},         {"data", RLIMIT_DATA},
-      {"fsize", RLIMIT_FSIZE},     {"locks", RLIMIT_LOCKS},
-      {"memlock", RLIMIT_MEMLOCK}, {"msgqueue", RLIMIT_MSGQUEUE},
-      {"nice", RLIMIT_NICE},       {"nofile", RLIMIT_NOFILE},
-      {"nproc", RLIMIT_NPROC},     {"rss", RLIMIT_RSS},
-      {"rtprio", RLIMIT_RTPRIO},   {"rttime", RLIMIT_RTTIME},
-      {"stack", RLIMIT_STACK},     {"sigpending", RLIMIT_SIGPENDING},
-  };
-  lua_newtable(L);
-  for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
-    lua_pushinteger(L, limits[i].resource);
-    lua_setfield(L, -2, limits[i].name);
-  }
-  lua_setfield(L, -2, "rlimits");
-}
-
-/* strerror(errno) -> text. */
+/* core.strerror(errno) -> libc's text for it. */
 static int l_strerror(lua_State *L) {
   lua_Integer error = luaL_checkinteger(L, 1);
   luaL_argcheck(L, error == (int)error, 1, "out of range");
@@ -117,8 +69,9 @@ static int l_strerror(lua_State *L) {
 
 enum { MAX_GROUPS = 65536 }; /* NGROUPS_MAX of Linux */
 
-/* All groups of a user as a list on the stack; false when they are too many.
-   getgrouplist says how many there are. */
+/* Pushes all groups of a user as a list. Returns false if they are too many,
+   and then leaves buffers on the stack. getgrouplist tells how many there are
+   when the room is too small. */
 static bool push_groups(lua_State *L, const char *name, gid_t gid) {
   int n = 64;
   gid_t *groups = lua_newuserdatauv(L, (size_t)n * sizeof *groups, 0);
@@ -137,7 +90,9 @@ static bool push_groups(lua_State *L, const char *name, gid_t gid) {
   return true;
 }
 
-/* lookup_user(name) -> uid, gid, groups; nil, errno (ENOENT: no such user). */
+/* core.lookup_user(name) -> uid, gid, groups; nil, errno (ENOENT: there is no
+   such user; ERANGE: its entry or its groups are too large). `groups` is a list
+   of all group ids. */
 static int l_lookup_user(lua_State *L) {
   const char *name = orr_check_cstring(L, 1);
   struct passwd entry, *found = NULL;
@@ -161,25 +116,28 @@ static int l_lookup_user(lua_State *L) {
 static const luaL_Reg functions[] = {
     {"lookup_user", l_lookup_user}, {"strerror", l_strerror}, {NULL, NULL}};
 
-/* All else is hidden where the build can. */
+/* All else is hidden if the build can hide it. */
 __attribute__((visibility("default"))) int luaopen_orrery_core(lua_State *L);
 
+/* require "orrery.core" -> the module. `require` gives the name and the path of
+   this library; without the path there is no bytecode to be found beside it. */
 int luaopen_orrery_core(lua_State *L) {
-  const char *path = luaL_optstring(L, 2, ""); /* require's, of this library */
+  const char *path = luaL_optstring(L, 2, "");
   luaL_newlib(L, functions);
-  push_signals(L);
-  push_signal_names(L);
-  push_errnos(L);
-  push_limits(L);
+  orr_add_names(L, "signals", orr_signals);
+  add_signal_names(L);
+  add_errnos(L);
+  orr_add_names(L, "rlimits", limits);
   orr_open_fd(L);
   orr_open_spawn(L);
   orr_open_process(L);
   orr_open_luv(L);
-  orr_open_shape(L);
-  orr_open_msgpack(L);
+  orr_open_values(L);
+  orr_open_pack(L);
+  orr_open_unpack(L);
   orr_open_fork(L);
   orr_open_poller(L);
   orr_open_socket(L);
-  orr_open_compiled(L, path);
+  orr_open_bytecode(L, path);
   return 1;
 }

@@ -1,12 +1,12 @@
-/*
-** fd.c - the userdata orrery.fd: one fd number and who closes it, and the
-** few calls that make fds. All are CLOEXEC at birth.
-*/
+/* fd.c - the userdata orrery.fd: one fd number and who closes it, and the few
+   calls that make fds. All are CLOEXEC at birth. */
 #include "binding.h"
-#include "engine/errnos.h"
+#include "engine/io.h"
+#include "engine/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -37,28 +37,28 @@ int orr_fd_take(lua_State *L, int index) {
   return number;
 }
 
-static struct fd *check_fd(lua_State *L) {
+static struct fd *check_self(lua_State *L) {
   return orr_check_self(L, ORR_FD);
 }
 
-/* fd(n) -> an object that borrows n: it is not closed on collection. */
+/* core.fd(n) -> an orrery.fd that borrows fd n: n is not closed when the object
+   is collected. */
 static int l_fd(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
+  int n = orr_check_fd(L, 1);
   orr_fd_push(L);
-  orr_fd_set(L, -1, (int)n, false);
+  orr_fd_set(L, -1, n, false);
   return 1;
 }
 
-/* is_fd(value) -> whether it is an orrery.fd. */
+/* core.is_fd(value) -> whether it is an orrery.fd. */
 static int l_is_fd(lua_State *L) {
   lua_pushboolean(L, luaL_testudata(L, 1, ORR_FD) != NULL);
   return 1;
 }
 
-/* fd:fileno() -> the number, or nil when it is closed or taken. */
-static int l_fileno(lua_State *L) {
-  struct fd *fd = check_fd(L);
+/* fd:fileno() -> the number; nil if it is closed or taken. */
+static int m_fileno(lua_State *L) {
+  struct fd *fd = check_self(L);
   if (fd->number < 0)
     luaL_pushfail(L);
   else
@@ -66,103 +66,94 @@ static int l_fileno(lua_State *L) {
   return 1;
 }
 
-/* fd:take() -> the number, which is the caller's from now on; nil if none. */
-static int l_take(lua_State *L) {
-  int n = l_fileno(L);
-  check_fd(L)->number = -1;
+/* fd:take() -> the number, which the caller owns from now on; nil if it is
+   closed or taken. */
+static int m_take(lua_State *L) {
+  int n = m_fileno(L);
+  check_self(L)->number = -1;
   return n;
 }
 
-/* fd:close() - closes the number, borrowed or not. Again: nothing. */
-static int l_close(lua_State *L) {
-  struct fd *fd = check_fd(L);
+/* fd:close(): closes the fd, also a borrowed one. Does nothing if it is closed
+   or taken. */
+static int m_close(lua_State *L) {
+  struct fd *fd = check_self(L);
   if (fd->number >= 0)
     close(fd->number);
   fd->number = -1;
   return 0;
 }
 
-static int l_gc(lua_State *L) {
-  return check_fd(L)->owned ? l_close(L) : 0;
+/* Closes an fd that is owned and not taken. */
+static int m_gc(lua_State *L) {
+  return check_self(L)->owned ? m_close(L) : 0;
 }
 
-/* Where the sync family waits: reading and writing without the loop. */
+/* Reading and writing without luv ------------------------------------------ */
 
 enum { READ_SIZE = 65536, MAX_POLLED = 1024 };
 
-/* fd:set_nonblocking(on) - for ends of pipes and sockets that are ours alone,
-   and so have no other flags to be kept. */
-static int l_set_nonblocking(lua_State *L) {
-  int fd = check_fd(L)->number;
+/* fd:set_nonblocking(on): for ends of pipes and sockets that no other process
+   has, whose other flags need not be kept. */
+static int m_set_nonblocking(lua_State *L) {
+  int fd = check_self(L)->number;
   fcntl(fd, F_SETFL, lua_toboolean(L, 2) ? O_NONBLOCK : 0);
   return 0;
 }
 
-/* fd:read() -> up to 64 KiB, "" at the end; nil, errno (EAGAIN). */
-static int l_read(lua_State *L) {
-  int fd = check_fd(L)->number;
+/* fd:read() -> a string of up to core.read_size bytes, "" at the end; nil,
+   errno (EAGAIN: nothing is there). */
+static int m_read(lua_State *L) {
+  int fd = check_self(L)->number;
   char data[READ_SIZE];
-  ssize_t n;
-  do
-    n = read(fd, data, READ_SIZE);
-  while (n < 0 && errno == EINTR);
+  ssize_t n = orr_read(fd, data, READ_SIZE);
   if (n < 0)
-    return orr_fail(L, errno);
+    return orr_fail(L, (int)-n);
   lua_pushlstring(L, data, (size_t)n);
   return 1;
 }
 
-/* fd:write(data, from) -> how many bytes went out, of data from place `from`
-   on; nil, errno (EAGAIN, EPIPE). */
-static int l_write(lua_State *L) {
-  int fd = check_fd(L)->number;
+/* fd:write(data, from) -> how many bytes were written, of those from place
+   `from` on (default 1); nil, errno (EAGAIN, EPIPE). */
+static int m_write(lua_State *L) {
+  int fd = check_self(L)->number;
   size_t length;
   const char *data = luaL_checklstring(L, 2, &length);
   lua_Integer from = luaL_optinteger(L, 3, 1);
   luaL_argcheck(L, from >= 1 && (size_t)from <= length + 1, 3, "out of range");
-  ssize_t n;
-  do
-    n = write(fd, data + from - 1, length - (size_t)(from - 1));
-  while (n < 0 && errno == EINTR);
+  ssize_t n = orr_write(fd, data + from - 1, length - (size_t)(from - 1));
   if (n < 0)
-    return orr_fail(L, errno);
+    return orr_fail(L, (int)-n);
   lua_pushinteger(L, n);
   return 1;
 }
 
-static const char *name_of(int error) {
-  const struct orr_errno *e = orr_errnos;
-  while (e->name != NULL && e->number != error)
-    e++;
-  return e->name;
-}
-
-/* fd:try_write(data) -> how many bytes a socket took at once; nil, text, name
-   of the errno (EAGAIN: none). As the method of luv's streams. */
-static int l_try_write(lua_State *L) {
-  int fd = check_fd(L)->number;
+/* fd:try_write(data) -> how many bytes the socket took at once; nil, text, name
+   of the errno ("EAGAIN": none). Like the method of luv's streams, for which it
+   may stand. */
+static int m_try_write(lua_State *L) {
+  int fd = check_self(L)->number;
   size_t length;
   const char *data = luaL_checklstring(L, 2, &length);
-  ssize_t n;
-  do
-    n = send(fd, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  int error = errno;
+  ssize_t n = orr_send(fd, data, length);
+  int error = (int)-n;
   if (n >= 0) {
     lua_pushinteger(L, n);
     return 1;
   }
   luaL_pushfail(L);
   lua_pushstring(L, strerror(error));
-  if (name_of(error) != NULL)
-    lua_pushstring(L, name_of(error));
+  const char *name = orr_name_of(orr_errnos, error);
+  if (name != NULL)
+    lua_pushstring(L, name);
   else
     lua_pushfstring(L, "errno %d", error);
   return 3;
 }
 
-/* poll(readers, writers, timeout) -> true when something may be ready, or a
-   signal came; nil, errno. Lists of fd numbers; timeout in ms, -1: none. */
+/* core.poll(readers, writers, timeout) -> true; nil, errno. Waits until one of
+   the fds may be read or written, a signal comes, or `timeout` ms are over (-1:
+   never). `readers` and `writers` are lists of fd numbers. */
 static int l_poll(lua_State *L) {
   struct pollfd polled[MAX_POLLED];
   nfds_t count = 0;
@@ -178,16 +169,17 @@ static int l_poll(lua_State *L) {
       lua_pop(L, 1);
     }
   }
-  if (timeout > 0x7fffffff)
-    timeout = 0x7fffffff;
+  if (timeout > INT_MAX)
+    timeout = INT_MAX;
   if (poll(polled, count, (int)timeout) < 0 && errno != EINTR)
     return orr_fail(L, errno);
   lua_pushboolean(L, true);
   return 1;
 }
 
-static int l_tostring(lua_State *L) {
-  struct fd *fd = check_fd(L);
+/* tostring(fd) -> "fd 7" or "fd (closed)". */
+static int m_tostring(lua_State *L) {
+  struct fd *fd = check_self(L);
   if (fd->number < 0)
     lua_pushliteral(L, "fd (closed)");
   else
@@ -195,7 +187,9 @@ static int l_tostring(lua_State *L) {
   return 1;
 }
 
-/* Two fd objects, closed still. */
+/* Making fds --------------------------------------------------------------- */
+
+/* Pushes two closed fd objects, which set_pair fills. */
 static void push_pair(lua_State *L) {
   orr_fd_push(L);
   orr_fd_push(L);
@@ -207,21 +201,22 @@ static int set_pair(lua_State *L, const int fds[2]) {
   return 2;
 }
 
-/* pipe(size) -> reading fd, writing fd; nil, errno. `size` in bytes is what
-   the kernel is asked for and may refuse: a pipe of 64 KiB, its default, costs
-   throughput between two processors. */
+/* core.pipe(size) -> the orrery.fd to read from, the one to write to; nil,
+   errno. `size`, in bytes, is what the kernel is asked for, and may refuse: a
+   pipe of 64 KiB, its default, costs throughput between two processors. */
 static int l_pipe(lua_State *L) {
   lua_Integer size = luaL_optinteger(L, 1, 0);
   int fds[2];
   push_pair(L);
   if (pipe2(fds, O_CLOEXEC) < 0)
     return orr_fail(L, errno);
-  if (size > 0 && size <= 0x7fffffff)
+  if (size > 0 && size <= INT_MAX)
     fcntl(fds[1], F_SETPIPE_SZ, (int)size);
   return set_pair(L, fds);
 }
 
-/* socketpair() -> two connected Unix stream sockets; nil, errno. */
+/* core.socketpair() -> two orrery.fd, connected Unix stream sockets; nil, *
+   errno. */
 static int l_socketpair(lua_State *L) {
   int fds[2];
   push_pair(L);
@@ -230,8 +225,9 @@ static int l_socketpair(lua_State *L) {
   return set_pair(L, fds);
 }
 
-/* open(path, mode) -> fd; nil, errno. mode: "r" "w" "a" "r+". Neither a FIFO
-   without a peer nor a terminal can hold the caller up. */
+/* core.open(path, mode) -> orrery.fd; nil, errno. mode: "r" (default), "w",
+   "a", "r+", as in io.open. Never waits, as open(2) does for the peer of a
+   FIFO. */
 static int l_open(lua_State *L) {
   static const char *const modes[] = {"r", "w", "a", "r+", NULL};
   static const int flags[] = {O_RDONLY, O_WRONLY | O_CREAT | O_TRUNC,
@@ -247,45 +243,44 @@ static int l_open(lua_State *L) {
   return 1;
 }
 
-/* dup(n) -> an fd of its own for the same open file; nil, errno. */
+/* core.dup(n) -> an orrery.fd for the same open file as fd n; nil, errno. */
 static int l_dup(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
+  int n = orr_check_fd(L, 1);
   orr_fd_push(L);
-  int fd = fcntl((int)n, F_DUPFD_CLOEXEC, 3);
+  int fd = fcntl(n, F_DUPFD_CLOEXEC, 3);
   if (fd < 0)
     return orr_fail(L, errno);
   orr_fd_set(L, -1, fd, true);
   return 1;
 }
 
-/* adopt(n) -> the Unix stream socket that was inherited as n, ours from now on
-   and CLOEXEC; nil, errno where n is none (ENOTSOCK, EBADF). */
+/* core.adopt(n) -> an orrery.fd that owns fd n, from now on CLOEXEC: a Unix
+   stream socket that this process has inherited; nil, errno (ENOTSOCK: n is
+   something else, and is left alone; EBADF). */
 static int l_adopt(lua_State *L) {
-  lua_Integer n = luaL_checkinteger(L, 1);
-  luaL_argcheck(L, n >= 0 && n <= 0x7fffffff, 1, "not an fd number");
+  int n = orr_check_fd(L, 1);
   int domain = 0, type = 0;
   socklen_t size = sizeof domain;
   orr_fd_push(L);
-  if (getsockopt((int)n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
-      getsockopt((int)n, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+  if (getsockopt(n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0 ||
+      getsockopt(n, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
     return orr_fail(L, errno);
   if (domain != AF_UNIX || type != SOCK_STREAM)
     return orr_fail(L, ENOTSOCK);
-  fcntl((int)n, F_SETFD, FD_CLOEXEC);
-  orr_fd_set(L, -1, (int)n, true);
+  fcntl(n, F_SETFD, FD_CLOEXEC);
+  orr_fd_set(L, -1, n, true);
   return 1;
 }
 
 void orr_open_fd(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"fileno", l_fileno},       {"take", l_take},
-      {"close", l_close},         {"read", l_read},
-      {"write", l_write},         {"set_nonblocking", l_set_nonblocking},
-      {"try_write", l_try_write}, {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", l_gc},
-                                  {"__close", l_gc},
-                                  {"__tostring", l_tostring},
+      {"fileno", m_fileno},       {"take", m_take},
+      {"close", m_close},         {"read", m_read},
+      {"write", m_write},         {"set_nonblocking", m_set_nonblocking},
+      {"try_write", m_try_write}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", m_gc},
+                                  {"__close", m_gc},
+                                  {"__tostring", m_tostring},
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {
       {"fd", l_fd},       {"pipe", l_pipe},   {"socketpair", l_socketpair},
@@ -293,4 +288,6 @@ void orr_open_fd(lua_State *L) {
       {"is_fd", l_is_fd}, {"adopt", l_adopt}, {NULL, NULL}};
   orr_class(L, ORR_FD, methods, meta);
   luaL_setfuncs(L, functions, 0);
+  lua_pushinteger(L, READ_SIZE);
+  lua_setfield(L, -2, "read_size");
 }

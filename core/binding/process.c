@@ -1,8 +1,7 @@
-/*
-** process.c - the userdata orrery.process: this process, as far as luv and
-** Lua do not know it.
-*/
+/* process.c - the userdata orrery.process: what Lua cannot ask of this process
+   through luv. */
 #include "binding.h"
+#include "engine/io.h"
 #include "engine/launch.h"
 
 #include <errno.h>
@@ -16,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* process() -> the one object of this state. */
+/* core.process() -> orrery.process, the same one each time in a Lua state. */
 static int l_process(lua_State *L) {
   if (lua_getfield(L, LUA_REGISTRYINDEX, ORR_PROCESS ".self") == LUA_TUSERDATA)
     return 1;
@@ -31,20 +30,22 @@ static void check_self(lua_State *L) {
   luaL_checkudata(L, 1, ORR_PROCESS);
 }
 
-static int l_pid(lua_State *L) {
+/* self:pid() -> the pid: this process's own, also after a fork. */
+static int m_pid(lua_State *L) {
   check_self(L);
   lua_pushinteger(L, getpid());
   return 1;
 }
 
-static int l_ppid(lua_State *L) {
+/* self:ppid() -> the pid of the parent now. */
+static int m_ppid(lua_State *L) {
   check_self(L);
   lua_pushinteger(L, getppid());
   return 1;
 }
 
 /* self:hrtime() -> monotonic time in integer ns (clock_gettime(2)). */
-static int l_hrtime(lua_State *L) {
+static int m_hrtime(lua_State *L) {
   struct timespec t;
   check_self(L);
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -52,30 +53,33 @@ static int l_hrtime(lua_State *L) {
   return 1;
 }
 
+/* Pushes true, or nil and the errno if `rc` is -errno. */
 static int result(lua_State *L, int rc) {
   if (rc < 0)
-    return orr_fail(L, errno);
+    return orr_fail(L, -rc);
   lua_pushboolean(L, true);
   return 1;
 }
 
-/* self:kill(pid, signal) -> true; nil, errno. kill(2), groups included. */
-static int l_kill(lua_State *L) {
+/* self:kill(pid, signal) -> true; nil, errno (ESRCH, EPERM, EINVAL). As
+   kill(2): a negative pid is a process group. */
+static int m_kill(lua_State *L) {
   check_self(L);
   lua_Integer pid = luaL_checkinteger(L, 2), sig = luaL_checkinteger(L, 3);
   if (pid != (pid_t)pid || sig != (int)sig)
     return orr_fail(L, pid != (pid_t)pid ? ESRCH : EINVAL);
-  return result(L, kill((pid_t)pid, (int)sig));
+  return result(L, kill((pid_t)pid, (int)sig) < 0 ? -errno : 0);
 }
 
+/* Waits until the file takes bytes, or a signal comes. 0 or -errno. */
 static int poll_writable(int fd) {
   struct pollfd p = {.fd = fd, .events = POLLOUT};
-  return poll(&p, 1, -1) < 0 && errno != EINTR ? -1 : 0;
+  return poll(&p, 1, -1) < 0 && errno != EINTR ? -errno : 0;
 }
 
-/* libc throws its buffer away when a non-blocking file is full, so that is
-   waited for first. A pipe that is writable takes PIPE_BUF bytes, which is
-   libc's buffer for one. */
+/* Writes what C has buffered for stdout. libc throws its buffer away when a
+   non-blocking file is full, so it waits until the file is writable. A pipe
+   that is writable takes PIPE_BUF bytes, which is libc's buffer for one. */
 static void flush_stdout(void) {
   if (__fpending(stdout) > 0) {
     poll_writable(fileno(stdout));
@@ -83,7 +87,9 @@ static void flush_stdout(void) {
   }
 }
 
-/* All of C's streams, unless somebody holds one: a thread that reads stdin. */
+/* Writes what C has buffered for all its streams. Of stdin, which a thread may
+   hold while it reads, fflush(NULL) would wait for the lock: then only stdout
+   and stderr are flushed. */
 static void flush_all(void) {
   flush_stdout();
   fflush(stderr);
@@ -93,16 +99,17 @@ static void flush_all(void) {
   }
 }
 
-/* self:flush() - what C has buffered for stdout goes out. */
-static int l_flush(lua_State *L) {
+/* self:flush(): writes what C has buffered for stdout. */
+static int m_flush(lua_State *L) {
   check_self(L);
   flush_stdout();
   return 0;
 }
 
-/* self:exit(code) - flushes C's streams and ends without finalizers: threads
-   of luv's pool may be inside a call, and handles half closed. */
-static int l_exit(lua_State *L) {
+/* self:exit(code): flushes C's streams and ends the process (code 0 by
+   default). No finalizer runs: threads of luv's pool may be inside a call, and
+   handles half closed. */
+static int m_exit(lua_State *L) {
   check_self(L);
   int code = (int)luaL_optinteger(L, 2, 0);
   flush_all();
@@ -110,7 +117,8 @@ static int l_exit(lua_State *L) {
   return 0;
 }
 
-static int l_abort(lua_State *L) {
+/* self:abort(): flushes C's streams and ends the process by SIGABRT. */
+static int m_abort(lua_State *L) {
   check_self(L);
   flush_all();
   signal(SIGABRT, SIG_DFL);
@@ -118,39 +126,37 @@ static int l_abort(lua_State *L) {
   return 0;
 }
 
-/* write(2) until all is out. EAGAIN is waited for: somebody who shares the
-   file may have made it non-blocking, and its flags are not ours to change. */
+/* Writes all of it. 0 or -errno. EAGAIN is waited for: a process that shares
+   the file may have made it non-blocking, and its flags are not ours to
+   change. */
 static int write_all(int fd, const char *data, size_t length) {
   while (length > 0) {
-    ssize_t n = write(fd, data, length);
-    if (n >= 0) {
-      data += n;
-      length -= (size_t)n;
-    } else if (errno == EAGAIN) {
-      if (poll_writable(fd) < 0)
-        return -1;
-    } else if (errno != EINTR) {
-      return -1;
-    }
+    ssize_t n = orr_write(fd, data, length);
+    if (n == -EAGAIN)
+      n = poll_writable(fd);
+    if (n < 0)
+      return (int)n;
+    data += n;
+    length -= (size_t)n;
   }
   return 0;
 }
 
-/* self:write(fd, data) -> true; nil, errno. Synchronous, after what C has
-   buffered for stdout, so that print and this keep their order. */
-static int l_write(lua_State *L) {
+/* self:write(fd, data) -> true; nil, errno (EPIPE, EBADF). Writes all of data
+   to the fd number, and waits for that; before it, what C has buffered for
+   stdout, so that print and this keep their order. */
+static int m_write(lua_State *L) {
   size_t length;
   check_self(L);
-  lua_Integer fd = luaL_checkinteger(L, 2);
-  luaL_argcheck(L, fd >= 0 && fd <= 0x7fffffff, 2, "not an fd number");
+  int fd = orr_check_fd(L, 2);
   const char *data = luaL_checklstring(L, 3, &length);
   flush_stdout();
-  return result(L, write_all((int)fd, data, length));
+  return result(L, write_all(fd, data, length));
 }
 
-/* self:raise_nofile() - the soft limit of fds becomes the hard one; children
-   start with the old one. */
-static int l_raise_nofile(lua_State *L) {
+/* self:raise_nofile(): raises the soft limit of fds to the hard one. Children
+   start with the old one. Does nothing if they are the same. */
+static int m_raise_nofile(lua_State *L) {
   struct rlimit old, raised;
   check_self(L);
   if (getrlimit(RLIMIT_NOFILE, &old) < 0)
@@ -164,9 +170,9 @@ static int l_raise_nofile(lua_State *L) {
   return 0;
 }
 
-/* self:ignore_sigpipe() - unless somebody handles it: a write to a peer that
-   has gone is EPIPE then. Children get the default back. */
-static int l_ignore_sigpipe(lua_State *L) {
+/* self:ignore_sigpipe(): ignores SIGPIPE, unless there is a handler for it, so
+   that a write to a peer that has gone is EPIPE. Children get the default. */
+static int m_ignore_sigpipe(lua_State *L) {
   struct sigaction action;
   check_self(L);
   if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
@@ -176,10 +182,10 @@ static int l_ignore_sigpipe(lua_State *L) {
 
 #define BALLAST "orrery.ballast"
 
-/* self:ballast(bytes) - memory that nobody touches, so that it takes up none:
-   it weighs with the collector only, which begins anew when what is in use has
-   doubled. */
-static int l_ballast(lua_State *L) {
+/* self:ballast(bytes): allocates memory that is never touched, so that it takes
+   up none. It only counts for the collector, which begins a new round when the
+   memory in use has doubled: the more, the later. */
+static int m_ballast(lua_State *L) {
   check_self(L);
   lua_Integer bytes = luaL_checkinteger(L, 2);
   luaL_argcheck(L, bytes > 0 && bytes <= INT32_MAX, 2, "out of range");
@@ -188,9 +194,9 @@ static int l_ballast(lua_State *L) {
   return 0;
 }
 
-/* self:heap() -> bytes that malloc has from the system, 0 where libc does not
-   tell (mallinfo2 is glibc's, since 2.33); bytes of ballast. */
-static int l_heap(lua_State *L) {
+/* self:heap() -> bytes that malloc has from the system, bytes of ballast. The
+   first is 0 if libc does not tell (mallinfo2 is glibc's, since 2.33). */
+static int m_heap(lua_State *L) {
   lua_Integer total = 0;
   check_self(L);
 #if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
@@ -204,34 +210,35 @@ static int l_heap(lua_State *L) {
   return 2;
 }
 
-/* self:open_std() - /dev/null where fds 0 to 2 are closed. */
-static int l_open_std(lua_State *L) {
+/* self:open_std(): opens /dev/null for those of fds 0 to 2 that are closed. */
+static int m_open_std(lua_State *L) {
   check_self(L);
   orr_fill_std_fds();
   return 0;
 }
 
-static int l_tostring(lua_State *L) {
+/* tostring(self) -> "orrery.process 1234". */
+static int m_tostring(lua_State *L) {
   lua_pushfstring(L, "%s %d", ORR_PROCESS, (int)getpid());
   return 1;
 }
 
 void orr_open_process(lua_State *L) {
-  static const luaL_Reg methods[] = {{"pid", l_pid},
-                                     {"ppid", l_ppid},
-                                     {"hrtime", l_hrtime},
-                                     {"kill", l_kill},
-                                     {"flush", l_flush},
-                                     {"exit", l_exit},
-                                     {"abort", l_abort},
-                                     {"write", l_write},
-                                     {"raise_nofile", l_raise_nofile},
-                                     {"ignore_sigpipe", l_ignore_sigpipe},
-                                     {"open_std", l_open_std},
-                                     {"heap", l_heap},
-                                     {"ballast", l_ballast},
+  static const luaL_Reg methods[] = {{"pid", m_pid},
+                                     {"ppid", m_ppid},
+                                     {"hrtime", m_hrtime},
+                                     {"kill", m_kill},
+                                     {"flush", m_flush},
+                                     {"exit", m_exit},
+                                     {"abort", m_abort},
+                                     {"write", m_write},
+                                     {"raise_nofile", m_raise_nofile},
+                                     {"ignore_sigpipe", m_ignore_sigpipe},
+                                     {"open_std", m_open_std},
+                                     {"heap", m_heap},
+                                     {"ballast", m_ballast},
                                      {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__tostring", l_tostring}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__tostring", m_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"process", l_process}, {NULL, NULL}};
   orr_class(L, ORR_PROCESS, methods, meta);
   luaL_setfuncs(L, functions, 0);

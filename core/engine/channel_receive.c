@@ -1,9 +1,8 @@
-/*
-** channel_receive.c - the receiving half of a channel: bytes and fds become
-** frames. What the peer sends is bounded and checked here.
-*/
+/* channel_receive.c - the receiving half of a channel: bytes and fds become
+   frames. What the peer sends is bounded and checked here. */
 #include "channel.h"
 #include "channel_halves.h"
+#include "io.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@ enum {
   MAX_ARRIVED = 16, /* sets whose frame is not there: more is nonsense */
 };
 
+/* The fds of one recvmsg. */
 struct orr_set {
   struct orr_set *next;
   uint64_t from, to; /* it came with these bytes */
@@ -25,11 +25,7 @@ struct orr_set {
   int fds[]; /* -1: taken */
 };
 
-static uint32_t get32(const uint8_t *at) {
-  return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
-         (uint32_t)at[3] << 24;
-}
-
+/* Frees a set, or NULL, and closes the fds in it. */
 static void free_set(struct orr_set *set) {
   for (int i = 0; set != NULL && i < set->count; i++)
     if (set->fds[i] >= 0)
@@ -43,12 +39,14 @@ static void drop_first_set(struct orr_channel *channel) {
   free_set(set);
 }
 
+/* Closes the fd of the last frame, if it was not taken. */
 static void drop_given(struct orr_channel *channel) {
   if (channel->given >= 0)
     close(channel->given);
   channel->given = -1;
 }
 
+/* Frees the buffer, and what is in it. */
 static void drop_bytes(struct orr_channel *channel) {
   orr_buffer_free(&channel->in);
   channel->in_start = channel->scanned = 0;
@@ -68,19 +66,20 @@ uint64_t orr_channel_position(const struct orr_channel *channel) {
   return channel->received - (channel->in.length - channel->in_start);
 }
 
-/* How many bytes more would complete the frame that is begun, as far as known.
- */
+/* Returns how many bytes more would complete the frame that is begun; 0 if that
+   is not known. */
 static size_t wanted(const struct orr_channel *channel) {
   size_t there = channel->in.length - channel->in_start;
   if (channel->framing == ORR_LINES || there < ORR_HEADER)
     return 0;
   size_t whole =
-      ORR_HEADER + (size_t)get32(channel->in.data + channel->in_start);
+      ORR_HEADER + (size_t)orr_get_u32le(channel->in.data + channel->in_start);
   return whole > there ? whole - there : 0;
 }
 
-/* Room to read into: more where the last read filled it or a long frame is on
-   its way, but never much beyond what has come: a length may be a lie. */
+/* Makes room to read into: more if the last read filled the room or a long
+   frame is on its way, but never much more than has come, for a length may be a
+   lie. Moves what is there to the front of the buffer. 0 or -ENOMEM. */
 static int make_room(struct orr_channel *channel) {
   struct orr_buffer *in = &channel->in;
   size_t there = in->length - channel->in_start;
@@ -102,35 +101,55 @@ static int make_room(struct orr_channel *channel) {
   return orr_buffer_reserve(in, size < most ? size : most);
 }
 
-/* Notes the fds of one recvmsg: 1 where it had some. MSG_CTRUNC without any is
-   a set as well, of which the kernel could give us nothing. */
-static int note_set(struct orr_channel *channel, struct msghdr *message,
-                    uint64_t from, uint64_t to) {
+/* Returns the fds that a recvmsg has brought, or NULL; *count is how many. */
+static const unsigned char *find_fds(struct msghdr *message, int *count) {
   struct cmsghdr *header = CMSG_FIRSTHDR(message);
+  *count = 0;
   while (header != NULL &&
          (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS))
     header = CMSG_NXTHDR(message, header);
-  int count = 0;
-  if (header != NULL)
-    count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+  if (header == NULL)
+    return NULL;
+  *count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+  return CMSG_DATA(header);
+}
+
+/* Returns a set of these fds; NULL if memory is short, and then they are *
+   closed. */
+static struct orr_set *new_set(const unsigned char *fds, int count) {
+  struct orr_set *set = malloc(sizeof *set + (size_t)count * sizeof(int));
+  if (set != NULL) {
+    *set = (struct orr_set){.count = count};
+    if (count > 0)
+      memcpy(set->fds, fds, (size_t)count * sizeof(int));
+    return set;
+  }
+  for (int i = 0; i < count; i++) {
+    int fd;
+    memcpy(&fd, fds + (size_t)i * sizeof fd, sizeof fd);
+    close(fd);
+  }
+  return NULL;
+}
+
+/* Notes the fds of one recvmsg, which came with the bytes from `from` to `to`.
+   1: it had some; 0: it had none; -ENOMEM; -EPROTO: there are too many.
+   MSG_CTRUNC without any is a set as well, of which the kernel could give us
+   nothing. */
+static int note_set(struct orr_channel *channel, struct msghdr *message,
+                    uint64_t from, uint64_t to) {
+  int count, sets = 0;
+  const unsigned char *fds = find_fds(message, &count);
   if (count == 0 && !(message->msg_flags & MSG_CTRUNC))
     return 0;
-  struct orr_set *set = malloc(sizeof *set + (size_t)count * sizeof(int));
+  struct orr_set *set = new_set(fds, count);
+  if (set == NULL)
+    return -ENOMEM;
+  set->from = from;
+  set->to = to;
   struct orr_set **last = &channel->arrived;
-  int sets = 0;
   for (; *last != NULL; last = &(*last)->next)
     sets++;
-  if (set == NULL) {
-    for (int i = 0; i < count; i++) {
-      int fd;
-      memcpy(&fd, CMSG_DATA(header) + (size_t)i * sizeof fd, sizeof fd);
-      close(fd);
-    }
-    return -ENOMEM;
-  }
-  *set = (struct orr_set){.from = from, .to = to, .count = count};
-  if (count > 0)
-    memcpy(set->fds, CMSG_DATA(header), (size_t)count * sizeof(int));
   *last = set;
   if (channel->framing == ORR_LINES && count > 1)
     return -EPROTO; /* Node sends one at a time */
@@ -154,13 +173,10 @@ long orr_channel_receive(struct orr_channel *channel) {
                            .msg_control = &control,
                            .msg_controllen = sizeof control};
   if (channel->framing == ORR_LINES)
-    message.msg_controllen = CMSG_LEN(sizeof(int)); /* nobody asks for more */
-  ssize_t n;
-  do
-    n = recvmsg(channel->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  while (n < 0 && errno == EINTR);
+    message.msg_controllen = CMSG_LEN(sizeof(int)); /* Node sends one */
+  ssize_t n = orr_recvmsg(channel->fd, &message);
   if (n < 0)
-    return -errno;
+    return n;
   uint64_t from = channel->received;
   channel->filled = (size_t)n == bytes.iov_len;
   in->length += (size_t)n;
@@ -173,8 +189,9 @@ long orr_channel_receive(struct orr_channel *channel) {
   return n;
 }
 
-/* The set that came with the byte at `place`, out of those that have arrived;
-   NULL: it was lost. Sets of earlier bytes were announced by no frame. */
+/* Takes the set that came with the byte at `place` out of those that have
+   arrived; NULL: it was lost. 0; -EPROTO: a set came with earlier bytes, and no
+   frame had announced it. */
 static int claim_set(struct orr_channel *channel, uint64_t place,
                      struct orr_set **claimed) {
   struct orr_set *set = channel->arrived;
@@ -188,6 +205,8 @@ static int claim_set(struct orr_channel *channel, uint64_t place,
   return 0;
 }
 
+/* Makes the set that an ORR_FDS frame announces the current one. 0 or
+   -EPROTO. */
 static int begin_set(struct orr_channel *channel, const struct orr_frame *frame,
                      uint64_t place) {
   struct orr_set *set;
@@ -198,14 +217,17 @@ static int begin_set(struct orr_channel *channel, const struct orr_frame *frame,
     return error;
   free_set(channel->current);
   channel->current = set;
-  channel->current_number = get32(frame->payload);
+  channel->current_number = orr_get_u32le(frame->payload);
   channel->current_count = frame->n;
   return set != NULL && set->count > (int)frame->n ? -EPROTO : 0;
 }
 
-/* Gives a frame the fd that it names. */
+/* Takes the name of an fd off the frame, and makes that fd the given one, or
+   none if it was lost. 0; -EPROTO: there is no such fd, or it was named
+   before. */
 static int attach_fd(struct orr_channel *channel, struct orr_frame *frame) {
-  if (frame->length < 4 || get32(frame->payload) != channel->current_number ||
+  if (frame->length < 4 ||
+      orr_get_u32le(frame->payload) != channel->current_number ||
       frame->n >= channel->current_count)
     return -EPROTO;
   frame->payload += 4;
@@ -218,14 +240,15 @@ static int attach_fd(struct orr_channel *channel, struct orr_frame *frame) {
   return channel->given < 0 ? -EPROTO : 0;
 }
 
-/* The next frame of any type, and its place in the stream. */
+/* Gives the next frame of any type, and its place in the stream. 1; 0: it is
+   not whole; -EMSGSIZE. */
 static int parse_frame(struct orr_channel *channel, struct orr_frame *frame,
                        uint64_t *place) {
   size_t there = channel->in.length - channel->in_start;
   if (there < ORR_HEADER)
     return 0;
   const uint8_t *at = channel->in.data + channel->in_start;
-  size_t length = get32(at);
+  size_t length = orr_get_u32le(at);
   if (length > channel->max_message + 8) /* set and id come on top */
     return -EMSGSIZE;
   if (there - ORR_HEADER < length)
@@ -240,6 +263,7 @@ static int parse_frame(struct orr_channel *channel, struct orr_frame *frame,
   return 1;
 }
 
+/* orr_channel_next for FRAMES. */
 static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
   uint64_t place = 0;
   int rc;
@@ -247,7 +271,7 @@ static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
     int error = 0;
     if (frame->type == ORR_FDS)
       error = begin_set(channel, frame, place);
-    else if (frame->flags & ORR_HANDLE)
+    else if (frame->flags & ORR_HAS_FD)
       error = attach_fd(channel, frame);
     if (error < 0)
       return error;
@@ -261,8 +285,9 @@ static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
   return rc;
 }
 
+/* orr_channel_next for LINES. */
 static int next_line(struct orr_channel *channel, struct orr_frame *frame) {
-  /* Fds that came with lines which are done, and that nobody asked for. */
+  /* Fds that came with lines which are used up, and were not asked for. */
   while (channel->arrived != NULL &&
          channel->arrived->to <= orr_channel_position(channel))
     drop_first_set(channel);
@@ -295,8 +320,8 @@ int orr_channel_next(struct orr_channel *channel, struct orr_frame *frame) {
   return rc;
 }
 
-/* LINES: the set that came with the line, or with those before it in one read.
- */
+/* orr_channel_take_fd for LINES: the fd came with the line, or with those
+   before it in one read. */
 static int take_from_line(struct orr_channel *channel, bool *lost) {
   struct orr_set *set = channel->arrived;
   if (set == NULL || set->from >= orr_channel_position(channel))

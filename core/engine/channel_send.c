@@ -1,11 +1,11 @@
-/*
-** channel_send.c - the sending half of a channel.
-**
-** What is to be sent lies in segments. A segment is what one sendmsg begins
-** with: it has fds, or it has none; more bytes join it until it is being sent.
-*/
+/* channel_send.c - the sending half of a channel.
+
+   What is to be sent lies in segments. A segment is what one sendmsg begins
+   with: it has fds, or it has none; more bytes join it until it is being sent.
+   With FRAMES, one with fds is a carrier: it opens with an ORR_FDS frame. */
 #include "channel.h"
 #include "channel_halves.h"
+#include "io.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,14 +28,9 @@ struct orr_segment {
   int *fds; /* ORR_SET_SIZE of them; NULL while there are none */
 };
 
-static void put32(uint8_t *at, uint32_t value) {
-  for (int i = 0; i < 4; i++)
-    at[i] = (uint8_t)(value >> (8 * i));
-}
-
 static void put_header(uint8_t *at, size_t length, int type, int flags,
                        unsigned n) {
-  put32(at, (uint32_t)length);
+  orr_put_u32le(at, (uint32_t)length);
   at[4] = (uint8_t)type;
   at[5] = (uint8_t)flags;
   at[6] = (uint8_t)n;
@@ -61,6 +56,8 @@ void orr_channel_drop_output(struct orr_channel *channel) {
   channel->spare = NULL;
 }
 
+/* Appends an empty segment, the spare one if there is one, and returns it; NULL
+   if memory is short. */
 static struct orr_segment *new_segment(struct orr_channel *channel) {
   struct orr_segment *segment = channel->spare;
   channel->spare = NULL;
@@ -76,7 +73,7 @@ static struct orr_segment *new_segment(struct orr_channel *channel) {
   return segment;
 }
 
-/* Whether one more frame may go into a segment. */
+/* Returns whether one more frame may go into a segment. */
 static bool has_place(const struct orr_segment *segment, bool with_fd) {
   if (segment->committed == 0)
     return true;
@@ -86,7 +83,8 @@ static bool has_place(const struct orr_segment *segment, bool with_fd) {
          segment->count < ORR_SET_SIZE && segment->committed < SEGMENT;
 }
 
-/* The segment for the next frame, its buffer cut to what is committed. */
+/* Returns the segment for the next frame, its buffer cut to what is committed;
+   NULL if memory is short. */
 static struct orr_segment *segment_for(struct orr_channel *channel,
                                        bool with_fd) {
   struct orr_segment *segment = channel->tail;
@@ -107,7 +105,8 @@ static struct orr_segment *segment_for(struct orr_channel *channel,
   return segment;
 }
 
-/* Room for the fd that is being sent: all that can fail comes before commit. */
+/* Makes room for an fd, before the frame is committed: commit cannot fail by *
+   it. */
 static bool reserve_fd(struct orr_segment *segment) {
   if (segment->fds == NULL)
     segment->fds = malloc(ORR_SET_SIZE * sizeof *segment->fds);
@@ -129,17 +128,19 @@ struct orr_buffer *orr_channel_begin(struct orr_channel *channel, int type,
   if (orr_buffer_reserve(out, ORR_HEADER + 4) < 0)
     return NULL;
   if (fd >= 0)
-    flags |= ORR_HANDLE;
+    flags |= ORR_HAS_FD;
   put_header(out->data + out->length, 0, type, flags, (unsigned)segment->count);
   out->length += ORR_HEADER;
   if (fd >= 0) {
-    put32(out->data + out->length, segment->number);
+    orr_put_u32le(out->data + out->length, segment->number);
     out->length += 4;
   }
   return out;
 }
 
-/* Ends a frame of which `more` bytes are still to be appended. */
+/* Ends the open frame, to which `more` bytes are still to be appended: writes
+   its length into the header, or appends the newline. 0, -EMSGSIZE or
+   -ENOMEM. */
 static int seal_frame(struct orr_channel *channel, struct orr_buffer *out,
                       size_t more) {
   size_t length = out->length - channel->frame_start + more;
@@ -153,10 +154,12 @@ static int seal_frame(struct orr_channel *channel, struct orr_buffer *out,
   }
   if (length - ORR_HEADER > channel->max_message)
     return -EMSGSIZE;
-  put32(out->data + channel->frame_start, (uint32_t)(length - ORR_HEADER));
+  orr_put_u32le(out->data + channel->frame_start,
+                (uint32_t)(length - ORR_HEADER));
   return 0;
 }
 
+/* Makes what is in the last segment part of what is sent, with the fd. */
 static void commit_bytes(struct orr_channel *channel) {
   struct orr_segment *segment = channel->tail;
   if (channel->pending_fd >= 0)
@@ -179,16 +182,8 @@ size_t orr_channel_queued(const struct orr_channel *channel) {
   return (size_t)(channel->accepted - channel->sent);
 }
 
-static ssize_t send_message(const struct orr_channel *channel,
-                            const struct msghdr *message) {
-  ssize_t n;
-  do
-    n = sendmsg(channel->fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  return n < 0 ? -errno : n;
-}
-
-/* sendmsg of a segment's rest, with its fds where it has not been begun. */
+/* Sends the rest of a segment, with its fds if nothing of it has been sent.
+   Returns as orr_sendmsg. */
 static ssize_t send_segment(struct orr_channel *channel,
                             struct orr_segment *segment) {
   union {
@@ -209,11 +204,11 @@ static ssize_t send_segment(struct orr_channel *channel,
     header->cmsg_len = CMSG_LEN(size);
     memcpy(CMSG_DATA(header), segment->fds, size);
   }
-  return send_message(channel, &message);
+  return orr_sendmsg(channel->fd, &message);
 }
 
-/* A segment that is sent is used again: for the next frames, or by the next
-   segment. */
+/* Takes the head off, which is sent: it becomes the spare segment, or, if it is
+   the only one, stays for the next frames. */
 static void retire_head(struct orr_channel *channel) {
   struct orr_segment *segment = channel->head;
   segment->committed = segment->sent = segment->bytes.length = 0;
@@ -229,6 +224,7 @@ static void retire_head(struct orr_channel *channel) {
   channel->spare = segment;
 }
 
+/* Notes that the socket has taken `n` bytes of the head, and its fds. */
 static void note_sent(struct orr_channel *channel, size_t n) {
   struct orr_segment *segment = channel->head;
   segment->started = true;
@@ -238,9 +234,10 @@ static void note_sent(struct orr_channel *channel, size_t n) {
     retire_head(channel);
 }
 
+/* Writes the ORR_FDS frame of a carrier, now that it gets no more fds. */
 static void open_set(struct orr_segment *segment) {
   put_header(segment->bytes.data, 4, ORR_FDS, 0, (unsigned)segment->count);
-  put32(segment->bytes.data + ORR_HEADER, segment->number);
+  orr_put_u32le(segment->bytes.data + ORR_HEADER, segment->number);
 }
 
 int orr_channel_flush(struct orr_channel *channel) {
@@ -270,9 +267,9 @@ int orr_channel_commit_long(struct orr_channel *channel, const void *bytes,
     return error;
   if (first) {
     struct iovec parts[] = {{out->data, start}, {(void *)bytes, length}};
-    ssize_t n = send_message(
-        channel, &(struct msghdr){.msg_iov = parts, .msg_iovlen = 2});
-    sent = n > 0 ? (size_t)n : 0; /* errors come back with the next flush */
+    ssize_t n = orr_sendmsg(
+        channel->fd, &(struct msghdr){.msg_iov = parts, .msg_iovlen = 2});
+    sent = n > 0 ? (size_t)n : 0; /* the next flush meets the error again */
   }
   size_t gone = sent > start ? sent - start : 0;
   memcpy(out->data + start + gone, (const char *)bytes + gone, length - gone);

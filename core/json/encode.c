@@ -1,9 +1,8 @@
-/*
-** encode.c - Lua values to JSON text, in one pass from the stack into a buffer
-** that belongs to Lua: an error leaves nothing behind. There is no tree of
-** jansson's in between (it costs three times the time, and memory for a second
-** copy of the message), and its floats are not the shortest.
-*/
+/* encode.c - Lua values to JSON text, in one pass from the stack into a buffer
+   that belongs to Lua: an error leaves nothing behind. There is no tree of
+   jansson's in between: it costs three times the time, and memory for a second
+   copy of the message, and its floats are not the shortest. */
+#include "binding/utf8.h"
 #include "binding/values.h"
 #include "json.h"
 
@@ -18,8 +17,8 @@ struct encoder {
   size_t used, size;
 };
 
-/* Makes room for n bytes more. May run finalizers, as all of Lua's calls that
-   allocate: no string on the stack goes away by them. */
+/* Makes room for n bytes more. May run finalizers, as all functions of Lua that
+   allocate; no string on the stack goes away by that. */
 static void reserve(struct encoder *encoder, size_t n) {
   if (encoder->size - encoder->used >= n)
     return;
@@ -44,35 +43,24 @@ static void add_char(struct encoder *encoder, char c) {
   encoder->data[encoder->used++] = c;
 }
 
-/* How long the UTF-8 of a character other than ASCII is; 0: it is none. */
-static size_t utf8_length(const unsigned char *at, const unsigned char *end) {
-  unsigned char first = at[0];
-  size_t n = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  if (first < 0xc2 || first > 0xf4 || (size_t)(end - at) < n)
-    return 0;
-  for (size_t i = 1; i < n; i++)
-    if ((at[i] & 0xc0) != 0x80)
-      return 0;
-  /* Texts longer than needed, surrogates, beyond U+10FFFF. */
-  if ((first == 0xe0 && at[1] < 0xa0) || (first == 0xed && at[1] > 0x9f) ||
-      (first == 0xf0 && at[1] < 0x90) || (first == 0xf4 && at[1] > 0x8f))
-    return 0;
-  return n;
-}
-
-/* The end of what stands in a string as it is. */
+/* Returns the end of what stands in a string of JSON as it is: the first byte
+   that needs an escape or is not UTF-8, or `end`. */
 static const unsigned char *plain_end(const unsigned char *at,
                                       const unsigned char *end) {
   while (at < end && *at >= 0x20 && *at != '"' && *at != '\\') {
-    size_t n = *at < 0x80 ? 1 : utf8_length(at, end);
-    if (n == 0)
+    if (*at < 0x80) {
+      at++;
+      continue;
+    }
+    const unsigned char *next = orr_utf8_skip(at, end);
+    if (next == at)
       break;
-    at += n;
+    at = next;
   }
   return at;
 }
 
-/* Room for 6 bytes must be there. */
+/* Appends the escape of a character. Room for 6 bytes must be there. */
 static void add_escape(struct encoder *encoder, unsigned char c) {
   static const char short_forms[] = "\"\"\\\\\bb\ff\nn\rr\tt";
   char *to = encoder->data + encoder->used;
@@ -106,7 +94,7 @@ static void write_string(struct encoder *encoder, int index,
     if (at == end)
       break;
     if (*at >= 0x80)
-      orr_shape_error(encoder->L, level,
+      orr_value_error(encoder->L, level,
                       "not UTF-8, which JSON needs (serialization \"msgpack\" "
                       "takes any bytes)");
     reserve(encoder, 6 + (size_t)(end - at));
@@ -115,6 +103,7 @@ static void write_string(struct encoder *encoder, int index,
   encoder->data[encoder->used++] = '"';
 }
 
+/* Writes an integer as text and returns its length. */
 static size_t format_integer(lua_Integer value, char text[ORR_JSON_NUMBER]) {
   char digits[ORR_JSON_NUMBER];
   size_t n = 0, length = 0;
@@ -131,7 +120,8 @@ static size_t format_integer(lua_Integer value, char text[ORR_JSON_NUMBER]) {
   return length;
 }
 
-/* An integral float stays a float for readers that know the difference. */
+/* Writes a float as text and returns its length. An integral one gets ".0": it
+   stays a float for readers that know the difference. */
 static size_t format_float(double value, char text[ORR_JSON_NUMBER]) {
   size_t length = orr_json_number(value, text);
   if (memchr(text, '.', length) == NULL && memchr(text, 'e', length) == NULL) {
@@ -141,6 +131,8 @@ static size_t format_float(double value, char text[ORR_JSON_NUMBER]) {
   return length;
 }
 
+/* Writes the number at `index`: null if it is infinite or not a number, as
+   JavaScript does. */
 static void write_number(struct encoder *encoder, int index) {
   char text[ORR_JSON_NUMBER];
   if (lua_isinteger(encoder->L, index)) {
@@ -176,12 +168,12 @@ static void write_key(struct encoder *encoder, const struct orr_level *level) {
     return;
   }
   if (type != LUA_TNUMBER)
-    orr_shape_error(L, level, "a %s cannot be a key in JSON",
+    orr_value_error(L, level, "a %s cannot be a key in JSON",
                     lua_typename(L, type));
   push_number_key(L, level->key);
   write_string(encoder, -1, level);
   if (lua_rawget(L, level->table) != LUA_TNIL)
-    orr_shape_error(L, level, "the key is there twice, as number and string");
+    orr_value_error(L, level, "the key is there twice, as number and string");
   lua_pop(L, 1);
 }
 
@@ -254,11 +246,12 @@ static void write_value(struct encoder *encoder, int index,
   else if (orr_is_null(L, index))
     add(encoder, "null", 4);
   else if (type == LUA_TNIL)
-    orr_shape_error(L, level, "nil cannot be sent");
+    orr_value_error(L, level, "nil cannot be sent");
   else
-    orr_shape_error(L, level, "a %s cannot be sent", lua_typename(L, type));
+    orr_value_error(L, level, "a %s cannot be sent", lua_typename(L, type));
 }
 
+/* encode(value) -> string. */
 static int encode(lua_State *L) {
   char start[1024];
   struct encoder encoder = {L, start, 0, sizeof start};
@@ -269,7 +262,8 @@ static int encode(lua_State *L) {
   return 1;
 }
 
-/* encode, with errors that speak of the argument 2 instead of "message". */
+/* encode(value, name) -> string. Its errors speak of `name` instead of *
+   "message". */
 static int encode_as(lua_State *L) {
   const char *name = luaL_checkstring(L, 2);
   lua_pushcfunction(L, encode);

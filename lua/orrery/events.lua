@@ -1,27 +1,44 @@
---- Event emitters. Listeners run inside `emit`, in the order in which they were
---- added, and may not wait; `wait_for` and `each` are the way for tasks.
+--- Event emitters. `emit` calls the listeners in the order in which they were
+--- added, before it returns. A listener may not wait; tasks use `wait_for` and
+--- `each` instead.
+---
+--- A class of emitters is made by class("orrery.Name", events.Emitter). If it
+--- has a method `listeners_changed_(event, count)`, that is called after each
+--- change of an event's listeners.
 
+local class = require "orrery.runtime.class"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 
 local events = {}
 
 --- @class Emitter
-local Emitter = {}
-Emitter.__index = Emitter
+--- @field listeners_ table<string, Entry[]>? by event; no list in it is empty,
+---   and none is changed: adding and removing put another in its place
+local Emitter = class "orrery.Emitter"
 events.Emitter = Emitter
 
---- Restores the count of running emits, also when a listener raises.
+--- Lowers the count of running emits when one is left, also by an error.
 local leave = setmetatable({}, {
   __close = function() loop.emitting = loop.emitting - 1 end,
 })
 
---- A listener's entry, which is its own disposer.
+--- @class Entry a listener; it is its own disposer
+--- @field fn function
+--- @field once boolean? it is removed before its first call
+--- @field used boolean? of `once`: it has been called
+--- @field emitter Emitter
+--- @field event string
+--- @field waiting boolean? a task waits for the event
+
+--- No class: an entry has no methods, and `emit` asks for fields that most of
+--- them lack, which costs a second look-up if there is an __index.
 local Entry = {
   __call = function(self) self.emitter:remove_(self.event, self) end,
 }
 Entry.__close = Entry.__call
 
+--- Raises unless an event and its listener are good.
 local function check(where, event, fn)
   if type(event) ~= "string" then
     options.raise("%s: the event must be a string, got %s %s", where,
@@ -30,7 +47,9 @@ local function check(where, event, fn)
   options.argument(where, "the listener", fn, options.checks.callback)
 end
 
---- Adds to a copy: an emit that is under way walks the old list.
+--- Adds an entry. The event's list is copied, since an emit that is under way
+--- walks the old one.
+--- @return Entry
 local function add(self, event, fn, once, first, waiting)
   local all = self.listeners_
   if not all then
@@ -54,6 +73,9 @@ local function add(self, event, fn, once, first, waiting)
   return entry
 end
 
+--- Removes an entry; does nothing if it is gone already.
+--- @param event string
+--- @param entry Entry
 function Emitter:remove_(event, entry)
   local list = self.listeners_ and self.listeners_[event]
   if not list then return end
@@ -66,10 +88,11 @@ function Emitter:remove_(event, entry)
   if self.listeners_changed_ then self:listeners_changed_(event, #rest) end
 end
 
---- Adds a listener.
+--- Adds a listener, after those that are there. Raises if `event` is no string
+--- or `fn` no function, as the other methods do.
 --- @param event string
---- @param fn function
---- @return function disposer removes it again; also `<close>`-able
+--- @param fn function called with the arguments of each emit
+--- @return Entry disposer call it to remove the listener; also `<close>`-able
 function Emitter:on(event, fn)
   check("on", event, fn)
   return add(self, event, fn)
@@ -77,8 +100,8 @@ end
 
 --- Adds a listener that is removed before its first call.
 --- @param event string
---- @param fn function
---- @return function disposer
+--- @param fn function called with the arguments of the next emit
+--- @return Entry disposer see `on`
 function Emitter:once(event, fn)
   check("once", event, fn)
   return add(self, event, fn, true)
@@ -86,14 +109,15 @@ end
 
 --- Adds a listener in front of the others.
 --- @param event string
---- @param fn function
---- @return function disposer
+--- @param fn function called with the arguments of each emit
+--- @return Entry disposer see `on`
 function Emitter:prepend(event, fn)
   check("prepend", event, fn)
   return add(self, event, fn, false, true)
 end
 
---- Removes the listener `fn`, the one added last where it was added twice.
+--- Removes the listener `fn`: if it was added several times, the last of them.
+--- Does nothing if it was not added.
 --- @param event string
 --- @param fn function
 function Emitter:off(event, fn)
@@ -104,8 +128,8 @@ function Emitter:off(event, fn)
   end
 end
 
---- Removes all listeners of an event, or all there are.
---- @param event string?
+--- Removes all listeners of an event, or of all events.
+--- @param event string? all events
 function Emitter:remove_all(event)
   local all = self.listeners_ or {}
   local names = {}
@@ -118,15 +142,17 @@ function Emitter:remove_all(event)
   end
 end
 
+--- Returns how many listeners an event has.
 --- @param event string
---- @return integer
+--- @return integer count tasks in `wait_for` and `each` are counted
 function Emitter:listener_count(event)
   local list = self.listeners_ and self.listeners_[event]
   return list and #list or 0
 end
 
+--- Returns the listeners of an event, in the order of their calls.
 --- @param event string
---- @return function[] copy
+--- @return function[] fns a copy
 function Emitter:listeners(event)
   local fns = {}
   for i, entry in ipairs(self.listeners_ and self.listeners_[event] or {}) do
@@ -135,9 +161,11 @@ function Emitter:listeners(event)
   return fns
 end
 
---- Calls the listeners. An error of one is raised here, and ends the walk.
---- `error` without a listener is an uncaught exception.
+--- Calls the listeners that the event has now. What a listener raises is raised
+--- here, and the ones behind it are not called. The event `error` without a
+--- listener is an uncaught exception.
 --- @param event string
+--- @param ... any the listeners' arguments
 --- @return boolean had_listeners
 function Emitter:emit(event, ...)
   local list = self.listeners_ and self.listeners_[event]
@@ -160,10 +188,11 @@ function Emitter:emit(event, ...)
   return true
 end
 
---- Waits for the next `event`. [w]
+--- Waits for the next emit of an event. [w]
 --- @param event string
 --- @param t integer? ms
---- @return any ... its arguments; nil, err (ETIMEDOUT)
+--- @return any ... the arguments of the emit; nil, err if the time is up
+--- @return Error? err (ETIMEDOUT)
 function Emitter:wait_for(event, t)
   local scheduler = require "orrery.runtime.scheduler"
   if type(event) ~= "string" then
@@ -175,12 +204,18 @@ function Emitter:wait_for(event, t)
   end, t, "wait_for")
 end
 
---- Iterates over an event in a task; what arrives meanwhile is kept in order.
+--- Iterates over the emits of an event; those that come while the body runs are
+--- kept, in order. [w]
 ---
 ---     for chunk in child.stdout:each("data") do … end
 ---
---- Nothing ends it but the loop's `break`, or the task's end.
+--- The loop ends by its `break` or with its task, and by nothing else; then the
+--- listener is removed.
 --- @param event string
+--- @return fun(): any ... waits, and returns the arguments of one emit
+--- @return nil
+--- @return nil
+--- @return Entry disposer which `for` closes
 function Emitter:each(event)
   local scheduler = require "orrery.runtime.scheduler"
   local queue, first, last, wake = {}, 1, 0, nil
@@ -206,15 +241,17 @@ function Emitter:each(event)
   return next_event, nil, nil, disposer
 end
 
---- Gives a class the emitter's methods.
---- @param class table
-function events.extend(class)
+--- Gives a class that was made by hand the emitter's methods.
+--- @param class_ table
+--- @return table class_
+function events.extend(class_)
   for name, method in pairs(Emitter) do
-    if name:sub(1, 2) ~= "__" then class[name] = method end
+    if name:sub(1, 2) ~= "__" then class_[name] = method end
   end
-  return class
+  return class_
 end
 
+--- Makes an emitter of no particular kind.
 --- @return Emitter
 function events.new()
   return setmetatable({}, Emitter)

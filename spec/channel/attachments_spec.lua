@@ -91,14 +91,14 @@ describe("a sent handle", function()
       for i = 1, 12 do
         clients[i] = assert(net.connect(server:address().port, "127.0.0.1"))
       end
-      helper.eventually(function() return server.moved == 12 end)
+      helper.eventually(function() return server.given_away_ == 12 end)
       local closed = false
       server:on("close", function() closed = true end)
       server:close(function() end)
 
       children[1]:request("finish", 5000)
       children[2]:request("finish", 5000)
-      helper.eventually(function() return server.moved == 4 end)
+      helper.eventually(function() return server.given_away_ == 4 end)
       assert.is_false(closed)
       children[3]:kill("SIGKILL")
       helper.eventually(function() return closed end)
@@ -122,7 +122,7 @@ describe("a sent handle", function()
       for i = 1, 3 do
         clients[i] = assert(net.connect(server:address().port, "127.0.0.1"))
       end
-      helper.eventually(function() return server.moved == 2 end)
+      helper.eventually(function() return server.given_away_ == 2 end)
 
       assert.equal(3, server:get_connections())
       child:kill()
@@ -395,7 +395,7 @@ describe("a sent handle", function()
     run(function()
       local child = fork [[
         process.on("message", function(m, h)
-          local kind = type(h) == "table" and h.kind
+          local kind = type(h) == "table" and h.kind_
             or tostring(h):match("^%S+")
           process.send { m, kind }
         end)]]

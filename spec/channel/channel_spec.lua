@@ -32,7 +32,7 @@ describe("the channel", function()
       local got = 0
       while child:kill(0) do
         core.poll({}, {}, 1)
-        require "orrery.child_process.child".reap()
+        require "orrery.child_process.reaper".reap()
       end
       child:on("message", function() got = got + 1 end)
       await_close(child)
@@ -71,14 +71,14 @@ describe("the channel", function()
   end)
 
   it("of spawn with ipc says so where the program has none", function()
-    local ok, err = pcall(function()
+    run(function()
       local child = orrery.spawn("true")
-      local sent = child:send(1)
-      return sent
+      local ok, err = pcall(child.send, child, 1)
+
+      assert.is_false(ok)
+      assert.matches("send: there is no channel", err)
+      assert.is_nil(orrery.process.send)
+      await_close(child)
     end)
-    assert.is_false(ok)
-    assert.matches("send: there is no channel", err)
-    assert.is_nil(orrery.process.send)
-    run(function() orrery.sleep(20) end)
   end)
 end)

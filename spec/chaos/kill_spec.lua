@@ -1,6 +1,6 @@
 local helper = require "spec.helper"
 local orrery = require "orrery"
-local channel = require "orrery.channel.channel"
+local Callback = require "orrery.channel.callback"
 
 local run, fork, await_close = helper.run, helper.fork, helper.await_close
 
@@ -71,7 +71,7 @@ describe("kill -9 #chaos", function()
         end)
         talk_to(child, null)
         orrery.sleep(math.random(0, 12))
-        local _, sent = child.channel_.fork:totals()
+        local _, sent = child.channel_.core_end:totals()
         offsets[#offsets + 1] = sent + received
         child:kill("SIGKILL")
         await_close(child)
@@ -82,7 +82,7 @@ describe("kill -9 #chaos", function()
 
     io.stderr:write(("\nkills of children, seed %d, bytes: %s\n"):format(seed,
       histogram(offsets)))
-    assert.equal(channel.counts.given, channel.counts.called)
+    assert.equal(Callback.counts.given, Callback.counts.called)
   end)
 
   it("of the parent at any moment ends the child, too", function()

@@ -126,8 +126,8 @@ describe("exec #spawn", function()
         { stdio = { "ignore", "pipe", "inherit" } })
       child.stdout:read()
       local job = capture.start(child, { timeout = 10 }, 1000)
-      job.grace = 20
-      local code, signal = capture.await(job)
+      job.grace_ = 20
+      local code, signal = job:await()
 
       assert.same({ 137, "SIGKILL", true }, { code, signal, job.forced })
     end)

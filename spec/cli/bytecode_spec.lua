@@ -150,7 +150,7 @@ describe("compiled modules", function()
           local file = io.open("/dev/null")
           files[#files + 1] = file
         until not file
-        print(debug.getinfo(require "orrery.stream.file_handle".handle,
+        print(debug.getinfo(require "orrery.stream.file_handle".open,
           "S").short_src)]],
         { rlimits = { nofile = { soft = 64, hard = 64 } } })
 

@@ -60,7 +60,7 @@ describe("the engine #spawn", function()
     helper.run(function()
       assert.equal(EXPECTED,
         run("engine.c", "core/engine/launch.c core/engine/launch_child.c "
-          .. "core/engine/reaper.c"))
+          .. "core/engine/reaper.c core/engine/io.c"))
     end, 60000)
   end)
 end)
@@ -70,7 +70,7 @@ describe("the engine's channel", function()
     .. "#long", function()
     helper.run(function()
       assert.equal(CHANNEL,
-        run("channel.c", "core/engine/channel*.c core/engine/buffer.c",
+        run("channel.c", "core/engine/channel*.c core/engine/buffer.c core/engine/io.c",
         "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc"))
     end, 60000)
   end)

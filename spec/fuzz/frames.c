@@ -1,8 +1,6 @@
-/*
-** frames.c - fuzzes the channel. The first byte chooses: a hostile peer, which
-** sends any bytes in any chunks with any fds, or two channels that talk to each
-** other, of which one reads slowly and is short of fds at times.
-*/
+/* frames.c - fuzzes the channel. The first byte chooses: a hostile peer, which
+   sends any bytes in any chunks with any fds, or two channels that talk to each
+   other, of which one reads slowly and is short of fds at times. */
 #include "engine/channel.h"
 #include "fds.h"
 #include "fuzz.h"
@@ -20,8 +18,7 @@ static void connect_pair(int ends[2], int buffer) {
     setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
 }
 
-/* A hostile peer ------------------------------------------------------------
- */
+/* A hostile peer ----------------------------------------------------------- */
 
 struct hostile {
   struct input input;
@@ -71,7 +68,7 @@ static void append_set(struct hostile *test) {
   append_header(test, 4, ORR_FDS, 0, n);
   append(test, number, sizeof number);
   for (unsigned i = 0; i < users; i++) {
-    append_header(test, sizeof number, ORR_MESSAGE, ORR_HANDLE, i);
+    append_header(test, sizeof number, ORR_MESSAGE, ORR_HAS_FD, i);
     append(test, number, sizeof number);
   }
 }
@@ -124,7 +121,7 @@ static void check_frame(struct hostile *test, const struct orr_frame *frame) {
     CHECK(frame->type != ORR_FDS);
   bool handle = channel->framing == ORR_LINES
                     ? frame->length > 0 && frame->payload[0] == 'H'
-                    : (frame->flags & ORR_HANDLE) != 0;
+                    : (frame->flags & ORR_HAS_FD) != 0;
   if (handle && next_byte(&test->input) % 4 != 1)
     take(test);
 }
@@ -206,8 +203,7 @@ static void run_hostile(struct input input, enum orr_framing framing) {
   orr_channel_close(&test.channel);
 }
 
-/* Two channels --------------------------------------------------------------
- */
+/* Two channels ------------------------------------------------------------- */
 
 enum { MOST_QUEUED = 4096, MOST_BYTES = 4 * 1024 * 1024, LIMIT = 500000 };
 
@@ -228,7 +224,8 @@ struct talk {
   uint64_t lossy_set; /* the last set that lost one, plus 1 */
 };
 
-/* What a message consists of: 'H' where an fd comes along, then a letter. */
+/* A message consists of an 'H' if an fd comes along, or a '-', and then of one
+   letter many times. */
 static int first_byte(const struct sent *sent) {
   return sent->file >= 0 ? 'H' : '-';
 }
@@ -296,7 +293,7 @@ static void check_fd(struct talk *test, const struct sent *sent,
   if (test->to.framing == ORR_FRAMES) {
     const uint8_t *at = frame->payload - 4;
     set = 1 + (at[0] | (uint64_t)at[1] << 8 | (uint64_t)at[2] << 16);
-    CHECK(frame->flags == (sent->flags | ORR_HANDLE));
+    CHECK(frame->flags == (sent->flags | ORR_HAS_FD));
   }
   if (fd < 0) {
     CHECK(lost && test->limited);

@@ -101,8 +101,9 @@ describe("net.connect", function()
         local socket = net.connect(port, "localhost", function() end)
         local done = {}
         for i = 1, 3 do
-          socket:write("part " .. i .. " ",
-            function(err) done[i] = err or "ok" end)
+          socket:write("part " .. i .. " ", function(err)
+            done[i] = err or "ok"
+          end)
         end
         socket:finish("end", function(err) done[4] = err or "finished" end)
         local refused
@@ -154,8 +155,9 @@ describe("net.connect", function()
     run(function()
       local _ <close>, port = serve()
       local socket = net.socket()
-      local waiting =
-        task.go(function() return socket:connect(port, "127.0.0.1") end)
+      local waiting = task.go(function()
+        return socket:connect(port, "127.0.0.1")
+      end)
       task.go(function() waiting:cancel() end)
       local _, err = waiting:join()
 

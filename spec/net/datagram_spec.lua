@@ -133,8 +133,7 @@ describe("dgram.Socket", function()
       end)
     end)
 
-  it("tells the callback, or else an error event, what it "
-    .. "cannot send", function()
+  it("tells the callback, or an error event, what it cannot send", function()
     run(function()
       local socket = bound()
       local log = helper.record(socket, { "error" })
@@ -180,8 +179,7 @@ describe("dgram.Socket", function()
     end)
   end)
 
-  it("ends waits and sends when it is closed while it is "
-    .. "being bound", function()
+  it("ends waits and sends if it is closed while it is being bound", function()
     run(function()
       local lookup = uv.getaddrinfo
       local _ <close> = setmetatable({}, {
@@ -274,8 +272,8 @@ describe("dgram.Socket", function()
           return result
         end)
         assert.is_false(ok)
-        assert.matches("^spec/net/datagram_spec.lua:%d+: " .. case[1] .. ": ",
-          err)
+        assert.matches(
+          "^spec/net/datagram_spec.lua:%d+: " .. case[1] .. ": ", err)
       end
     end)
   end)
@@ -309,7 +307,7 @@ describe("handing over a dgram.Socket", function()
       first:close()
       local socket = dgram.adopt(copy, "udp4")
       assert.same({ "dgram.Socket", "udp4", port },
-        { socket.handle_type, socket.type, socket:address().port })
+        { socket.handle_type_, socket.type, socket:address().port })
       local sender, back = bound()
       sender:send("to you", port)
       assert.equal("to you", (socket:wait_for("message", 5000)))

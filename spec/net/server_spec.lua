@@ -1,12 +1,150 @@
 local helper = require "spec.helper"
+local core = require "orrery.core"
+local loop = require "orrery.runtime.loop"
 local net = require "orrery.net"
 local orrery = require "orrery"
 local task = require "orrery.task"
 local fixture = require "spec.fixture.net"
 
 local run = helper.run
-local serve, pair, socket_path =
-  fixture.serve, fixture.pair, fixture.socket_path
+local serve, pair, socket_path, fake_lookup =
+  fixture.serve, fixture.pair, fixture.socket_path, fixture.fake_lookup
+
+describe("net.Server:listen", function()
+  it("takes port, host, backlog, or a table, and tells its address", function()
+    run(function()
+      local forms = {
+        { 0, "127.0.0.1" }, { 0, "127.0.0.1", 5 }, { "0", "localhost" },
+        { { port = 0, host = "127.0.0.1", backlog = 5, exclusive = true } },
+      }
+      for _, form in ipairs(forms) do
+        local server <close> = net.create_server()
+        assert.equal(server, server:listen(table.unpack(form)))
+        local at = server:address()
+        assert.is_true(at.port > 0)
+        assert.same({ "127.0.0.1", 4 }, { at.address, at.family })
+        assert.is_true(server.listening)
+        assert.matches("^server 127.0.0.1:%d+: listening$", tostring(server))
+      end
+    end)
+  end)
+
+  it("gives a waiter nil, err, and no error event", function()
+    run(function()
+      local first <close>, port = serve()
+      local second = net.create_server()
+      local log = helper.record(second, { "error", "listening", "close" })
+      local none, err = second:listen(port, "127.0.0.1")
+
+      assert.is_nil(none)
+      assert.same({ "EADDRINUSE", "listen", "127.0.0.1", port },
+        { err.code, err.syscall, err.address, err.port })
+      assert.matches("127.0.0.1:" .. port, tostring(err))
+      assert.same({}, log)
+      assert.is_nil(second:address())
+      assert.is_true(first.listening)
+    end)
+  end)
+
+  it("emits error where a callback is given, or nobody waits", function()
+    run(function()
+      local first <close>, port = serve()
+      local function unwanted() error("must not be called") end
+      for _, cb in ipairs { unwanted, false } do
+        local second = net.create_server()
+        if cb then
+          second:listen(port, "127.0.0.1", cb)
+        else
+          loop.soon(function() second:listen(port, "127.0.0.1") end)
+        end
+        assert.equal("EADDRINUSE", second:wait_for("error").code)
+      end
+      assert.is_true(first.listening)
+    end)
+  end)
+
+  it("can be tried again after a failure, and after a close", function()
+    run(function()
+      local first, port = serve()
+      local second <close> = net.create_server()
+      assert.is_nil(second:listen(port, "127.0.0.1"))
+      first:close()
+      assert(second:listen(port, "127.0.0.1"))
+      second:close()
+      assert(second:listen(port, "127.0.0.1"))
+    end)
+  end)
+
+  it("emits listening once, and calls back", function()
+    run(function()
+      local server <close> = net.create_server()
+      local log = helper.record(server, { "listening" })
+      local got
+      assert.equal(server, server:listen(0, function(it) got = it end))
+      assert.is_nil(got)
+      server:wait_for("listening")
+      task.sleep(0)
+
+      assert.equal(server, got)
+      assert.equal("listening", helper.names(log))
+    end)
+  end)
+
+  it("ends a wait for it when the server is closed meanwhile", function()
+    run(function()
+      local lookup <close> = fake_lookup()
+      local server = net.create_server()
+      local waiting = task.go(function()
+        return server:listen(0, "some.host")
+      end)
+      task.go(function() server:close(function() end) end)
+      local ok, err = waiting:join()
+      lookup.answer { { addr = "127.0.0.1", family = "inet" } }
+      task.sleep(0)
+
+      assert.is_nil(ok)
+      assert.equal("ECANCELED", err.code)
+      assert.is_nil(server:address())
+    end)
+  end)
+
+  it("raises at the caller's line for what cannot be", function()
+    run(function()
+      local busy <close> = serve()
+      local server = net.create_server()
+      local closed = core.open("/dev/null", "r")
+      closed:close()
+      local cases = {
+        { "port", server, -1 }, { "port", server, 65536 },
+        { "port", server, 1.5 },
+        { "host", server, 80, 5 }, { "host", server, 80, "" },
+        { "backlog", server, 80, "::", -1 },
+        { "did you mean 'port'", server, { prt = 1 } },
+        { "not available yet", server, { port = 1, reuse_port = true } },
+        { "fd", server, { fd = -1 } }, { "path", server, { path = "a\0b" } },
+        { "closed", server, closed }, { "listening already", busy, 0 },
+      }
+      for _, case in ipairs(cases) do
+        local ok, err = pcall(function()
+          local result = case[2]:listen(table.unpack(case, 3))
+          return result
+        end)
+        assert.is_false(ok)
+        assert.matches("^spec/net/server_spec.lua:%d+: listen: ", err)
+        assert.matches(case[1], err, 1, true)
+      end
+      local bad = { { 5 }, { nil, 5 }, { { alow_half_open = true } } }
+      for _, args in ipairs(bad) do
+        local ok, err = pcall(function()
+          local result = net.create_server(args[1], args[2])
+          return result
+        end)
+        assert.is_false(ok)
+        assert.matches("^spec/net/server_spec.lua:%d+: create_server: ", err)
+      end
+    end)
+  end)
+end)
 
 describe("net.Server", function()
   it("runs each connection as a task that may wait", function()
@@ -100,8 +238,8 @@ describe("net.Server", function()
       local _, client, ends = pair()
       local _ <close> = ends
       local got
-      net.create_server(function(socket) got = socket end):emit("connection",
-        client)
+      local server = net.create_server(function(socket) got = socket end)
+      server:emit("connection", client)
       task.sleep(0)
 
       assert.equal(client, got)
@@ -203,8 +341,9 @@ describe("net.Server", function()
           socket:write("hello")
           held[#held + 1] = socket
         end)
-        server:listen(0, "127.0.0.1",
-          function() print(server:address().port) end)
+        server:listen(0, "127.0.0.1", function()
+          print(server:address().port)
+        end)
         process.stdin:on("data", function()
           for _, socket in ipairs(held) do socket:destroy() end
         end)
@@ -227,16 +366,17 @@ describe("net.Server", function()
     end)
   end)
 
-  it("serves again once there are fds again, where not even the spare one "
-    .. "helped",
+  it("serves again once there are fds again, if the spare one did not help",
     function()
       run(function()
         local child <close> = orrery.spawn(helper.interpreter, { "-e", [[
           local net = require "orrery.net"
-          local server =
-            net.create_server(function(socket) socket:finish("hello") end)
-          server:listen(0, "127.0.0.1",
-            function() print(server:address().port) end)
+          local server = net.create_server(function(socket)
+            socket:finish("hello")
+          end)
+          server:listen(0, "127.0.0.1", function()
+            print(server:address().port)
+          end)
           require "luv".run()
         ]] }, { stdio = { "ignore", "pipe", "inherit" },
           env_extend = helper.env() })
@@ -264,8 +404,9 @@ describe("net.Server", function()
         local server, port = serve(function(socket) socket:finish("parent") end)
         local child <close> = orrery.spawn(helper.interpreter, { "-e", [[
           local net = require "orrery.net"
-          local server =
-            net.create_server(function(socket) socket:finish("child") end)
+          local server = net.create_server(function(socket)
+            socket:finish("child")
+          end)
           server:on("error", function(err) print(err) end)
           server:listen({ fd = 3 }, function() print("ready") end)
           require "luv".run()

@@ -46,10 +46,10 @@ describe("net.Socket", function()
       local accepted, client, ends = pair()
       local _ <close> = ends
       client:write(("x"):rep(8 << 20))
-      helper.eventually(function() return accepted.size >= 65536 end)
+      helper.eventually(function() return accepted.size_ >= 65536 end)
       task.sleep(5)
       assert.is_true(accepted.bytes_read <= 2 * 65536)
-      assert.is_true(client.queued > 0)
+      assert.is_true(client.queued_ > 0)
     end)
   end)
 
@@ -114,7 +114,7 @@ describe("net.Socket", function()
       raw:connect("127.0.0.1", port, loop.guard(function()
         raw:write("last words")
       end))
-      helper.eventually(function() return got and got.size == 10 end)
+      helper.eventually(function() return got and got.size_ == 10 end)
       local log = helper.record(got, { "error", "close" })
       raw:close_reset(loop.guard(function() end))
       helper.eventually(function() return got.closed end)
@@ -151,12 +151,13 @@ describe("net.Socket", function()
       local accepted, client, ends, server = pair { allow_half_open = true }
       local _ <close> = ends
       client:write("never read")
-      helper.eventually(function() return accepted.size > 0 end)
+      helper.eventually(function() return accepted.size_ > 0 end)
       client:destroy()
       local codes = {}
       helper.eventually(function()
-        accepted:write("x",
-          function(err) codes[#codes + 1] = err and err.code end)
+        accepted:write("x", function(err)
+          codes[#codes + 1] = err and err.code
+        end)
         return accepted.closed
       end)
       helper.eventually(function() return codes[1] end)
@@ -200,8 +201,7 @@ describe("net.Socket", function()
     end)
   end)
 
-  it("emits timeout when nothing moves, and not while "
-    .. "something does", function()
+  it("emits timeout if nothing moves, and not while something does", function()
     run(function()
       local accepted, client, ends = pair()
       local _ <close> = ends
@@ -307,7 +307,7 @@ describe("a connection, in the turn that it comes in,", function()
         socket:on("close", function() log[#log + 1] = "close" end)
         socket:write("ok", function(err)
           log[#log + 1] = err or "written"
-          handle = socket.handle
+          handle = socket.handle_
           socket:destroy()
         end)
       end)
@@ -354,10 +354,10 @@ describe("a connection, in the turn that it comes in,", function()
 
   it("takes settings, and is read from afterwards", function()
     run(function()
-      local opts = { no_delay = true }
-      local server <close>, port, done = at_once(opts, function(socket)
-        socket:set_keep_alive(true):set_no_delay(false):unref()
-      end)
+      local server <close>, port, done = at_once({ no_delay = true },
+        function(socket)
+          socket:set_keep_alive(true):set_no_delay(false):unref()
+        end)
       local client = net.connect(port, "127.0.0.1")
       client:finish("hello")
 
@@ -367,8 +367,7 @@ describe("a connection, in the turn that it comes in,", function()
     end)
   end)
 
-  it("hears of a peer that has gone when it writes, though nothing "
-    .. "was read", function()
+  it("hears of a gone peer when it writes, though nothing was read", function()
     run(function()
       local server <close>, port, done = at_once({ pause_on_connect = true },
         function() end)
@@ -399,8 +398,8 @@ describe("a connection, in the turn that it comes in,", function()
 
         assert.same(server:address(), address)
         assert.equal(host, socket.local_address)
-        assert.same({ client.local_address, client.local_port,
-          client.remote_family },
+        assert.same(
+          { client.local_address, client.local_port, client.remote_family },
           { socket.remote_address, socket.remote_port, socket.remote_family })
         assert.is_nil(socket:address())
         client:destroy()

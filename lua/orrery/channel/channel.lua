@@ -1,122 +1,162 @@
---- One end of a channel between two processes: queueing, flushing, its end.
---- receiving.lua is the other half, `messaging.lua` is what users call, and
---- the frames are the core's.
+--- One end of a channel between two processes: what is queued for the peer,
+--- when it goes out, and how the channel ends. The class Channel is put
+--- together here, from this file and two parts:
 ---
---- It owns the core's `orrery.fork` and what polls its fd. The owner, a child or
---- this process, is the emitter of `message`, `disconnect` and `drain`.
+---   receiving.lua   what comes: who gets it, and what waits
+---   requests.lua    questions of both sides, and their answers
+---
+--- states.lua says where its two directions may be, a wire (msgpack_wire.lua,
+--- json_wire.lua) how values and handles become bytes; messaging.lua is what
+--- users call.
+---
+--- A channel owns the core's `orrery.fork` and what polls its fd. Its owner, a
+--- Child or this process, is the emitter of `message`, `disconnect` and
+--- `drain`. Users have it as `channel`, for `ref`, `unref`, `fileno` and
+--- `flush`.
 
 local core = require "orrery.core"
+local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
 local errors = require "orrery.runtime.errors"
+local given_away = require "orrery.channel.given_away"
 local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
+local receiving = require "orrery.channel.receiving"
+local requests = require "orrery.channel.requests"
+local states = require "orrery.channel.states"
 
 local FLUSH = 64 * 1024 -- bytes queued: sent at once
 local HIGH_WATER = 128 * 1024 -- bytes queued: send says false
 local MOST_QUEUED = 64 * 1024 * 1024 -- bytes queued: send refuses
-local RETRY, MOST_RETRY = 5, 80 -- ms, doubled, where the kernel is short
+local RETRY, MOST_RETRY = 5, 80 -- ms, doubled, while the kernel is short
 local EXIT_FLUSH = 2000 -- ms in all
 
 local EAGAIN = core.errnos.EAGAIN
 
 --- @class Channel
+--- @field owner Emitter
+--- @field core_end userdata the core's orrery.fork
+--- @field wire Wire
+--- @field watcher Watched of the fd
+--- @field max_message integer bytes of one message, both ways
+--- @field inherited boolean this process was started with it
+--- @field pinned_ref boolean? what ref or unref asked for
+--- @field sending "open"|"broken"|"leaving"|"left" see states.lua
+--- @field receiving "reading"|"paused"|"gone"|"ended"
 --- @field closed boolean
-local Channel = { __name = "orrery.Channel" }
-Channel.__index = Channel
+--- @field over boolean `disconnect` was emitted
+--- @field error Error? with which it ends
+--- @field fast boolean plain messages need no wire
+--- @field sends_fast boolean and nothing keeps them from going to the core now
+--- @field callbacks Callback[] of what is with the core, in the order of
+---   sending
+--- @field dirty boolean what is queued goes out when the turn ends
+--- @field writing boolean the poll tells when the socket has room
+--- @field retry Deadline|false when to flush again
+--- @field retry_ms integer|false
+--- @field need_drain boolean a send gave false: `drain` is owed
+--- @field eager boolean something waits until all is sent
+local Channel = class("orrery.Channel", nil, receiving, requests)
 
 local channels = {} -- that are open
-
---- How many callbacks of sends were given, and called: they end up the same.
-local counts = { given = 0, called = 0 }
 
 function Channel.__tostring(self)
   return ("channel: %s"):format(self.closed and "closed" or "open")
 end
 
+--- Goes to the state to which an event leads. Does nothing if it leads nowhere.
+--- @param direction "sending"|"receiving"
+--- @param event string
+--- @return boolean went
+function Channel:go_(direction, event)
+  local to = states[direction][self[direction]][event]
+  if to then self[direction] = to end
+  return to ~= nil
+end
+
 -- Keeping the loop alive -----------------------------------------------------
 
---- A channel of a child counts while it is open. This process's own counts while
---- somebody listens, waits or is owed bytes, until ref or unref say otherwise.
+--- Tells whether something here waits for what the peer may send.
+--- @return boolean
+local function is_awaited(self)
+  return self.listeners > 0 or self.end_listeners > 0 or self.handler ~= nil
+    or #self.readers > 0 or next(self.requests) ~= nil
+end
+
+--- Makes the channel keep the loop alive, or not. A child's does while it is
+--- open; this process's own does while something is awaited from it. `ref` and
+--- `unref` decide otherwise, but for what is still to be sent.
 local function update_ref(self)
   if self.closed then return end
   local wanted = self.pinned_ref
-  if wanted == nil then
-    wanted = not self.inherited or self.listeners > 0 or self.end_listeners > 0
-      or self.handler ~= nil or #self.readers > 0 or next(self.requests) ~= nil
-  end
+  if wanted == nil then wanted = not self.inherited or is_awaited(self) end
   self.watcher:set_ref(wanted or self.writing or #self.callbacks > 0
     or not self.wire.is_idle(self))
 end
-Channel.update_ref = update_ref
+Channel.update_ref_ = update_ref
 
---- The loop lives while the channel is open.
+--- Keeps the loop alive while the channel is open.
+--- @return Channel self
 function Channel:ref()
   self.pinned_ref = true
   update_ref(self)
   return self
 end
 
---- The channel does not keep the loop alive, but for what is still to be sent.
+--- Lets the loop end while the channel is open, once what is queued is sent.
+--- @return Channel self
 function Channel:unref()
   self.pinned_ref = false
   update_ref(self)
   return self
 end
 
---- @return integer? fd nil once it is closed
-function Channel:fileno() return self.fork:fileno() end
+--- Returns the fd of this end.
+--- @return integer? fd nil once the channel is closed
+function Channel:fileno() return self.core_end:fileno() end
 
--- What the poll listens for --------------------------------------------------
-
+--- Tells the poll what to listen for.
 local function listen(self)
-  if not self.closed then self.watcher:listen(not self.paused, self.writing) end
+  if self.closed then return end
+  self.watcher:listen(self.receiving ~= "paused", self.writing)
 end
 Channel.listen_ = listen
 
 -- Sending --------------------------------------------------------------------
 
---- @class Sent a send that somebody wants to hear of
---- @field at integer? bytes of the channel, ever, after which it is sent
---- @field done fun(err: Error?)
-
-local function call_back(entry, err)
-  if entry.called then return end
-  entry.called = true
-  counts.called = counts.called + 1
-  loop.soon(entry.done, err)
+--- Finds out whether plain messages may go straight to the core.
+local function find_fast(self)
+  self.sends_fast = self.fast and self.sending == "open"
+    and not self.need_drain
 end
 
-Channel.call_back = call_back
-
---- Tells those whose bytes are with the kernel.
-local function settle(self)
+--- Calls the callbacks of which the kernel has all bytes.
+local function call_sent(self)
   local list, first = self.callbacks, 1
   if not list[1] then return end
-  local _, sent = self.fork:totals()
+  local _, sent = self.core_end:totals()
   while list[first] and list[first].at <= sent do
-    call_back(list[first])
+    list[first]:call_()
     first = first + 1
   end
   if first > 1 then table.move(list, first, #list + first - 1, 1) end
 end
 
+--- Calls all callbacks that are left, with an error.
 local function fail_all(self, err)
   local list = self.callbacks
   self.callbacks = {}
-  for _, entry in ipairs(list) do call_back(entry, err) end
+  for _, callback in ipairs(list) do callback:call_(err) end
 end
 
-local function closed_error(what)
-  return errors.new("ERR_IPC_CHANNEL_CLOSED",
-    (what or "send") .. ": the channel is closed")
-end
-
---- Whoever leaves has sent and delivered all; not where a listener has thrown in
---- the midst of that: then dispatching goes on first.
+--- Closes a channel that is left, for no more goes out. Does nothing while
+--- messages are being delivered, also if a listener has thrown: they come
+--- first, and another flush after them.
 local function finish_if_left(self)
-  if self.left and not self.dispatching then self:finish() end
+  if self.sending == "left" and not self.dispatching then self:finish_() end
 end
 
+--- Goes on when all that was queued is with the kernel.
 local function sent_all(self)
   self.retry_ms = false
   if self.writing then
@@ -125,55 +165,61 @@ local function sent_all(self)
   end
   if not self.wire.is_idle(self) then return end
   if self.need_drain then
-    self.need_drain, self.sends_fast = false, self.fast
+    self.need_drain = false
+    find_fast(self)
     loop.soon(self.owner.emit, self.owner, "drain")
   end
   finish_if_left(self)
 end
 
---- Memory, or the limit of fds in flight (unix(7), ETOOMANYREFS), is short: that
---- nobody signals the end of, so it is tried again.
+--- Flushes again some ms later: memory, or the limit of fds in flight (unix(7),
+--- ETOOMANYREFS), is short, and no event tells when that is over.
 local function retry_later(self)
   if self.retry then return end
-  self.retry_ms = self.retry_ms and math.min(self.retry_ms * 2, MOST_RETRY) or RETRY
+  self.retry_ms = self.retry_ms and math.min(self.retry_ms * 2, MOST_RETRY)
+    or RETRY
   self.retry = clock.after(self.retry_ms, function()
     self.retry = false
     self:flush()
   end)
 end
 
---- Sends what the socket takes now; the rest when it takes more.
---- @return boolean sent all of it
-function Channel:flush()
-  if self.closed or self.broken then return false end
-  local done, errno = self.fork:flush()
-  if done and not self.eager then return true end
-  settle(self)
-  if done then
-    sent_all(self)
-  elseif done == false and errno ~= EAGAIN then
-    self.writing = false -- writable it may be all the time
-    listen(self)
-    retry_later(self)
-  elseif done == false then
-    self.writing = true
-    listen(self)
-  else
-    self:break_off(errors.system(errno, "send"))
-  end
-  self.eager = not done or self.need_drain or self.leaving
-  update_ref(self)
-  return done == true
+--- Waits until the rest can be sent. While the kernel is short of something
+--- else than room in the socket, that is writable all the time: the poll does
+--- not ask.
+local function wait_for_room(self, errno)
+  self.writing = errno == EAGAIN
+  listen(self)
+  if not self.writing then retry_later(self) end
 end
 
---- The peer takes no more. What it has sent is still read, to its end.
-function Channel:break_off(err)
-  if self.broken then return end
-  self.broken, self.writing, self.sends_fast = true, false, false
-  self.owner.connected = false
+--- Gives up sending, for the peer takes no more.
+local function break_off(self, err)
+  self:go_("sending", "fail")
+  find_fast(self)
+  self.writing, self.owner.connected = false, false
   fail_all(self, err)
   listen(self)
   finish_if_left(self)
+end
+
+--- Sends what the socket takes at once; the rest follows when it takes more.
+--- @return boolean sent all of it
+function Channel:flush()
+  if self.closed or self.sending == "broken" then return false end
+  local done, errno = self.core_end:flush()
+  if done and not self.eager then return true end
+  call_sent(self)
+  if done then
+    sent_all(self)
+  elseif done == false then
+    wait_for_room(self, errno)
+  else
+    break_off(self, errors.system(errno, "send"))
+  end
+  self.eager = not done or self.need_drain or self.sending ~= "open"
+  update_ref(self)
+  return done == true
 end
 
 local function flush_dirty(self)
@@ -181,29 +227,33 @@ local function flush_dirty(self)
   self:flush()
 end
 
---- Bytes that the core has still to send.
+--- Returns how many bytes the core has still to send.
+--- @return integer
 local function unsent(self)
-  local accepted, sent = self.fork:totals()
+  local accepted, sent = self.core_end:totals()
   return accepted - sent
 end
 
---- Much is queued: it goes out at once.
-local function queued_much(self, queued)
+--- Sends at once, for much is queued.
+--- @return boolean go_on
+local function flush_much(self, queued)
   if not (self.retry or self.writing) then
     -- What the wire holds back, behind a handle, is not the core's.
     local deferred = self.fast and 0 or queued - unsent(self)
     queued = deferred + (self:flush() and 0 or unsent(self))
   end
   if queued < HIGH_WATER then return true end
-  self.need_drain, self.eager, self.sends_fast = true, true, false
+  self.need_drain, self.eager = true, true
+  find_fast(self)
   return false
 end
 
---- Something has been queued, `queued` bytes by now: it goes out when the turn
---- ends, or at once where it is much.
---- @return boolean go_on
-function Channel:queued(queued)
-  if queued >= FLUSH then return queued_much(self, queued) end
+--- Sees to it that what has just been queued goes out: when the turn ends, or
+--- at once if it is much.
+--- @param queued integer bytes that wait by now
+--- @return boolean go_on false: wait for `drain`
+function Channel:queued_(queued)
+  if queued >= FLUSH then return flush_much(self, queued) end
   if not (self.dirty or self.retry or self.writing) then
     self.dirty = true
     loop.at_turn_end(flush_dirty, self)
@@ -211,165 +261,187 @@ function Channel:queued(queued)
   return true
 end
 
---- Why no more can be sent; nil where it can.
---- @return Error?
-function Channel:refusal()
-  if self.closed or self.leaving or self.broken then return closed_error() end
+local function closed_error(what)
+  return errors.new("ERR_IPC_CHANNEL_CLOSED",
+    (what or "send") .. ": the channel is closed")
+end
+
+--- Returns why no message is taken now, or nil.
+--- @return Error? err (ERR_IPC_CHANNEL_CLOSED, ENOBUFS)
+function Channel:refusal_()
+  if self.closed or self.sending ~= "open" then return closed_error() end
   if not self.need_drain then return nil end
   local waiting = unsent(self)
   if waiting < MOST_QUEUED then return nil end
-  return errors.new("ENOBUFS", ("send: %d bytes are queued already, and the peer "
-    .. "does not read: wait for 'drain'"):format(waiting))
+  return errors.new("ENOBUFS", ("send: %d bytes are queued already, and the "
+    .. "peer does not read: wait for 'drain'"):format(waiting))
 end
 
---- A callback that will be called once: done(err).
---- @return Sent
-function Channel:expect(done) -- luacheck: ignore 212
-  counts.given = counts.given + 1
-  return { done = done, at = 0, called = false }
+--- Returns the error of a message that the wire has not queued.
+--- @param errno integer
+--- @return Error
+function Channel:queue_error_(errno)
+  local err = errors.system(errno, "send")
+  if err.code == "EMSGSIZE" then
+    err.message = ("send: the message is longer than max_message, %d bytes "
+      .. "(EMSGSIZE)"):format(self.max_message)
+  elseif err.code == "EBUSY" then
+    err.message = "send: bytes of the socket were read here already, which "
+      .. "have no place in Node's protocol (EBUSY): accept it with "
+      .. "pause_on_connect"
+  end
+  return err
 end
 
---- Has it called when what was queued last is sent, or never will be.
---- @param entry Sent
-function Channel:when_sent(entry)
-  entry.at = self.fork:totals()
-  self.callbacks[#self.callbacks + 1] = entry
+--- Calls `callback` when what was queued last is sent, or never will be.
+--- @param callback Callback
+function Channel:when_sent_(callback)
+  callback.at = self.core_end:totals()
+  self.callbacks[#self.callbacks + 1] = callback
   self.eager = true
   update_ref(self)
 end
 
 -- The end --------------------------------------------------------------------
 
---- A peer that ended within a message was cut off.
-local function cut_off(self)
-  local partial = self.fork:partial()
-  if self.error or partial == 0 or not self.ended then return self.error end
+--- Returns the error with which the channel ends: one that was met before, or
+--- ECONNRESET if the peer ended within a message; nil if all is well.
+--- @return Error?
+local function final_error(self)
+  local partial = self.core_end:partial()
+  if self.error or partial == 0 or self.receiving ~= "ended" then
+    return self.error
+  end
   return errors.new("ECONNRESET",
     ("channel: the peer ended after %d bytes of a message"):format(partial))
 end
 
 local function emit_disconnect(self, err)
-  self.done = true
-  if self.on_finish then loop.soon(self.on_finish) end
+  self.over = true
+  if self.on_over_ then loop.soon(self.on_over_, self.owner) end
   self.owner:emit("disconnect", err)
 end
 
---- Closes it; what was not sent fails, who waits is told, `disconnect` follows.
-function Channel:finish()
+--- Calls fn(owner) after `disconnect`; at once if that was emitted before.
+--- @param fn fun(owner: Emitter)
+function Channel:when_over_(fn)
+  if self.over then return fn(self.owner) end
+  self.on_over_ = fn
+end
+
+--- Closes the channel: what was not sent fails, and so does what waits here for
+--- a message; `disconnect` follows. Does nothing if it is closed.
+function Channel:finish_()
   if self.closed then return end
-  local err = cut_off(self)
+  local err = final_error(self)
   self.closed, self.sends_fast, self.direct = true, false, false
   channels[self] = nil
   if self.retry then self.retry:stop() end
   self.watcher:close()
-  self.fork:close()
+  self.core_end:close()
   self.owner.connected, self.owner.channel = false, nil
   self.wire.close(self, err or closed_error())
   fail_all(self, err or closed_error())
+  given_away.lost(self)
   local readers = self.readers
   self.readers, self.handler = {}, nil
-  if self.on_lost then self:on_lost() end
-  for _, wake in ipairs(readers) do wake(nil, err or closed_error("receive")) end
+  for _, wake in ipairs(readers) do
+    wake(nil, err or closed_error("receive"))
+  end
   self:fail_requests_(err or closed_error("request"))
   loop.soon(emit_disconnect, self, err)
 end
 
---- No more is sent, once what is queued is out; what has come is delivered.
-function Channel:leave()
-  if self.leaving or self.closed then return end
-  self.owner.connected = false
-  self.leaving, self.eager, self.sends_fast = true, true, false
+--- Takes no more messages from now on, and closes the channel once what is
+--- queued is sent and what has come is delivered. Does nothing the second time.
+function Channel:leave_()
+  if self.closed or not self:go_("sending", "leave") then return end
+  self.owner.connected, self.eager = false, true
+  find_fast(self)
   loop.soon(self.dispatch_, self)
   loop.soon(function()
     if not self.closed then self:read_() end
   end)
   loop.soon(function()
-    self.left = true
-    self:go_on_leaving_()
+    self:go_("sending", "delivered")
+    self:flush()
   end)
 end
 
---- Ends it where all is sent, or cannot be.
-function Channel:go_on_leaving_()
-  if self.broken then return finish_if_left(self) end
-  self:flush()
-end
-
--- Exit -----------------------------------------------------------------------
-
---- Writes what is queued, waiting for slow readers, for all channels together.
+-- Writes what is queued, waiting for slow readers, for all channels together.
 loop.at_exit(function()
   local deadline = clock.now() + EXIT_FLUSH
-  for self in pairs(channels) do self.fork:flush() end
+  for self in pairs(channels) do self.core_end:flush() end
   for self in pairs(channels) do
-    local done, errno = self.fork:flush()
+    local done, errno = self.core_end:flush()
     while done == false and clock.now() < deadline do
       local full = errno == EAGAIN
-      core.poll({}, full and { self.fork:fileno() } or {},
+      core.poll({}, full and { self.core_end:fileno() } or {},
         full and deadline - clock.now() or RETRY)
-      done, errno = self.fork:flush()
+      done, errno = self.core_end:flush()
     end
   end
 end)
 
 -- Making one -----------------------------------------------------------------
 
-for name, method in pairs(require "orrery.channel.receiving") do
-  Channel[name] = method
+local channel = { closed_error = closed_error }
+
+--- Makes a channel on which nothing has happened yet.
+local function new(owner)
+  return setmetatable({
+    owner = owner,
+    sending = "open",
+    receiving = "reading",
+    closed = false,
+    over = false,
+    callbacks = {},
+    dirty = false,
+    writing = false,
+    retry = false,
+    retry_ms = false,
+    need_drain = false,
+    eager = false,
+    inbox = {},
+    taken = 0,
+    waiting = 0,
+    inbox_bytes = 0,
+    inbox_handles = 0,
+    readers = {},
+    dispatching = false,
+    emptying = false,
+    took = false,
+    requests = {},
+    last_id = 0,
+    serving = 0,
+  }, Channel)
 end
 
-local channel = { Channel = Channel, counts = counts }
-
---- A channel of which nobody wants anything yet.
-local function new(owner, fields)
-  fields.owner = owner
-  fields.inbox, fields.taken, fields.waiting = {}, 0, 0 -- from taken + 1 on
-  fields.inbox_bytes, fields.inbox_handles = 0, 0
-  fields.readers, fields.requests, fields.callbacks = {}, {}, {}
-  return setmetatable(fields, Channel)
+--- Gives a channel the core's end of it.
+local function attach(self, core_end, opts)
+  local fast = opts.wire.framing == "frames"
+  self.core_end, self.wire = core_end, opts.wire
+  self.fetch_, self.post_ = core_end.fetch, core_end.send
+  self.fast, self.sends_fast = fast, fast
+  self.max_message, self.inherited = opts.max_message, opts.inherited
+  self.listeners = self.owner:listener_count("message")
+  self.end_listeners = self.owner:listener_count("disconnect")
 end
 
 --- Opens a channel over a connected Unix stream socket.
---- @param fd userdata orrery.fd; the channel's from now on
+--- @param fd userdata orrery.fd, owned
 --- @param owner Emitter
---- @param opts {wire: table, framing: string, max_message: integer, inherited: boolean}
---- @return Channel? channel nil, err (EMFILE)
---- @return Error? err
+--- @param opts {wire: Wire, max_message: integer, inherited: boolean}
+--- @return Channel? channel nil, err
+--- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function channel.open(fd, owner, opts)
-  local fork = core.fork(fd, opts.framing, opts.max_message)
-  local self = new(owner, {
-    fork = fork,
-    wire = opts.wire,
-    fetch = fork.fetch,
-    post = fork.send,
-    fast = opts.framing == "frames",
-    sends_fast = opts.framing == "frames", -- and nothing is in the way
-    max_message = opts.max_message,
-    inherited = opts.inherited or false,
-    closed = false,
-    paused = false, -- the inbox is full
-    writing = false, -- the socket is
-    broken = false, -- the peer takes no more
-    leaving = false, -- nothing more is to be sent
-    left = false, -- and what has come is read
-    took = false, -- somebody, of what waited here, since the oldest request
-    gone = false, -- the peer has
-    ended = false, -- and all of it is read
-    dirty = false, -- what is queued goes out when the turn ends
-    dispatching = false,
-    need_drain = false,
-    retry = false, -- a timer
-    retry_ms = false,
-    eager = false, -- somebody wants to hear that all is sent
-    listeners = owner:listener_count("message"),
-    end_listeners = owner:listener_count("disconnect"),
-    last_id = 0,
-    serving = 0,
-  })
+  local core_end = core.fork(fd, opts.wire.framing, opts.max_message)
+  local self = new(owner)
+  attach(self, core_end, opts)
   local err
-  self.watcher, err = poller.watch(fork:fileno(), self.on_ready_, self)
+  self.watcher, err = poller.watch(core_end:fileno(), self.on_ready_, self)
   if not self.watcher then
-    fork:close()
+    core_end:close()
     return nil, err
   end
   channels[self] = true
@@ -379,12 +451,14 @@ function channel.open(fd, owner, opts)
   return self
 end
 
---- A channel that there never was: its owner failed to start.
+--- Makes a channel that is closed, for an owner that failed to start.
+--- @param owner Emitter
 --- @return Channel
 function channel.none(owner)
-  return new(owner, { closed = true, done = true })
+  local self = new(owner)
+  self.sending, self.receiving = "left", "ended"
+  self.closed, self.over = true, true
+  return self
 end
-
-channel.closed_error = closed_error
 
 return channel

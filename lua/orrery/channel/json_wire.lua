@@ -1,13 +1,14 @@
 --- How channels speak with Node and Bun: lines of JSON, and Node's protocol for
---- handles, of which one is in flight at a time: what follows it waits for the
+--- handles, of which one is in flight at a time: what follows it waits for its
 --- acknowledgement. Verified against Node 20; docs/channel.md tells more.
 
 local uv = require "luv"
+local attachments = require "orrery.channel.attachments"
+local Callback = require "orrery.channel.callback"
 local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
-local given_away = require "orrery.channel.given_away"
 local errors = require "orrery.runtime.errors"
-local attachments = require "orrery.channel.attachments"
+local given_away = require "orrery.channel.given_away"
 local json = require "orrery.json"
 local loop = require "orrery.runtime.loop"
 
@@ -18,27 +19,39 @@ local EXIT_WAIT, RETRY = 2000, 5 -- ms
 
 local ACK = '{"cmd":"NODE_HANDLE_ACK"}'
 local NACK = '{"cmd":"NODE_HANDLE_NACK"}'
-local KEY = "orrery:%d" -- what connections of a server of ours are counted under
+local KEY = "orrery:%d" -- of a server of ours, to count its connections
 
 local EAGAIN = core.errnos.EAGAIN
 
+--- The functions are described in msgpack_wire.lua.
+--- @type Wire
 local wire = { framing = "lines" }
 
 local awaiting = {} -- channels with a handle on its way
 
---- The state that this wire keeps of a channel: what waits for what.
+--- @class Line
+--- @field text string
+--- @field attachment Attachment?
+--- @field done function? to be called when it has arrived; until it is accepted
+--- @field callback Callback? the same from then on
+--- @field at integer bytes of the channel, ever, of which it is the last
+--- @field tries integer
+
+--- What this wire keeps of a channel, in its field `lines`.
 --- @class Lines
---- @field flying table? the line whose handle is on its way: {text, sent, entry}
---- @field queue table<integer, table> lines behind it, from `first` to `last`
+--- @field flying Line? the line whose handle is on its way
+--- @field queue table<integer, Line> behind it, from `first` to `last`
 --- @field waiting integer bytes of them
 --- @field answered integer bytes of the channel up to the last answer of ours
---- @field keys table<string, table> sockets here of a server of the peer's
---- @field asked table<string, boolean> keys of ours whose last close is reported
+--- @field asked table<string, boolean> keys of ours whose last close is
+---   reported
+
+--- @return Lines
 local function state_of(channel)
   local state = channel.lines
   if not state then
     state = { queue = {}, first = 1, last = 0, waiting = 0, answered = 0,
-      keys = {}, asked = {} }
+      asked = {} }
     channel.lines = state
   end
   return state
@@ -46,13 +59,15 @@ end
 
 -- Sending --------------------------------------------------------------------
 
---- Node's names of what can be sent; what it has none for stays here.
-local function node_type(sent)
-  local description = sent.description
+--- Returns Node's name, and type of datagrams, of an attachment. Raises if Node
+--- has none.
+local function node_type(attachment)
+  local description = attachment.description
   if description.type ~= "luv" then
     if description.type == "stream" or description.type == "fd" then
-      error("send: Node knows no handle of this kind (ERR_INVALID_HANDLE_TYPE): "
-        .. "give a net or dgram object, or a luv tcp, pipe or udp handle", 0)
+      error("send: Node knows no handle of this kind "
+        .. "(ERR_INVALID_HANDLE_TYPE): give a net or dgram object, or a luv "
+        .. "tcp, pipe or udp handle", 0)
     end
     return description.type, description.udp
   end
@@ -62,59 +77,69 @@ local function node_type(sent)
   return description.kind == "udp" and "dgram.Native" or "net.Native"
 end
 
---- What the peer counts a connection of a server of ours under; nil.
-local function key_of(sent)
-  return sent.description.server and KEY:format(sent.description.server)
+--- Returns the key under which the peer counts a connection of a server of
+--- ours, or nil.
+local function key_of(attachment)
+  local server = attachment.description.server
+  return server and KEY:format(server)
 end
 
-local function envelope(value, sent)
-  local name, udp = node_type(sent)
+--- Returns the line of a message that has a handle.
+local function envelope(value, attachment)
+  local name, udp = node_type(attachment)
   return json.encode {
-    cmd = "NODE_HANDLE", type = name, dgramType = udp, key = key_of(sent),
+    cmd = "NODE_HANDLE", type = name, dgramType = udp, key = key_of(attachment),
     msg = value,
   }
 end
 
---- A handle is on its way from now on; nil: none is.
+--- Notes the line whose handle is on its way from now on, or nil.
 local function set_flying(channel, line)
   channel.lines.flying = line
   awaiting[channel] = line and true
-  channel:update_ref()
+  channel:update_ref_()
 end
 
---- From here on its callback is owed.
-local function accept(channel, line)
-  if line.done then line.entry, line.done = channel:expect(line.done), nil end
+--- Accepts a line: from here on its callback is owed.
+local function accept(line)
+  if line.done then
+    line.callback, line.done = Callback.new(line.done), nil
+  end
 end
 
---- Queues a line with the core. Bytes queued; nil, errno.
+--- Queues a line with the core.
+--- @return integer? queued bytes that wait; nil, errno
+--- @return integer? errno
 local function post(channel, line)
-  local queued, errno = channel.fork:line(line.text, line.sent and line.sent.fd)
+  local attachment = line.attachment
+  local queued, errno =
+    channel.core_end:line(line.text, attachment and attachment.fd)
   if not queued then return nil, errno end
-  accept(channel, line)
-  line.at = channel.fork:totals()
-  if line.sent then
+  accept(line)
+  line.at = channel.core_end:totals()
+  if attachment then
     set_flying(channel, line)
-  elseif line.entry then
-    channel:when_sent(line.entry)
+  elseif line.callback then
+    channel:when_sent_(line.callback)
   end
   return queued
 end
 
---- Has a line wait behind the handle that is on its way. As `post`.
+--- Puts a line behind the handle that is on its way. Returns as `post` does.
 local function defer(channel, line)
   local state = state_of(channel)
   if state.waiting + #line.text > MOST_DEFERRED then
     return nil, core.errnos.ENOBUFS
   end
-  accept(channel, line)
+  accept(line)
   state.last = state.last + 1
   state.queue[state.last] = line
   state.waiting = state.waiting + #line.text
   return state.last > state.first and DEFERRED or 0
 end
 
---- The next line that waits; nil.
+--- Takes the next line that waits; nil if none does.
+--- @return Line?
 local function undefer(state)
   local line = state.queue[state.first]
   if not line then return nil end
@@ -124,13 +149,15 @@ local function undefer(state)
   return line
 end
 
---- @see channel_msgpack.send. With a handle, `done` comes with its arrival there.
---- What was read of a socket has no place in Node's protocol: EBUSY.
-function wire.send(channel, value, sent, done)
-  if sent and sent.description.unread then return nil, core.errnos.EBUSY end
+--- With a handle, `done` comes with its arrival there. What was read of a
+--- socket has no place in Node's protocol: EBUSY.
+function wire.send(channel, value, attachment, done)
+  if attachment and attachment.description.unread then
+    return nil, core.errnos.EBUSY
+  end
   local line = {
-    text = sent and envelope(value, sent) or json.encode(value),
-    sent = sent,
+    text = attachment and envelope(value, attachment) or json.encode(value),
+    attachment = attachment,
     done = done,
     tries = 1,
   }
@@ -142,11 +169,11 @@ local function internal(channel, message)
   return wire.send(channel, message)
 end
 
---- An answer to what the peer asks; a peer that does not read gets none.
+--- Sends an answer to what the peer asks. A peer that does not read gets none.
 local function answer(channel, message)
-  if channel:refusal() then return end
+  if channel:refusal_() then return end
   local queued = internal(channel, message)
-  if queued then channel:queued(queued) end
+  if queued then channel:queued_(queued) end
 end
 
 function wire.request(channel, id, value)
@@ -163,61 +190,67 @@ function wire.internal(channel, value)
   return internal(channel, { cmd = "NODE_ORRERY", message = value })
 end
 
---- Acknowledgements wait for nothing, and go also to a peer that reads slowly: it
---- sends nothing more without. One that sends handles all the same gets no second.
+--- Sends an acknowledgement. It waits for nothing, and goes also to a peer that
+--- reads slowly, which sends nothing more without. One that sends handles all
+--- the same gets no second.
 local function answer_at_once(channel, text)
-  local state, err = state_of(channel), channel:refusal()
-  local accepted, sent = channel.fork:totals()
+  local state, err = state_of(channel), channel:refusal_()
+  local accepted, sent = channel.core_end:totals()
   if err and (err.code ~= "ENOBUFS" or state.answered > sent) then return end
-  local queued = channel.fork:line(text)
+  local queued = channel.core_end:line(text)
   if not queued then return end
   state.answered = accepted + #text + 1
-  channel:queued(queued)
+  channel:queued_(queued)
 end
 
---- Has the peer tell when the last connection of a server of ours is closed there.
+--- Asks the peer to tell when the last connection of a server of ours is closed
+--- there, unless that is asked already.
 local function ask_for_closed(channel, key)
   local asked = channel.lines.asked
-  if not key or asked[key] or channel.leaving or channel.closed then return end
-  local queued = internal(channel, { cmd = "NODE_SOCKET_NOTIFY_CLOSE", key = key })
+  if not key or asked[key] then return end
+  if channel.closed or channel.sending ~= "open" then return end
+  local queued =
+    internal(channel, { cmd = "NODE_SOCKET_NOTIFY_CLOSE", key = key })
   if not queued then return end
   asked[key] = true
-  channel:queued(queued)
+  channel:queued_(queued)
 end
 
---- Up to the next handle.
+--- Queues what waited behind a handle, up to the next handle.
 local function post_deferred(channel, state)
   while not state.flying do
     local line = undefer(state)
     if not line then return end
     local queued, errno = post(channel, line)
     if queued then
-      channel:queued(queued)
-    elseif line.entry then
-      channel.call_back(line.entry, errors.system(errno, "send"))
+      channel:queued_(queued)
+    elseif line.callback then
+      line.callback:call_(errors.system(errno, "send"))
     end
   end
 end
 
---- The handle has arrived, or never will: what waited goes on.
+--- Goes on behind a handle that has arrived, or never will.
+--- @param err Error?
 local function landed(channel, err)
   local state = channel.lines
   local line = state.flying
   set_flying(channel, nil)
-  if line.entry then channel.call_back(line.entry, err) end
-  if not err then ask_for_closed(channel, key_of(line.sent)) end
+  if line.callback then line.callback:call_(err) end
+  if not err then ask_for_closed(channel, key_of(line.attachment)) end
   post_deferred(channel, state)
   channel:flush()
 end
 
---- The line that an answer is for; nil. An answer to what has not left yet is a
---- lie: the fd that is still to go must stay what it is.
+--- Returns the line that an answer is for, or nil. An answer to what has not
+--- left yet is a lie: the fd that is still to go must stay what it is.
+--- @return Line?
 local function answered_line(channel)
   local line = channel.lines and channel.lines.flying
   if not line then return nil end
-  local _, sent = channel.fork:totals()
+  local _, sent = channel.core_end:totals()
   if sent >= line.at then return line end
-  channel:protocol_error(core.errnos.EPROTO,
+  channel:protocol_error_(core.errnos.EPROTO,
     "an answer to a handle that was not sent yet")
 end
 
@@ -225,6 +258,7 @@ local function acknowledged(channel)
   if answered_line(channel) then landed(channel) end
 end
 
+--- Sends a handle again that has not arrived.
 local function refused(channel)
   local line = answered_line(channel)
   if not line then return end
@@ -235,21 +269,20 @@ local function refused(channel)
   line.tries = line.tries + 1
   local queued, errno = post(channel, line)
   if not queued then return landed(channel, errors.system(errno, "send")) end
-  channel:queued(queued)
+  channel:queued_(queued)
 end
 
 function wire.is_idle(channel)
   return not channel.lines or not channel.lines.flying
 end
 
---- The channel is closed: what waited has failed.
 function wire.close(channel, err)
   local state = channel.lines
   if not state then return end
   local line = state.flying or undefer(state)
   set_flying(channel, nil)
   while line do
-    if line.entry then channel.call_back(line.entry, err) end
+    if line.callback then line.callback:call_(err) end
     line = undefer(state)
   end
 end
@@ -258,30 +291,31 @@ end
 
 local answers = { NODE_HANDLE_ACK = acknowledged, NODE_HANDLE_NACK = refused }
 
---- Takes notice of acknowledgements, and of nothing else. Whether more may come.
+--- Takes the acknowledgements of what has been read, and nothing else.
+--- @return boolean go_on false if the peer breaks the rules
 local function read_answers(channel)
-  local kind, text = channel.fork:next()
+  local kind, text = channel.core_end:next()
   while kind do
     local value = json.decode(text)
     local run = type(value) == "table" and answers[value.cmd]
     if run then run(channel) end
-    kind, text = channel.fork:next()
+    kind, text = channel.core_end:next()
   end
   return kind == nil
 end
 
 --- Sends what waits behind a handle, as far as the peer takes it in time.
 local function settle(channel, deadline)
-  local fork = channel.fork
-  local sent = fork:flush()
+  local core_end = channel.core_end
+  local sent = core_end:flush()
   if not sent then return end -- time has been given to that already
   repeat
     if not read_answers(channel) then return end
-    sent = fork:flush()
+    sent = core_end:flush()
     if sent == nil or sent and not channel.lines.flying then return end
-    core.poll({ fork:fileno() }, {},
+    core.poll({ core_end:fileno() }, {},
       sent and math.max(deadline - clock.now(), 0) or RETRY)
-    local n, errno = fork:receive()
+    local n, errno = core_end:receive()
     if n == 0 or not n and errno ~= EAGAIN then return end
   until clock.now() >= deadline
 end
@@ -293,64 +327,54 @@ loop.at_exit(function()
   for _, channel in ipairs(list) do settle(channel, deadline) end
 end)
 
--- Sockets of a server that the peer owns -------------------------------------
+-- Connections that are counted in the other process --------------------------
 
---- The number of the server in a key of an Orrery's; nil for Node's.
+--- Returns the number of the server in a key of an Orrery's; nil for Node's.
+--- @return integer?
 local function server_of(key)
   local digits = type(key) == "string" and key:match("^orrery:(%d+)$")
   return digits and math.tointeger(tonumber(digits))
 end
 
-local function tell_closed(channel, name)
-  if server_of(name) then return end
-  local keys = state_of(channel).keys
-  local key = keys[name]
-  if key and key.count > 0 then
-    key.asked = true
-    return
-  end
-  keys[name] = nil
-  answer(channel, { cmd = "NODE_SOCKET_ALL_CLOSED", key = name })
-end
-
---- The peer's server counts its connections that live here, from their arrival on.
---- An Orrery hears of each that is closed, Node of the last.
---- @return function? closed to be called when this one is
-local function count_arrival(channel, name)
-  if type(name) ~= "string" then return nil end
-  local server = server_of(name)
-  if server then return function() channel:report_closed(server) end end
-  local keys = state_of(channel).keys
-  local key = keys[name] or { count = 0 }
-  keys[name] = key
-  key.count = key.count + 1
-  return function()
-    key.count = key.count - 1
-    if key.count > 0 then return end
-    if key.asked then tell_closed(channel, name) else keys[name] = nil end
-  end
-end
-
---- All that have arrived there are closed. Arrivals are told of in ticks, so that
---- this is one as well.
-local function all_closed(channel, key)
+--- Counts a connection of the peer's server, from its arrival on: an Orrery
+--- hears of each that is closed, Node of the last.
+--- @return function? on_closed
+local function count_arrival(channel, key)
+  if type(key) ~= "string" then return nil end
   local server = server_of(key)
+  if server then return given_away.reporter(channel, server) end
+  return given_away.arrived(channel, key)
+end
+
+--- Counts off all connections of a server of ours that have arrived there.
+--- Arrivals are told of in ticks, so that this is one as well.
+local function all_closed(channel, message)
+  local server = server_of(message.key)
   if not server then return end
-  state_of(channel).asked[key] = nil
-  loop.soon(function()
-    local counts = channel.sent_connections or {}
-    for _ = 1, counts[server] or 0 do given_away.closed(channel, server) end
+  state_of(channel).asked[message.key] = nil
+  loop.soon(given_away.all_closed, channel, server)
+end
+
+--- Tells the peer when none of its connections is open here any more.
+local function tell_closed(channel, message)
+  local key = message.key
+  if type(key) ~= "string" or server_of(key) then return end
+  given_away.when_none(channel, key, function()
+    answer(channel, { cmd = "NODE_SOCKET_ALL_CLOSED", key = key })
   end)
 end
 
-local function tell_count(channel, name)
-  local key = state_of(channel).keys[name]
-  answer(channel,
-    { cmd = "NODE_SOCKET_COUNT", key = name, count = key and key.count or 0 })
+--- Tells the peer how many of its connections are open here.
+local function tell_count(channel, message)
+  local key = message.key
+  if type(key) ~= "string" then return end
+  answer(channel, { cmd = "NODE_SOCKET_COUNT", key = key,
+    count = given_away.count(channel, key) })
 end
 
 -- Receiving ------------------------------------------------------------------
 
+--- Returns the description of a handle that has come, as attachments know it.
 local function describe(message, fd)
   local name = message.type
   if fd and (name == "net.Native" or name == "dgram.Native") then
@@ -359,33 +383,17 @@ local function describe(message, fd)
   return { type = name, udp = message.dgramType }
 end
 
---- Whether it is between the engines, and no user's.
+--- Tells whether a message is between the engines, and no user's.
+--- @return boolean
 local function is_internal(value)
   local cmd = type(value) == "table" and value.cmd
   return type(cmd) == "string" and #cmd > 5 and cmd:sub(1, 5) == "NODE_"
 end
 
---- What makes the handle of a message, when that is delivered, or lets go of it.
-local function opener(channel, message, fd)
-  local closed = message.type == "net.Socket" and count_arrival(channel, message.key)
-  return function(drop)
-    if drop and fd then
-      fd:close()
-      fd = false
-    end
-    local object, err = attachments.receive(describe(message, fd), fd)
-    if closed and object then
-      object.count_off_ = closed
-    elseif closed then
-      closed()
-    end
-    return object, err
-  end
-end
-
---- A message with a handle. A sender that retries may have wrapped it twice.
+--- Takes a message with a handle. A sender that retries may have wrapped it
+--- twice.
 local function receive_handle(channel, message)
-  local fd = channel.fork:take_fd()
+  local fd = channel.core_end:take_fd()
   if not fd and message.type == "net.Socket" then
     return answer_at_once(channel, NACK) -- it is sent again
   end
@@ -396,44 +404,42 @@ local function receive_handle(channel, message)
   end
   if is_internal(inner) then
     if fd then fd:close() end
-    return channel:internal(inner)
+    return given_away.hear(channel, inner)
   end
   if inner == nil then inner = core.null end
-  return true, inner, opener(channel, message, fd)
+  local on_closed = message.type == "net.Socket"
+    and count_arrival(channel, message.key) or nil
+  return true, inner,
+    attachments.opener(describe(message, fd), fd, on_closed)
 end
 
 local commands = {
   NODE_HANDLE = receive_handle,
   NODE_HANDLE_ACK = acknowledged,
   NODE_HANDLE_NACK = refused,
-  NODE_SOCKET_ALL_CLOSED = function(channel, message)
-    all_closed(channel, message.key)
-  end,
-  NODE_SOCKET_NOTIFY_CLOSE = function(channel, message)
-    if type(message.key) == "string" then tell_closed(channel, message.key) end
-  end,
-  NODE_SOCKET_GET_COUNT = function(channel, message)
-    if type(message.key) == "string" then tell_count(channel, message.key) end
-  end,
+  NODE_SOCKET_ALL_CLOSED = all_closed,
+  NODE_SOCKET_NOTIFY_CLOSE = tell_closed,
+  NODE_SOCKET_GET_COUNT = tell_count,
   NODE_ORRERY_REQUEST = function(channel, message)
-    channel:serve(math.tointeger(message.id) or 0, message.message)
+    channel:serve_(math.tointeger(message.id) or 0, message.message)
   end,
   NODE_ORRERY_REPLY = function(channel, message)
-    channel:answer(message.id, message.failed == true, message.message)
+    channel:answer_(message.id, message.failed == true, message.message)
   end,
-  NODE_ORRERY = function(channel, message) channel:internal(message.message) end,
+  NODE_ORRERY = function(channel, message)
+    given_away.hear(channel, message.message)
+  end,
 }
 
---- Handles a line; see channel_msgpack.receive.
 function wire.receive(channel, _, text)
   local value, problem = json.decode(text)
   if value == nil then
-    return channel:protocol_error(core.errnos.EPROTO, problem)
+    return channel:protocol_error_(core.errnos.EPROTO, problem)
   end
   if not is_internal(value) then return true, value end
   local run = commands[value.cmd]
   if run then return run(channel, value) end
-  channel:internal(value)
+  given_away.hear(channel, value)
 end
 
 return wire

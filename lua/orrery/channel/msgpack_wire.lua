@@ -2,70 +2,66 @@
 --- number of handles is on its way at once. docs/channel.md has the format.
 
 local attachments = require "orrery.channel.attachments"
+local Callback = require "orrery.channel.callback"
+local given_away = require "orrery.channel.given_away"
+local core = require "orrery.core"
 
-local MESSAGE, REQUEST, REPLY, INTERNAL = 0, 1, 2, 4
-local FAILED = 2 -- flag of a reply
+local MESSAGE, REQUEST = core.frame.message, core.frame.request
+local REPLY, INTERNAL = core.frame.reply, core.frame.internal
+local FAILED = core.frame_flag.failed
 
+--- A wire says how values and handles become bytes, and bytes messages. What
+--- queues something returns how many bytes wait by then, for `channel:queued_`,
+--- or nil, errno; it raises, without a line, if the value cannot be sent.
+--- @class Wire
+--- @field framing "frames"|"lines" of the core's end
+--- @field send fun(channel, value, attachment: Attachment?, done: function?)
+---   `done` is called when the message is sent, or never will be
+--- @field request fun(channel, id: integer, value)
+--- @field reply fun(channel, id: integer, failed: boolean, value)
+--- @field internal fun(channel, value) a word between the engines
+--- @field receive fun(channel, kind: integer, value, …) handles what
+---   `core_end:next` gave, but for plain messages of frames: returns true, the
+---   message and what opens its handle (see attachments.opener) if one is to be
+---   delivered. Runs no code of users; what it raises is the peer's fault
+--- @field is_idle fun(channel): boolean nothing waits here for an answer
+--- @field close fun(channel, err: Error) fails what waits here
 local wire = { framing = "frames" }
 
---- Queues a message; `done` is called when it is sent, or never will be. Bytes
---- queued; nil, errno; raises, without a line, where it cannot be sent.
-function wire.send(channel, value, sent, done)
-  local queued, errno = channel.fork:post(MESSAGE, 0, value, nil,
-    sent and sent.description, sent and sent.fd)
-  if queued and done then channel:when_sent(channel:expect(done)) end
+function wire.send(channel, value, attachment, done)
+  local queued, errno = channel.core_end:post(MESSAGE, 0, value, nil,
+    attachment and attachment.description, attachment and attachment.fd)
+  if queued and done then channel:when_sent_(Callback.new(done)) end
   return queued, errno
 end
 
 function wire.request(channel, id, value)
-  return channel.fork:post(REQUEST, 0, value, id)
+  return channel.core_end:post(REQUEST, 0, value, id)
 end
 
 function wire.reply(channel, id, failed, value)
-  return channel.fork:post(REPLY, failed and FAILED or 0, value, id)
+  return channel.core_end:post(REPLY, failed and FAILED or 0, value, id)
 end
 
 function wire.internal(channel, value)
-  return channel.fork:post(INTERNAL, 0, value)
+  return channel.core_end:post(INTERNAL, 0, value)
 end
 
---- What makes the handle of a message, when that is delivered, or lets go of it.
---- The end of a connection is told to who counts it.
-local function opener(channel, description, fd)
-  return function(drop)
-    if drop and fd then
-      fd:close()
-      fd = false
-    end
-    local object, err = attachments.receive(description, fd)
-    local server = math.type(description.server) == "integer" and description.server
-    if server and not object then
-      channel:report_closed(server)
-    elseif server and description.type == "net.Socket" then
-      object.count_off_ = function() channel:report_closed(server) end
-    end
-    return object, err
-  end
-end
-
---- Handles a frame that is no plain message. True, the message and what opens its
---- handle where one is to be delivered. Runs no code of users; what it raises is
---- the peer's fault.
 function wire.receive(channel, kind, value, id, flags, description, fd)
   if kind == MESSAGE then
-    return true, value, opener(channel, description, fd)
+    return true, value, attachments.opener(description, fd,
+      given_away.reporter(channel, description.server))
   end
   if fd then fd:close() end -- it is of no use to the others
   if kind == REQUEST then
-    channel:serve(id, value)
+    channel:serve_(id, value)
   elseif kind == REPLY then
-    channel:answer(id, flags & FAILED ~= 0, value)
+    channel:answer_(id, flags & FAILED ~= 0, value)
   elseif kind == INTERNAL then
-    channel:internal(value)
+    given_away.hear(channel, value)
   end
 end
 
---- Nothing waits here.
 function wire.is_idle() return true end
 function wire.close() end
 

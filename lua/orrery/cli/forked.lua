@@ -13,5 +13,5 @@ local core = require "orrery.core"
 package.path = path
 core.process():open_std()
 require "luv".os_unsetenv("ORRERY_FORK")
-table.insert(package.searchers, 2, core.compiled(arg[0]:match("^(.*/)[^/]*/")))
+table.insert(package.searchers, 2, core.bytecode(arg[0]:match("^(.*/)[^/]*/")))
 require "orrery.cli.main".main(arg)

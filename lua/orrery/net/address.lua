@@ -1,4 +1,4 @@
---- Where sockets are: the checks of ports, hosts and paths, what messages call
+--- Places of sockets: the checks of ports, hosts and paths, how messages write
 --- them, and looking up names.
 
 local uv = require "luv"
@@ -13,7 +13,7 @@ local MAX_PATH = 107 -- bytes; libuv would cut what is longer
 
 local families = { inet = 4, inet6 = 6, [4] = "inet", [6] = "inet6" }
 
---- What getsockname or getpeername gave, in our words.
+--- Returns an address as luv's getsockname has it in our words.
 --- @param name table|string|nil a string is a Unix socket's path
 --- @return {address: string, port: integer, family: 4|6}|{path: string}|nil
 function address.of(name)
@@ -22,9 +22,9 @@ function address.of(name)
   return { address = name.ip, port = name.port, family = families[name.family] }
 end
 
---- How messages write an address: "127.0.0.1:80", "[::1]:80", a path.
+--- Returns an address as messages write it: "127.0.0.1:80", "[::1]:80", a path.
 --- @param at {address: string?, port: integer?, path: string?}?
---- @return string
+--- @return string text "-" if there is none
 function address.show(at)
   if not at or not (at.address or at.path) then return "-" end
   if at.path then return at.path end
@@ -32,7 +32,9 @@ function address.show(at)
   return (ip .. ":%d"):format(at.address, at.port)
 end
 
---- An error of a system call at a place, which its message names.
+--- Makes the error of a system call at a place, which its message names.
+--- @param code string errno name
+--- @param syscall string
 --- @param place {address: string?, port: integer?, path: string?}
 --- @return Error
 function address.failure(code, syscall, place)
@@ -45,7 +47,10 @@ function address.failure(code, syscall, place)
   return err
 end
 
---- The path of a Unix socket as it will do for a bind or connect; else err.
+--- Checks the path of a Unix socket, which must fit into an address.
+--- @param path string
+--- @param syscall "bind"|"connect"
+--- @return Error? err (ENAMETOOLONG) nil if it is good
 function address.path_failure(path, syscall)
   if #path <= MAX_PATH then return nil end
   return address.failure("ENAMETOOLONG", syscall, { path = path })
@@ -53,6 +58,7 @@ end
 
 local unknown = { EAI_NONAME = true, EAI_NODATA = true, EAI_ADDRFAMILY = true }
 
+--- Makes the error of a lookup: all ways in which a name is unknown are one.
 local function lookup_failure(code, host)
   if unknown[code] then
     return errors.new("ENOTFOUND",
@@ -64,7 +70,8 @@ end
 
 local literals, kept = {}, 0 -- host → false, or its addresses
 
---- The addresses that a literal address stands for; false if it is a name.
+--- Returns the addresses that a literal address stands for, or false if the
+--- host is a name.
 local function literal(host)
   local known = literals[host]
   if known ~= nil then return known end
@@ -87,11 +94,12 @@ local function addresses(found)
   return list
 end
 
---- Finds the addresses of a host: done(err, list of {address, family}), at once
---- where `host` is an address itself.
+--- Finds the addresses of a host, and calls done(err, list): at once if the
+--- host is an address itself, else later.
 --- @param host string
 --- @param family 4|6|nil either
---- @param done fun(err: Error?, list: table?)
+--- @param done fun(err: Error?, list: {address: string, family: 4|6}[]?) err
+---   (ENOTFOUND, or an EAI_ code of getaddrinfo's); the list is not empty
 function address.resolve(host, family, done)
   local known = literal(host)
   if known and (not family or known[1].family == family) then
@@ -112,11 +120,15 @@ end
 
 -- Arguments ------------------------------------------------------------------
 
+--- Checks of arguments and options: each returns nil if the value is good, else
+--- what was expected (see runtime/options.lua).
 local checks = {}
 address.checks = checks
 
---- A port as a number; digits, as the environment has them, serve as well.
---- @return integer?
+--- Returns a port as a number. Digits, which is what the environment has, are
+--- good as well.
+--- @param value any
+--- @return integer? port nil if it is no integer
 function address.port(value)
   if type(value) == "string" and value:find("^%d+$") then
     value = math.tointeger(tonumber(value))
@@ -146,14 +158,15 @@ function checks.path(value)
   return options.checks.string(value)
 end
 
---- SO_REUSEPORT must be set before the bind, and luv 1.44 cannot.
+--- Refuses true: SO_REUSEPORT must be set before the bind, and luv 1.44 cannot.
 function checks.reuse_port(value)
   if value == true then return "false: true is not available yet" end
   return options.checks.boolean(value)
 end
 
---- Splits off the callback, which stands last.
---- @return table args without it, packed
+--- Splits the callback off a call's arguments, of which it is the last.
+--- @param ... any
+--- @return table args the others, with their number `n`
 --- @return function? cb
 function address.callback(...)
   local args = table.pack(...)

@@ -1,11 +1,15 @@
---- What servers and datagram sockets have in common, and partly sockets: each
---- opens once or fails to, can be waited for, has a luv handle, may be pinned.
+--- What servers, datagram sockets and, in part, stream sockets have in common:
+--- they open once or fail to, by callback or by waiting, and a call may wait
+--- for an answer. Class Endpoint is the base of the first two.
+---
+--- An object that is being opened has `on_open_`, its callback, or `wake_`,
+--- which resumes the task that waits for it, or neither.
 
-local uv = require "luv"
 local address = require "orrery.net.address"
-local core = require "orrery.core"
+local class = require "orrery.runtime.class"
 local events = require "orrery.events"
 local loop = require "orrery.runtime.loop"
+local owning = require "orrery.runtime.owning"
 local scheduler = require "orrery.runtime.scheduler"
 
 local opening = {}
@@ -16,12 +20,15 @@ local function may_wait(what)
   return scheduler.current() and not scheduler.forbidden(what)
 end
 
---- Opens `self`: begin(self) sees to it that `opened` or `refused` is called
---- later. In a task without callback this waits, and abandon(self) is what
---- becomes of it where the wait is broken off.
---- @param cb fun(self)? called once it is open
---- @return table? self nil, err
---- @return Error? err
+--- Opens `self`: begin(self) brings about that `opening.opened` or
+--- `opening.refused` is called later. Waits for that if there is no callback
+--- and a task calls. [w]
+--- @param what string the public method's name
+--- @param cb fun(self: table)? called once it is open, not if it fails
+--- @param begin fun(self: table)
+--- @param abandon fun(self: table) called if the task that waits is cancelled
+--- @return table? self open if it has waited
+--- @return Error? err what `opening.refused` was given
 function opening.open(self, what, cb, begin, abandon)
   if cb or not may_wait(what) then
     self.on_open_ = cb
@@ -35,13 +42,17 @@ function opening.open(self, what, cb, begin, abandon)
   end, nil, what)
 end
 
+--- Returns the callback or the waiting task of an opening, and forgets them.
 local function settle(self)
   local cb, wake = self.on_open_, self.wake_
   self.on_open_, self.wake_ = nil, nil
   return cb, wake
 end
 
---- It is open: emits `event`, then tells who opened it.
+--- Tells that `self` is open: emits `event`, then come the callback and the
+--- task that waits.
+--- @param self table
+--- @param event "listening"|"connect"
 function opening.opened(self, event)
   local cb, wake = settle(self)
   if cb then loop.soon(cb, self) end
@@ -49,19 +60,25 @@ function opening.opened(self, event)
   self:emit(event)
 end
 
---- It could not be opened. Whether somebody waited, who has the error now;
---- otherwise it is an `error` event.
---- @return boolean taken
+--- Tells that `self` could not be opened. The error goes to the task that waits
+--- for it, if there is one.
+--- @param self table
+--- @param err Error
+--- @return boolean taken false: nothing has the error, and it is for an `error`
+---   event
 function opening.refused(self, err)
   local _, wake = settle(self)
   if wake then wake(nil, err) end
   return wake ~= nil
 end
 
---- Calls ask(reply); reply(err, value), which comes later, goes to the callback,
---- or to the task that waits: as value (true where there is none) or nil, err.
+--- Calls ask(reply), and gives what reply(err, value) is called with later to
+--- the callback; or to the calling task, which waits, if there is none. [w]
+--- @param self table
+--- @param what string the public method's name
 --- @param cb fun(err: Error?, value: any)?
---- @return any value what the waiter gets; `self` where nobody waits
+--- @param ask fun(reply: fun(err: Error?, value: any))
+--- @return any value if it has waited (true if there is none), else self
 --- @return Error? err
 function opening.ask(self, what, cb, ask)
   if cb or not may_wait(what) then
@@ -75,100 +92,33 @@ function opening.ask(self, what, cb, ask)
   end, nil, what)
 end
 
--- Handles --------------------------------------------------------------------
-
---- Whether something has an fd: an end, a stream, a luv handle, an orrery.fd.
-function opening.has_fd(value)
-  local kind = type(value)
-  return (kind == "userdata" or kind == "table") and getmetatable(value) ~= nil
-    and type(value.fileno) == "function"
-end
-
---- The luv handle that owns a socket's fd from now on; nil, code, and the fd is
---- the caller's still.
---- @param fd userdata orrery.fd
-function opening.handle_from(fd)
-  local number = fd:fileno()
-  if not number then return nil, "EBADF" end
-  local kind, errno = core.socket_kind(number)
-  if not kind then return nil, core.errnos[errno] end
-  local handle, code = loop.open(kind == "tcp" and uv.new_tcp() or uv.new_pipe(false),
-    fd)
-  return handle, handle and kind or code
-end
+-- Endpoints ------------------------------------------------------------------
 
 --- @class Endpoint : Emitter what has a luv handle as long as it is open
---- @field handle userdata?
---- @field active userdata|Watcher|nil what holds the loop: the handle, or a watcher
-local Endpoint = { referenced = true }
-events.extend(Endpoint)
+--- @field handle_ userdata?
+--- @field watcher_ Watcher? what keeps the loop alive in the handle's place
+local Endpoint = class("orrery.Endpoint", events.Emitter, owning)
 opening.Endpoint = Endpoint
 
---- Takes a luv handle in, and what watches its fd, where that is not the handle.
+--- Takes in a luv handle, and what watches its fd if that is not the handle.
+--- @param handle userdata
 --- @param watcher Watcher?
 function Endpoint:hold_(handle, watcher)
-  self.handle, self.active = handle, watcher or handle
-  if not self.referenced then self.active:unref() end
+  self.handle_, self.watcher_ = handle, watcher
+  if not self.referenced_ then self:unref() end
 end
 
---- Keeps the loop alive while it is open (the default).
---- @return Endpoint self
-function Endpoint:ref()
-  self.referenced = true
-  if self.active then self.active:ref() end
-  return self
-end
-
---- @return Endpoint self
-function Endpoint:unref()
-  self.referenced = false
-  if self.active then self.active:unref() end
-  return self
-end
-
---- The fd; nil unless it is open.
---- @return integer?
+--- Returns the number of the fd.
+--- @return integer? fd nil unless it is open
 function Endpoint:fileno()
-  return self.handle and (self.handle:fileno())
+  return self.handle_ and (self.handle_:fileno())
 end
 
---- Its own address: `{address, port, family}`, or `{path}`; nil unless it is
---- open.
---- @return table?
+--- Returns its own address: `{address, port, family}`, or `{path}` of a Unix
+--- socket.
+--- @return table? address nil unless it is open
 function Endpoint:address()
-  return self.handle and address.of((self.handle:getsockname()))
-end
-
---- Whoever sends the fd to another process keeps its number valid until then:
---- what is closed meanwhile is closed for its user, and the fd stays open.
-function Endpoint:pin_()
-  self.pins = (self.pins or 0) + 1
-end
-
-function Endpoint:unpin_()
-  self.pins = self.pins > 1 and self.pins - 1 or nil
-  if self.pins or not self.pinned then return end
-  for _, handle in ipairs(self.pinned) do loop.close(handle) end
-  self.pinned = nil
-end
-
---- Gives the handle up; fn() is called once it is closed.
-function Endpoint:release_(fn)
-  local handle = self.handle
-  self.handle, self.active = nil, nil
-  if not handle then return loop.soon(fn) end
-  if not self.pins then return loop.close(handle, fn) end
-  handle:unref()
-  self.pinned = self.pinned or {}
-  table.insert(self.pinned, handle)
-  loop.soon(fn)
-end
-
---- Gives a class the methods of endpoints.
-function opening.extend(class)
-  for name, method in pairs(Endpoint) do class[name] = method end
-  class.__index = class
-  return class
+  return self.handle_ and address.of((self.handle_:getsockname()))
 end
 
 return opening

@@ -1,12 +1,18 @@
---- Servers of TCP and Unix connections. The public names are in net.lua.
+--- Servers of TCP and Unix connections: listening, accepting, closing. The
+--- public names are in net.lua.
+---
+--- A server accepts by itself, in the core: luv only polls the listening fd. So
+--- a connection is an fd until it is used, and an error of accept is ours to
+--- handle.
 
-local uv = require "luv"
 local address = require "orrery.net.address"
+local binding = require "orrery.net.binding"
+local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
-local opening = require "orrery.net.opening"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
+local opening = require "orrery.net.opening"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 local Socket = require "orrery.net.socket"
@@ -14,58 +20,72 @@ local Watcher = require "orrery.runtime.watcher"
 
 local BACKLOG = 511 -- connections the kernel keeps until they are accepted
 local ACCEPTS = 64 -- in a row, before others have their turn
-local REST = 100 -- ms, where one cannot be accepted
+local REST = 100 -- ms, after a connection could not be accepted
 
-local EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM = core.errnos.EAGAIN,
-  core.errnos.EMFILE, core.errnos.ENFILE, core.errnos.ENOBUFS, core.errnos.ENOMEM
+local errnos = core.errnos
+local EAGAIN, EMFILE, ENFILE = errnos.EAGAIN, errnos.EMFILE, errnos.ENFILE
+local ENOBUFS, ENOMEM = errnos.ENOBUFS, errnos.ENOMEM
 
 local checks = options.checks
 
-local spare, listening = nil, 0 -- an fd that is kept back; servers that it is for
+-- An fd that is kept back as long as any server listens, and how many do: see
+-- `turn_away`.
+local spare, listening = nil, 0
 
---- @class Server : Endpoint
+--- @class Server : Endpoint events: listening, connection(socket), drop(info),
+---   error(err), close
 --- @field listening boolean
 --- @field connections integer accepted and not closed so far
---- @field moved integer of those that were sent to other processes and live there
---- @field max_connections integer? what comes beyond is closed
-local Server = { __name = "orrery.Server", handle_type = "net.Server" }
-opening.extend(Server)
+--- @field max_connections integer? connections beyond are closed: `drop`
+--- @field given_away_ integer connections that live in other processes
+--- @field options_ table of its sockets
+--- @field count_off_ function what its sockets call when they are closed
+--- @field target_ table? what it listens on or is about to
+--- @field closing_ function[]? called once all connections have ended
+--- @field handle_closing_ boolean? luv has not told the handle's close
+--- @field resting_ Timer? of `rest`
+local Server = class("orrery.Server", opening.Endpoint)
+
+Server.handle_type_ = "net.Server"
 
 function Server.__tostring(self)
   return ("server %s: %s"):format(address.show(self:address()),
-    self.handle and "listening" or "closed")
+    self.handle_ and "listening" or "closed")
 end
 
---- `close` comes when the last connection has ended.
+--- Emits `close`, and answers those who wait for it, if the server is closed
+--- and the last connection has ended.
 local function close_if_drained(self)
-  if not self.closing or self.handle_closing
-    or self.connections + self.moved > 0 then
+  if not self.closing_ or self.handle_closing_
+    or self.connections + self.given_away_ > 0 then
     return
   end
-  local replies = self.closing
-  self.closing = nil
+  local replies = self.closing_
+  self.closing_ = nil
   for _, reply in ipairs(replies) do loop.soon(reply) end
   self:emit("close")
 end
 
 local function connection_ended(self)
   self.connections = self.connections - 1
-  if self.closing then loop.soon(close_if_drained, self) end
+  if self.closing_ then loop.soon(close_if_drained, self) end
 end
 
-local schema = options.copy(Socket.schema)
+local schema = options.copy(Socket.schema_)
 schema.pause_on_connect = checks.boolean
 
---- See net.create_server. Level as error's, seen from the caller of this.
+--- Makes a server; see `net.create_server`.
+--- @param opts table?
+--- @param on_connection fun(socket: Socket)?
 --- @return Server
-function Server.new(opts, on_connection)
+function Server.new_(opts, on_connection)
   if type(opts) == "function" then opts, on_connection = nil, opts end
   opts = options.check("create_server", opts, schema)
   local self = setmetatable({
-    options = options.copy(opts),
+    options_ = options.copy(opts),
     listening = false,
     connections = 0,
-    moved = 0,
+    given_away_ = 0,
   }, Server)
   self.count_off_ = function() connection_ended(self) end
   if on_connection == nil then return self end
@@ -79,7 +99,7 @@ end
 
 -- Accepting ------------------------------------------------------------------
 
---- Too many: gone at once.
+--- Closes a connection that is one too many.
 local function drop(self, socket)
   socket:destroy()
   self:emit("drop", {
@@ -100,8 +120,10 @@ local function welcome(self, socket)
   self:emit("connection", socket)
 end
 
---- There are no fds left: whoever knocks is let in by the spare one, and out again.
---- Whether somebody was.
+--- Accepts and closes the connections that wait when there are no fds left,
+--- with the spare fd. (Left waiting, they would keep the fd ready, and us
+--- spinning.)
+--- @return boolean turned_away false: there were none, or no fd even for this
 local function turn_away(number)
   if spare then spare:close() end
   local turned_away = false
@@ -115,20 +137,21 @@ local function turn_away(number)
   return turned_away
 end
 
---- Looks away for a while from connections that cannot be accepted: the poll would
---- tell of them again and again.
+--- Stops polling for a while, since the poll would tell again and again of
+--- connections that cannot be accepted.
 local function rest(self)
-  local watcher = self.active
+  local watcher = self.watcher_
   watcher:stop()
-  self.resting = clock.after(REST, function()
-    self.resting = nil
-    if self.active == watcher then watcher:start() end
+  self.resting_ = clock.after(REST, function()
+    self.resting_ = nil
+    if self.watcher_ == watcher then watcher:start() end
   end)
-  self.resting:set_ref(self.referenced)
+  self.resting_:set_ref(self.referenced_)
 end
 
---- None waits any more, or one went wrong, which a peer can bring about: an
---- `error` for those who listen, and no reason to end.
+--- Handles what accept gave in place of a connection. EAGAIN says that none
+--- waits any more. A peer can bring about the others, so they are an `error`
+--- event for listeners only, and the server goes on.
 local function accept_failed(self, errno, number)
   if errno == EAGAIN then return end
   if errno == EMFILE or errno == ENFILE then
@@ -140,88 +163,44 @@ local function accept_failed(self, errno, number)
   end
 end
 
---- What is called when connections wait.
+--- Makes the function that is called when connections wait.
 local function acceptor(self, handle, kind)
   local number = handle:fileno()
   return function()
     for _ = 1, ACCEPTS do
-      if self.handle ~= handle then return end
+      if self.handle_ ~= handle then return end
       local fd, errno = core.accept(number)
       if not fd then return accept_failed(self, errno, number) end
-      welcome(self, Socket.over(fd, kind, self.options))
+      welcome(self, Socket.over_(fd, kind, self.options_))
     end
   end
 end
 
 -- Listening ------------------------------------------------------------------
 
-local function bind_tcp(ip, target)
-  local place = { address = ip, port = target.port }
-  local handle = uv.new_tcp()
-  local ok, _, code = handle:bind(ip, target.port,
-    { ipv6only = target.ipv6_only })
-  if ok then return handle, "tcp", place end
-  loop.close(handle)
-  return nil, address.failure(code, "bind", place)
-end
-
-local no_ipv6 = { EAFNOSUPPORT = true, EADDRNOTAVAIL = true, EINVAL = true }
-
---- All addresses of both families, or of IPv4 where there is no IPv6.
-local function bind_any(target)
-  local handle, result, place = bind_tcp("::", target)
-  if handle or not no_ipv6[result.code] then return handle, result, place end
-  return bind_tcp("0.0.0.0", target)
-end
-
-local function bind_path(target)
-  local path = target.path
-  local err = address.path_failure(path, "bind")
-  if err then return nil, err end
-  local handle = uv.new_pipe(false)
-  local ok, _, code = handle:bind(path)
-  if ok then return handle, "pipe", target end
-  loop.close(handle)
-  -- libuv says EACCES for ENOENT, as Windows would.
-  if code == "EACCES" and not uv.fs_stat(path:match("^(.*/)[^/]*$") or ".") then
-    code = "ENOENT"
-  end
-  return nil, address.failure(code, "bind", target)
-end
-
---- A bound handle, its kind, and where that is; nil, err.
-local function bind(target, ip)
-  if target.from then
-    local handle, kind = opening.handle_from(target.from)
-    if handle then return handle, kind, {} end
-    return nil, errors.luv(kind, "open")
-  elseif target.path then
-    return bind_path(target)
-  elseif ip then
-    return bind_tcp(ip, target)
-  end
-  return bind_any(target)
-end
-
 local function failed(self, target, err)
-  if self.target ~= target then return end -- closed meanwhile
-  self.target = nil
+  if self.target_ ~= target then return end -- closed meanwhile
+  self.target_ = nil
   if not opening.refused(self, err) then self:emit("error", err) end
 end
 
 local function announce(self, handle)
-  if self.handle == handle then opening.opened(self, "listening") end
+  if self.handle_ == handle then opening.opened(self, "listening") end
 end
 
---- There is a spare fd for as long as a server listens. True; nil, code.
+--- Counts a server that is to listen, and opens the spare fd if it is the
+--- first.
+--- @return true? ok
+--- @return string? code (EMFILE, ENFILE)
 local function keep_spare()
   local errno
   if not spare then spare, errno = core.open("/", "r") end
-  if not spare then return nil, core.errnos[errno] end
+  if not spare then return nil, errnos[errno] end
   listening = listening + 1
   return true
 end
 
+--- Counts off a server, and closes the spare fd after the last one.
 local function drop_spare()
   listening = listening - 1
   if listening > 0 or not spare then return end
@@ -229,18 +208,22 @@ local function drop_spare()
   spare = nil
 end
 
---- A watcher; nil, code.
+--- Lets the kernel listen, and polls for connections.
+--- @return Watcher? watcher
+--- @return string? code (EADDRINUSE, EINVAL)
 local function watch(self, target, handle, kind)
-  local _, _, code = handle:getsockname() -- a port in use, libuv tells of now
+  local _, _, code = handle:getsockname() -- libuv tells it late: EADDRINUSE
   if code then return nil, code end
   local ok, errno = core.listen(handle:fileno(), target.backlog or BACKLOG)
-  if not ok then return nil, core.errnos[errno] end
+  if not ok then return nil, errnos[errno] end
   return Watcher.new(handle:fileno(), "r", acceptor(self, handle, kind))
 end
 
---- Nil, or err.
+--- Binds and listens; `listening` comes in the next tick.
+--- @param ip string? an address; nil: all
+--- @return Error? err nil if it listens
 local function start_listening(self, target, ip)
-  local handle, kind, place = bind(target, ip)
+  local handle, kind, place = binding.bind(target, ip)
   if not handle then return kind end
   local watcher
   local kept, code = keep_spare()
@@ -255,10 +238,10 @@ local function start_listening(self, target, ip)
   loop.soon(announce, self, handle)
 end
 
---- Finds out where, and listens there.
+--- Looks up the host, if one is given, and listens there.
 local function begin(self, target)
   local function at(err, list)
-    if self.target ~= target then return end -- closed meanwhile
+    if self.target_ ~= target then return end -- closed meanwhile
     err = err or start_listening(self, target, list and list[1].address)
     if err then loop.soon(failed, self, target, err) end
   end
@@ -266,116 +249,83 @@ local function begin(self, target)
   address.resolve(target.host, nil, at)
 end
 
-local function check_fd(value)
-  if math.type(value) ~= "integer" or value < 0 or value > 0x7fffffff then
-    return "the number of an fd"
-  end
-end
-
-local listen_options = {
-  port = address.checks.port,
-  host = address.checks.host,
-  path = address.checks.path,
-  fd = check_fd,
-  backlog = options.integer(1, 0x7fffffff),
-  ipv6_only = checks.boolean,
-  reuse_port = address.checks.reuse_port,
-  exclusive = checks.boolean,
-}
-
---- The arguments as a table: listen(port, host, backlog) or listen(path,
---- backlog).
-local function from_list(args)
-  local first = args[1]
-  if type(first) == "string" and not address.port(first) then
-    return { path = first, backlog = args[2] }
-  end
-  return { port = first, host = args[2], backlog = args[3] }
-end
-
---- What to listen on. `from` is an fd that is ours.
-local function target_of(args)
-  local first = args[1]
-  if opening.has_fd(first) then
-    local number = first:fileno()
-    if not number then
-      options.raise("listen: the handle is closed or has no fd")
-    end
-    local fd, errno = core.dup(number)
-    if not fd then return nil, errors.system(errno, "dup") end
-    return { from = fd }
-  end
-  local given = type(first) == "table" and first or from_list(args)
-  local target = options.copy(options.check("listen", given, listen_options))
-  target.port = address.port(target.port or 0)
-  target.from = target.fd and core.fd(target.fd)
-  return target
-end
-
---- Starts to listen: listen(port?, host?, backlog?, cb), listen(path, cb),
---- listen(options, cb), or listen(handle, cb) for a socket that another server,
---- an orrery.fd or a luv handle has and keeps. Waits in a task without `cb`. [w]
---- @return Server? self listening, where it has waited; nil, err (EADDRINUSE,
----   EACCES, ENOTFOUND …)
---- @return Error? err
+--- Starts to listen. The arguments are one of
+---   listen(port?, host?, backlog?, cb): port 0, the default, is one of the
+---     system's choice; without a host, all addresses of both families
+---   listen(path, backlog?, cb): a Unix socket
+---   listen({port, host, path, fd, backlog, ipv6_only, exclusive}, cb): `fd` is
+---     the number of a socket that stays the caller's
+---   listen(handle, cb): the socket of a server, orrery.fd or luv handle, which
+---     keeps it.
+--- Waits for it if a task calls without `cb`. `listening` is emitted when it
+--- listens; if it cannot, a task that waits gets the error, and otherwise it is
+--- an `error` event. Raises for bad arguments, and if it listens already. [w]
+--- @param ... any see above
+--- @return Server? self listening, if it has waited
+--- @return Error? err (EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOENT, ENAMETOOLONG,
+---   ENOTFOUND, ENOTSOCK, EINVAL, EMFILE; ECANCELED: it was closed meanwhile)
 function Server:listen(...)
   local args, cb = address.callback(...)
-  if self.target then
+  if self.target_ then
     options.raise("listen: the server is listening already")
   end
-  local target, err = target_of(args)
+  local target, err = binding.target(args)
   return opening.open(self, "listen", cb, function()
-    self.target = target or {}
-    if err then return loop.soon(failed, self, self.target, err) end
+    self.target_ = target or {}
+    if err then return loop.soon(failed, self, self.target_, err) end
     begin(self, target)
   end, Server.__close)
 end
 
---- Listens on a socket that came from elsewhere.
---- @param fd userdata orrery.fd, owned
---- @return Server? self nil, err
---- @return Error? err
+--- Listens on a socket that came from another process; see `net.adopt_server`.
+--- @param fd userdata orrery.fd, owned unless this fails
+--- @return Server? self
+--- @return Error? err (ENOTSOCK, EINVAL, EMFILE)
 function Server:adopt_(fd)
   local target = { from = fd }
   local err = start_listening(self, target)
   if err then return nil, err end
-  self.target = target
+  self.target_ = target
   return self
 end
 
 -- Closing --------------------------------------------------------------------
 
+local function handle_closed(self)
+  self.handle_closing_ = false
+  close_if_drained(self)
+end
+
 local function stop_listening(self)
-  self.target, self.listening = nil, false
-  self.handle_closing = true
-  if self.active then
-    self.active:close()
+  self.target_, self.listening = nil, false
+  self.handle_closing_ = true
+  if self.watcher_ then
+    self.watcher_:close()
     drop_spare()
   end
-  if self.resting then self.resting:stop() end
-  self:release_(function()
-    self.handle_closing = false
-    close_if_drained(self)
-  end)
+  if self.resting_ then self.resting_:stop() end
+  self:release_(handle_closed)
   opening.refused(self, errors.new("ECANCELED",
     "listen: the server was closed meanwhile"))
 end
 
 local function close(self, reply)
-  if not self.target and not self.closing then
+  if not self.target_ and not self.closing_ then
     return loop.soon(reply, errors.new("ERR_SERVER_NOT_RUNNING",
       "close: the server is not listening"))
   end
-  self.closing = self.closing or {}
-  table.insert(self.closing, reply)
-  if self.target then stop_listening(self) end
+  self.closing_ = self.closing_ or {}
+  table.insert(self.closing_, reply)
+  if self.target_ then stop_listening(self) end
 end
 
---- Accepts no more. `close` and `cb` come once the connections have ended, too.
---- Waits for that in a task without `cb`; not one of the connections' own. [w]
---- @param cb fun(err: Error?)? ERR_SERVER_NOT_RUNNING
---- @return true|Server|nil ok true where it has waited; nil, err
---- @return Error? err
+--- Accepts no more connections. `close` is emitted, and `cb` called, once the
+--- ones that there are have ended, also those that live in other processes.
+--- Waits for that if a task calls without `cb`; a task of such a connection
+--- would wait for itself. [w]
+--- @param cb fun(err: Error?)?
+--- @return true|Server|nil ok true if it has waited, else self
+--- @return Error? err (ERR_SERVER_NOT_RUNNING)
 function Server:close(cb)
   if cb ~= nil then
     options.argument("close", "the callback", cb, checks.callback)
@@ -383,26 +333,28 @@ function Server:close(cb)
   return opening.ask(self, "close", cb, function(reply) close(self, reply) end)
 end
 
---- Does not wait for the connections.
+--- Closes at the end of a block, without waiting for the connections.
 function Server:__close()
-  if self.target then close(self, function() end) end
+  if self.target_ then close(self, function() end) end
 end
 
---- So many more live in other processes.
+--- Counts connections that have gone to other processes, or have ended there.
+--- @param by integer negative: they have ended
 function Server:moved_(by)
-  self.moved = self.moved + by
-  if self.closing then loop.soon(close_if_drained, self) end
+  self.given_away_ = self.given_away_ + by
+  if self.closing_ then loop.soon(close_if_drained, self) end
 end
 
---- How many connections are open, here and where they were sent. Waits in a task without `cb`. [w]
+--- Asks how many connections are open, here and in the processes to which they
+--- were sent. Waits for the answer if a task calls without `cb`. [w]
 --- @param cb fun(err: nil, count: integer)?
---- @return integer|Server count
+--- @return integer|Server count if it has waited, else self
 function Server:get_connections(cb)
   if cb ~= nil then
     options.argument("get_connections", "the callback", cb, checks.callback)
   end
   return opening.ask(self, "get_connections", cb, function(reply)
-    loop.soon(reply, nil, self.connections + self.moved)
+    loop.soon(reply, nil, self.connections + self.given_away_)
   end)
 end
 

@@ -1,25 +1,29 @@
 --- Connections over TCP and Unix sockets: streams that know where they go. The
---- public names are in net.lua; connecting.lua is how a socket gets connected.
+--- public names are in net.lua. Class Socket is a Stream with two files:
+--- connecting.lua, a part of it with a state of its own, gets a socket
+--- connected and holds back writes until it is; this one has all that comes
+--- after.
 ---
---- Unlike other streams a socket reads ahead from the start, up to a limit: else
---- it would not notice that its peer has gone. That start is the end of the turn:
---- what was accepted or received, and answered or sent on at once, is never opened
---- in luv.
+--- Unlike other streams a socket reads ahead from the start, up to a limit,
+--- since it would not notice otherwise that its peer has gone. The start is the
+--- end of the turn: a connection that is answered or sent on at once is never
+--- opened in luv.
 
 local address = require "orrery.net.address"
+local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
+local connecting = require "orrery.net.connecting"
 local core = require "orrery.core"
-local opening = require "orrery.net.opening"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
-local connecting = require "orrery.net.connecting"
+local opening = require "orrery.net.opening"
 local options = require "orrery.runtime.options"
 local stream = require "orrery.stream"
 
 local Stream = stream.Stream
 local checks = options.checks
 
---- @class Socket : Stream
+--- @class Socket : Stream events: connect, timeout, and those of a stream
 --- @field connecting boolean
 --- @field local_address string? an IP address, or the path of a Unix socket
 --- @field local_port integer?
@@ -29,14 +33,19 @@ local checks = options.checks
 --- @field bytes_read integer
 --- @field bytes_written integer
 --- @field server Server? which accepted it
-local Socket = options.copy(Stream)
-Socket.__index = Socket
-Socket.__name = "orrery.Socket"
-Socket.handle_type = "net.Socket"
-Socket.reads_ahead = true
-Socket.is_socket = true
-Socket.connecting = false
+--- @field count_off_ function? to be called when it has ended: see `leave`
+--- @field given_ boolean? it is on its way to another process, for good
+--- @field touch_ function? tells `set_timeout` that bytes have gone either way
+--- @field idle_timer_ Timer? of `set_timeout`
+--- @field allow_half_open_ boolean?
+--- @field no_delay_ boolean?
+--- @field keep_alive_ boolean?
+--- @field keep_alive_delay_ integer? ms
+local Socket = class("orrery.Socket", Stream, connecting)
 
+Socket.handle_type_ = "net.Socket"
+Socket.reads_ahead_ = true
+Socket.is_socket_ = true
 Socket.readable, Socket.writable = true, true
 
 function Socket.__tostring(self)
@@ -45,68 +54,70 @@ function Socket.__tostring(self)
     place = address.show { address = place, port = self.remote_port }
   end
   local state = self.closed and "closed" or self.connecting and "connecting"
-    or self.pending and "new" or self.ended and "ended" or "open"
+    or self.pending_ and "new" or self.ended and "ended" or "open"
   return ("socket %s: %s"):format(place, state)
 end
 
-Socket.schema = connecting.schema
-for name, method in pairs(connecting.methods) do Socket[name] = method end
+-- Making them ----------------------------------------------------------------
 
---- A socket that is not connected. It must be there before its handle: when
---- the Lua state closes, what was made last is finalized first, and a handle must
---- not be closed by its socket then.
+--- Makes a socket that is not connected. It must be made before its handle:
+--- when the Lua state closes, the object that was made last is finalized first,
+--- and then a handle must not be closed by its socket.
 --- @param opts {allow_half_open: boolean?, no_delay: boolean?,
 ---   keep_alive: boolean?}
 --- @return Socket
-function Socket.new(opts)
+function Socket.new_(opts)
   local self = setmetatable(stream.new(nil, "tcp", "rw"), Socket)
-  self.pending = true -- nothing can be read yet
-  self.allow_half_open = opts.allow_half_open
-  self.no_delay, self.keep_alive = opts.no_delay, opts.keep_alive
+  self.pending_ = true
+  self.allow_half_open_ = opts.allow_half_open
+  self.no_delay_, self.keep_alive_ = opts.no_delay, opts.keep_alive
   return self
 end
 
 local function apply_settings(self)
-  if self.no_delay then self:set_no_delay(true) end
-  if self.keep_alive then self:set_keep_alive(true, self.keep_alive_delay) end
+  if self.no_delay_ then self:set_no_delay(true) end
+  if self.keep_alive_ then
+    self:set_keep_alive(true, self.keep_alive_delay_)
+  end
 end
 
---- Takes a connected handle in, and looks out for the peer's end.
---- @param handle userdata of luv
+--- Takes in a connected handle, and starts to look out for the peer's end.
+--- @param handle userdata luv's
 --- @param kind "tcp"|"pipe"
 function Socket:begin_(handle, kind)
-  self.handle, self.kind, self.pending = handle, kind, nil
+  self.handle_, self.kind_, self.pending_ = handle, kind, nil
   self.local_address, self.local_port, self.remote_address, self.remote_port,
     self.remote_family = core.addresses(handle:fileno())
   apply_settings(self)
-  if not self.paused then self:start_reading_() end
+  if not self.paused_ then self:start_reading_() end
 end
 
 local function begin_reading(self)
-  if not (self.paused or self.given_) then self:start_reading_() end
+  if not (self.paused_ or self.given_) then self:start_reading_() end
 end
 
---- A socket over a connected fd.
+--- Makes a socket of a connected fd; it is read from the end of the turn on.
 --- @param fd userdata orrery.fd, owned
 --- @param kind "tcp"|"pipe"
 --- @param opts {allow_half_open: boolean?, no_delay: boolean?,
 ---   keep_alive: boolean?, pause_on_connect: boolean?}
 --- @return Socket
-function Socket.over(fd, kind, opts)
-  local own_address, own_port, address_, port, family = core.addresses(fd:fileno())
+function Socket.over_(fd, kind, opts)
+  local own_address, own_port, address_, port, family =
+    core.addresses(fd:fileno())
   local self = setmetatable({
-    fd = fd,
-    kind = kind,
-    chunks = {},
+    fd_ = fd,
+    kind_ = kind,
+    chunks_ = {},
     local_address = own_address,
     local_port = own_port,
     remote_address = address_,
     remote_port = port,
     remote_family = family,
-    paused = opts.pause_on_connect,
-    allow_half_open = opts.allow_half_open,
-    no_delay = opts.no_delay,
-    keep_alive = opts.keep_alive,
+    paused_ = opts.pause_on_connect,
+    allow_half_open_ = opts.allow_half_open,
+    no_delay_ = opts.no_delay,
+    keep_alive_ = opts.keep_alive,
   }, Socket)
   apply_settings(self)
   loop.at_turn_end(begin_reading, self)
@@ -115,125 +126,105 @@ end
 
 -- Ending ---------------------------------------------------------------------
 
---- The peer has ended: unless told otherwise, so do we.
+--- Ends our side after the peer's, unless it was told otherwise.
 function Socket:after_end_()
-  if not self.allow_half_open then self:finish() end
+  if not self.allow_half_open_ then self:finish() end
 end
 
---- A connection that is of no use any more, and whose bytes nobody has asked
---- for so far, does not wait for that. They can be read all the same.
+--- Closes as a stream does; and also a connection that is of no use any more
+--- although there are unread bytes, if they have not been asked for so far.
+--- They can still be read.
 function Socket:close_if_over_()
-  local over = self.write_error
-    or self.ended and (self.read_error or not self.writable)
-  if self.closed or self.asked or not over then
+  local over = self.write_error_
+    or self.ended and (self.read_error_ or not self.writable)
+  if self.closed or self.asked_ or not over then
     return Stream.close_if_over_(self)
   end
-  local chunks, skip, size = self.chunks, self.skip, self.size
+  self.keeps_unread_ = true
   self:destroy()
-  self.chunks, self.skip, self.size = chunks, skip, size
 end
 
---- It was never connected: tells who wrote already, and who waits.
+--- Ends the opening of a socket that is destroyed before it is connected: the
+--- callbacks of what was written, and the task that waits, get the reason.
 local function disappoint(self, reason)
   reason = reason or errors.new("ECANCELED", "the socket was closed")
-  local held = self.held or {}
-  self.connecting, self.held = false, nil
+  local held = self.held_ or {}
+  self.connecting, self.held_ = false, nil
   for _, job in ipairs(held) do
     if job.cb then loop.soon(job.cb, reason) end
   end
   opening.refused(self, reason)
 end
 
---- Ends both directions at once.
+--- Ends both directions at once; see `Stream:destroy`. A `connect` that is
+--- under way fails with `err` or ECANCELED.
 --- @param err Error? emitted as `error` first
 function Socket:destroy(err)
   if self.closed then return end
   self.touch_ = nil
-  if self.idle_timer then self.idle_timer:stop() end
+  if self.idle_timer_ then self.idle_timer_:stop() end
   Stream.destroy(self, err)
-  if self.connecting then disappoint(self, self.write_error or err) end
+  if self.connecting then disappoint(self, self.write_error_ or err) end
 end
 
---- Tells who counts it that it has ended: the server that accepted it, or the
---- process that this is in.
+--- Tells who counts the connection that it has ended: the server that accepted
+--- it, or the process that sent it here.
 local function leave(self)
   local count_off = self.count_off_
   self.count_off_ = nil
   if count_off then count_off() end
 end
 
-function Socket:closed_()
+--- Tells the user and who counts the connection that it is closed.
+function Socket:emit_close_()
   leave(self)
-  Stream.closed_(self)
+  Stream.emit_close_(self)
 end
 
---- When the Lua state closes, nothing of luv's may be touched any more.
+--- Counts off a connection that is collected before it was closed.
 function Socket:__gc()
   if self.server and not self.closed then pcall(leave, self) end
   Stream.__gc(self)
 end
 
--- Handing it over ------------------------------------------------------------
-
---- It belongs to another process now: closed here, without a word to the peer.
+--- Closes a socket that belongs to another process now, without a word to the
+--- peer.
 function Socket:sent_() self:destroy() end
-
---- Takes back what was read and not consumed, and reads no further.
---- @return string
-function Socket:unread_()
-  local data = ""
-  if self.size > 0 then
-    data = table.concat(self.chunks):sub(self.skip + 1)
-    self.chunks, self.skip, self.size = {}, 0, 0
-  end
-  self.was_flowing_, self.was_paused_ = self.flowing, self.paused
-  if self.handle or self.flowing then self:pause() end
-  return data
-end
-
---- The reverse of `unread_`, where it stays here after all, and for bytes that
---- came with it.
---- @param data string
---- @return Socket self
-function Socket:put_back_(data)
-  if data ~= "" then self.chunks, self.size = { data }, #data end
-  self.paused = self.was_paused_
-  if self.was_flowing_ then return self:resume() end
-  if not self.paused then self:start_reading_() end
-  return self
-end
 
 -- Settings -------------------------------------------------------------------
 
---- Its own address: `{address, port, family}`, or `{path}` of a Unix socket.
---- @return table?
+--- Returns its own address: `{address, port, family}`, or `{path}` of a Unix
+--- socket.
+--- @return table? address nil unless it is connected
 function Socket:address()
-  if self.closed or self.pending then return nil end
-  if self.kind == "pipe" then return { path = self.local_address or "" } end
+  if self.closed or self.pending_ then return nil end
+  if self.kind_ == "pipe" then return { path = self.local_address or "" } end
   local ip = self.local_address
   return ip and { address = ip, port = self.local_port,
     family = ip:find(":", 1, true) and 6 or 4 }
 end
 
---- The handle of a TCP connection; nil as long, or since, there is none.
+--- Returns the luv handle of a TCP connection, or nil if there is none.
 local function settable_handle(self)
-  if self.closed or self.pending or self.kind ~= "tcp" then return nil end
+  if self.closed or self.pending_ or self.kind_ ~= "tcp" then return nil end
   return (self:handle_of_())
 end
 
---- Whether small writes go out at once (TCP_NODELAY). Nothing on Unix sockets.
+--- Sets whether small writes go out at once (TCP_NODELAY). A socket that is not
+--- connected so far has it from then on; a Unix socket ignores it.
 --- @param on boolean? true
 --- @return Socket self
 function Socket:set_no_delay(on)
   if on == nil then on = true end
   options.argument("set_no_delay", "the argument", on, checks.boolean)
-  self.no_delay = on
+  self.no_delay_ = on
   local handle = settable_handle(self)
   if handle then handle:nodelay(on) end
   return self
 end
 
---- Whether the kernel probes an idle connection (SO_KEEPALIVE).
+--- Sets whether the kernel probes an idle connection (SO_KEEPALIVE). A socket
+--- that is not connected so far has it from then on; a Unix socket ignores it.
 --- @param on boolean? true
 --- @param delay integer? ms of idleness before the first probe; 0: the system's
 --- @return Socket self
@@ -241,24 +232,24 @@ function Socket:set_keep_alive(on, delay)
   if on == nil then on = true end
   options.argument("set_keep_alive", "the argument", on, checks.boolean)
   options.argument("set_keep_alive", "the delay", delay or 0, checks.ms)
-  self.keep_alive, self.keep_alive_delay = on, delay
+  self.keep_alive_, self.keep_alive_delay_ = on, delay
   local handle = settable_handle(self)
   if handle then handle:keepalive(on, math.ceil((delay or 0) / 1000)) end
   return self
 end
 
---- Emits `timeout` when nothing has gone either way for `ms`. No re-arming on
---- each read: `check` sees how long it has really been.
+--- Emits `timeout` when nothing has gone either way for `ms`. The timer is not
+--- armed anew on each read and write: `check` sees how long it has really been.
 local function watch_idleness(self, ms)
   local at, queue = nil, 0
   local check
   local function arm(left)
-    self.idle_timer = clock.after(left, check)
-    self.idle_timer:set_ref(false)
+    self.idle_timer_ = clock.after(left, check)
+    self.idle_timer_:set_ref(false)
   end
   function check()
-    self.idle_timer = nil
-    local still = self.handle and self.handle:get_write_queue_size() or 0
+    self.idle_timer_ = nil
+    local still = self.handle_ and self.handle_:get_write_queue_size() or 0
     local now = clock.now()
     if still ~= queue then at, queue = now, still end
     local left = at + ms - now
@@ -267,13 +258,13 @@ local function watch_idleness(self, ms)
   end
   function self.touch_()
     at = clock.now()
-    if not self.idle_timer then arm(ms) end
+    if not self.idle_timer_ then arm(ms) end
   end
   self.touch_()
 end
 
---- Emits `timeout` once nothing has been read or written for so long; what
---- becomes of the connection is the listener's affair.
+--- Emits `timeout` once nothing has been read or written for so long; closing
+--- the connection is up to the listener.
 --- @param ms integer 0: no longer
 --- @param cb function? added as a listener for one `timeout`
 --- @return Socket self
@@ -282,8 +273,8 @@ function Socket:set_timeout(ms, cb)
   if cb ~= nil then
     options.argument("set_timeout", "the callback", cb, checks.callback)
   end
-  if self.idle_timer then self.idle_timer:stop() end
-  self.idle_timer, self.touch_ = nil, nil
+  if self.idle_timer_ then self.idle_timer_:stop() end
+  self.idle_timer_, self.touch_ = nil, nil
   if ms == 0 or self.closed then return self end
   if cb then self:once("timeout", cb) end
   watch_idleness(self, ms)

@@ -1,10 +1,11 @@
 --- The standard streams of this process.
 ---
 --- stdout and stderr are synchronous and are never opened in luv, which would
---- make the file non-blocking for everybody who shares it. stdin is opened when
---- it is first read, for a pipe by a new open file of its own.
+--- make the file non-blocking for all processes that share it. stdin is opened
+--- when it is first read, and if it is a pipe, by an open file of its own.
 
 local uv = require "luv"
+local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local events = require "orrery.events"
@@ -16,20 +17,24 @@ local standard_streams = {}
 
 local self_process = core.process()
 
---- @class Output : Emitter stdout or stderr; it cannot be closed
-local Output = { __name = "orrery.Output", writable = true, readable = false }
-Output.__index = Output
-events.extend(Output)
+--- @class Output : Emitter stdout or stderr; it cannot be closed. Events:
+---   finish, error(err)
+--- @field readable boolean false
+--- @field writable boolean true
+--- @field fd_ integer
+local Output = class("orrery.Output", events.Emitter)
+
+Output.readable, Output.writable = false, true
 
 function Output.__tostring(self)
   return ("stream (fd %d): open"):format(self.fd_)
 end
 
---- Writes all of it, waiting where the reader is slow. A reader that has gone
---- is an `error` for those who listen, and nothing for the others.
+--- Writes all of it, and blocks while the reader is slow. If the reader has
+--- gone, that is an `error` event for listeners only.
 --- @param data string
---- @param cb fun(err: Error?)?
---- @return boolean
+--- @param cb fun(err: Error?)? called in the next tick (EPIPE, EIO, ENOSPC)
+--- @return boolean ok false: it failed; there is nothing to wait for
 function Output:write(data, cb)
   options.check_write("write", data, cb)
   local ok, errno = self_process:write(self.fd_, data)
@@ -41,9 +46,10 @@ function Output:write(data, cb)
   return ok == true
 end
 
---- Writes; there is nothing to wait for.
+--- Writes all of it, and blocks while the reader is slow.
+--- @param data string
 --- @return true? ok
---- @return Error? err
+--- @return Error? err (EPIPE, EIO, ENOSPC)
 function Output:write_wait(data)
   options.check_write("write_wait", data)
   local ok, errno = self_process:write(self.fd_, data)
@@ -51,7 +57,9 @@ function Output:write_wait(data)
   return true
 end
 
---- Writes a last time. The stream stays usable, as in Node.
+--- Writes a last time, and emits `finish`. The stream stays usable, as in Node.
+--- @param data string?
+--- @param cb function? called in the next tick
 function Output:finish(data, cb)
   if type(data) == "function" then data, cb = nil, data end
   options.check_write("finish", data or "", cb)
@@ -60,36 +68,49 @@ function Output:finish(data, cb)
   loop.soon(self.emit, self, "finish")
 end
 
+--- Returns the number of the fd.
+--- @return integer fd 1 or 2
 function Output:fileno() return self.fd_ end
-function Output:close() end
-function Output:destroy() end
-function Output:ref() return self end
-function Output:unref() return self end
 
---- Whether it is a terminal.
+--- Does nothing, for the process needs its output to its end.
+function Output:close() end
+Output.destroy = Output.close
+
+--- Does nothing: a synchronous stream never keeps the loop alive.
+--- @return Output self
+function Output:ref() return self end
+Output.unref = Output.ref
+
+--- Tells whether it is a terminal.
 --- @return boolean
 function Output:is_tty() return uv.guess_handle(self.fd_) == "tty" end
 
+--- Makes the stream of stdout or stderr.
+--- @param fd 1|2
+--- @return Output
 function standard_streams.output(fd)
   return setmetatable({ fd_ = fd }, Output)
 end
 
 local kinds = { pipe = "pipe", tcp = "tcp", tty = "tty", file = "file" }
 
---- The fd to read stdin from.
+--- Returns the fd to read stdin from: of a pipe, one with an open file of its
+--- own, which can be made non-blocking without harm to other processes.
 local function input_fd(kind)
   local fd
   if kind == "pipe" then fd = core.open("/proc/self/fd/0", "r") end
   return fd or core.dup(0)
 end
 
---- stdin as a stream. It holds the loop only while somebody reads.
---- @return Stream
+--- Makes the stream of stdin. It keeps the loop alive only while it is read.
+--- @return Stream stream at its end if there is no stdin
 function standard_streams.input()
   local kind = kinds[uv.guess_handle(0)] or "file"
   local fd = input_fd(kind)
   if not fd then return stream.ended("r") end
-  if kind == "pipe" then require "orrery.runtime.poller".open() end -- while there are fds
+  if kind == "pipe" then
+    require "orrery.runtime.poller".open() -- while there are fds for it
+  end
   return stream.new(fd, kind, "r")
 end
 

@@ -10,8 +10,8 @@ local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local Watcher = require "orrery.runtime.watcher"
 
-local READ, WRITE, GONE = 1, 2, 4 -- as core/binding/poller.c has them
-local SOME = 64 -- that one wait of the core's gives at most
+local READ, WRITE, GONE = core.ready.read, core.ready.write, core.ready.gone
+local SOME = core.ready_batch -- that one wait gives at most
 
 local poller = {}
 

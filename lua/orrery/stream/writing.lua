@@ -1,5 +1,17 @@
---- The writing half of streams, installed into the class by stream.lua: writes
---- try the system call first and queue the rest in luv, with backpressure.
+--- The writing half of class Stream: tries the system call first, and leaves
+--- the rest to luv's queue. It knows nothing of reading.
+---
+--- Its state. Other files read it at most, but for net/connecting.lua, which
+--- holds writes back until a socket is connected, and replays them then; and a
+--- child that has ended makes its stdin unwritable:
+---   queued_              bytes that luv holds
+---   need_drain_          whether `write` has said false, and `drain` is due
+---   finishing_           whether `finish` was called
+---   on_finish_           its callback, until it is called
+---   writable             whether there may be writes; false once finished
+---   write_error_         the error after which there can be none
+---
+--- What the class calls: abandon_finish_.
 
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
@@ -9,9 +21,10 @@ local scheduler = require "orrery.runtime.scheduler"
 local HIGH_WATER = 65536 -- bytes queued: write says false
 
 --- @class Stream
-local Writing = {}
+local Writing = { queued_ = 0, bytes_written = 0 }
 
---- A write that cannot be: it changes nothing.
+--- Refuses a write: tells the callback and the `error` listeners, if any, and
+--- leaves the stream as it is.
 local function refuse(self, err, cb)
   if cb then loop.soon(cb, err) end
   if self:listener_count("error") > 0 then
@@ -20,38 +33,38 @@ local function refuse(self, err, cb)
   return false
 end
 
---- What takes a try_write: the handle, or the fd of a socket that luv has not yet;
---- nil, err.
+--- Returns what takes a try_write: the handle, or the fd of a socket that luv
+--- has not opened; or nil, err.
 local function writable_handle(self)
-  if self.write_error then return nil, self.write_error end
-  if not self.writable or self.finishing then
-    return nil, errors.new("ERR_STREAM_WRITE_AFTER_END", self.finishing
+  if self.write_error_ then return nil, self.write_error_ end
+  if not self.writable or self.finishing_ then
+    return nil, errors.new("ERR_STREAM_WRITE_AFTER_END", self.finishing_
       and "write after finish" or "the stream is not writable")
   end
-  if self.is_socket and self.fd and not self.closed then return self.fd end
+  if self.is_socket_ and self.fd_ and not self.closed then return self.fd_ end
   return self:handle_of_()
 end
 
---- The peer has gone. That is no `error` event unless somebody listens: the
---- callback has it, and so has the next write.
+--- Notes that there can be no more writes: mostly, the peer has gone. That is
+--- an `error` event for listeners only: the callback has the error, and the
+--- next write has it, too.
 local function write_failed(self, err, cb)
-  self.write_error = err
+  self.write_error_ = err
   if not self.readable then loop.soon(self.destroy, self) end
   return refuse(self, err, cb)
 end
 
 local function finished(self, err)
   if self.closed then return end
-  local cb = self.on_finish
-  self.writable, self.on_finish = false, nil
+  local cb = self.on_finish_
+  self.writable, self.on_finish_ = false, nil
   if cb then cb(err) end
   if not err then self:emit("finish") end
-  if not self.readable then self.ended = true end
   self:close_if_over_()
 end
 
---- All is with the kernel: ends the writing side. A pipe has no half to shut
---- down; its end is its close.
+--- Ends the writing side, once all is with the kernel. A pipe has no half to
+--- shut down; its end is its close.
 local function shut_down(self)
   if self.closed then return end
   local handle = self.readable and self:handle_of_()
@@ -61,22 +74,24 @@ local function shut_down(self)
     end))
     if not ok then finished(self, errors.luv(code, "shutdown")) end
   else
-    finished(self, self.write_error)
+    finished(self, self.write_error_)
   end
 end
 
+--- Goes on once luv holds no more bytes: with the end, or with `drain`.
 local function drained(self)
-  if self.queued > 0 or self.closed then return end
-  if self.finishing then return shut_down(self) end
-  if self.need_drain then
-    self.need_drain = false
+  if self.queued_ > 0 or self.closed then return end
+  if self.finishing_ then return shut_down(self) end
+  if self.need_drain_ then
+    self.need_drain_ = false
     self:emit("drain")
   end
 end
 
+--- Called when luv has written `size` bytes, or has failed to.
 local function written(self, size, cb, code)
   local err = code and errors.luv(code, "write")
-  self.queued = self.queued - size
+  self.queued_ = self.queued_ - size
   if err and not self.closed then
     write_failed(self, err, cb)
   elseif cb then
@@ -85,29 +100,32 @@ local function written(self, size, cb, code)
   drained(self)
 end
 
+--- Leaves bytes to luv. Returns what `write` does.
 local function queue(self, data, cb)
   local handle, failure = self:handle_of_()
   if not handle then return write_failed(self, failure, cb) end
-  self.queued = self.queued + #data
+  self.queued_ = self.queued_ + #data
   handle:write(data, loop.guard(function(err)
     written(self, #data, cb, err)
   end))
-  if self.queued < HIGH_WATER then return true end
-  self.need_drain = true
+  if self.queued_ < HIGH_WATER then return true end
+  self.need_drain_ = true
   return false
 end
 
---- Writes. The data is taken in any case; false says that much is queued and
---- that a patient writer waits for `drain`, or that it failed.
+--- Writes, without waiting. The data is taken in any case.
 --- @param data string
---- @param cb fun(err: Error?)? once it is with the kernel, or never will be
---- @return boolean
+--- @param cb fun(err: Error?)? called once all of it is with the kernel, or
+---   never will be (EPIPE, ECONNRESET, ECANCELED, ERR_STREAM_DESTROYED,
+---   ERR_STREAM_WRITE_AFTER_END)
+--- @return boolean go_on false: 64 KiB or more are queued, and a patient writer
+---   waits for `drain`; or the write failed
 function Writing:write(data, cb)
   options.check_write("write", data, cb)
   local handle, err = writable_handle(self)
   if not handle then return refuse(self, err, cb) end
   local sent = 0
-  if self.queued == 0 and data ~= "" then
+  if self.queued_ == 0 and data ~= "" then
     local n, _, code = handle:try_write(data)
     if not n and code ~= "EAGAIN" then
       return write_failed(self, errors.luv(code, "write"), cb)
@@ -115,32 +133,18 @@ function Writing:write(data, cb)
     sent = n or 0
   end
   self.bytes_written = self.bytes_written + #data
-  if sent == #data and self.queued == 0 then
+  if sent == #data and self.queued_ == 0 then
     if cb then loop.soon(cb) end
     return true
   end
   return queue(self, sent > 0 and data:sub(sent + 1) or data, cb)
 end
 
---- Copies what this stream reads to `dest` as fast as that takes it, and ends
---- `dest` with the end.
---- @param dest Stream
---- @return Stream dest
-function Writing:pipe(dest)
-  self:on("data", function(chunk)
-    if not dest:write(chunk) and not dest.closed then self:pause() end
-  end)
-  dest:on("drain", function() self:resume() end)
-  dest:once("close", function() self:resume() end)
-  self:once("end", function() dest:finish() end)
-  return dest
-end
-
---- Writes and waits until the kernel has it. [w]
+--- Writes and waits until the kernel has all of it. [w]
 --- @param data string
---- @param t integer? ms; what is queued stays queued
---- @return true? ok nil, err
---- @return Error? err
+--- @param t integer? ms; what is queued then stays queued
+--- @return true? ok
+--- @return Error? err (ETIMEDOUT, or as the callback of `write` gets)
 function Writing:write_wait(data, t)
   options.check_write("write_wait", data)
   local failure
@@ -155,23 +159,32 @@ function Writing:write_wait(data, t)
   return true
 end
 
---- No more writes: the reader gets what is queued and then the end. `finish` is
---- emitted when all is with the kernel.
+--- Lets no more writes come: the peer gets what is queued, and then the end.
+--- `finish` is emitted when all is with the kernel.
 --- @param data string? written first
---- @param cb fun(err: Error?)?
+--- @param cb fun(err: Error?)? called then, or if it fails (as that of `write`)
 function Writing:finish(data, cb)
   if type(data) == "function" then data, cb = nil, data end
   options.check_write("finish", data or "", cb)
   if self.closed or not self.writable then
-    if cb then loop.soon(cb, self.write_error) end
+    if cb then loop.soon(cb, self.write_error_) end
     return
-  elseif self.finishing then
-    if cb then self:once("close", function() cb(self.write_error) end) end
+  elseif self.finishing_ then
+    if cb then self:once("close", function() cb(self.write_error_) end) end
     return
   end
   if data and data ~= "" then self:write(data) end
-  self.finishing, self.on_finish = true, cb
-  if self.queued == 0 then loop.soon(shut_down, self) end
+  self.finishing_, self.on_finish_ = true, cb
+  if self.queued_ == 0 then loop.soon(shut_down, self) end
+end
+
+--- Tells the callback of `finish` that the stream is being destroyed before all
+--- was written.
+--- @param err Error? ECANCELED
+function Writing:abandon_finish_(err)
+  loop.soon(self.on_finish_,
+    err or errors.new("ECANCELED", "stream destroyed"))
+  self.on_finish_ = nil
 end
 
 return Writing

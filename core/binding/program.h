@@ -1,0 +1,21 @@
+/* program.h - from the arguments of core.spawn to a struct orr_program. */
+#ifndef ORR_BINDING_PROGRAM_H
+#define ORR_BINDING_PROGRAM_H
+
+#include "engine/launch.h"
+
+#include <lua.h>
+
+/* What a start is described by. It points into strings and userdata that lie on
+   the Lua stack, so it is good until the C function that made it returns. */
+struct orr_description {
+  struct orr_program program; /* envp: NULL if Lua gave no environment */
+  cpu_set_t affinity;         /* what program.affinity points to */
+};
+
+/* Fills `d` from the five arguments on the stack: file, argv, fds, env,
+   attributes; see l_spawn. Raises, naming the field, if one is wrong. What it
+   pushes must stay on the stack until the start is over. */
+void orr_read_description(lua_State *L, struct orr_description *d);
+
+#endif

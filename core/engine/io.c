@@ -1,0 +1,63 @@
+/* io.c - system calls, made again when a signal has interrupted them. */
+#include "io.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+ssize_t orr_read(int fd, void *data, size_t size) {
+  ssize_t n;
+  do
+    n = read(fd, data, size);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+ssize_t orr_write(int fd, const void *data, size_t size) {
+  ssize_t n;
+  do
+    n = write(fd, data, size);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+ssize_t orr_send(int socket, const void *data, size_t size) {
+  ssize_t n;
+  do
+    n = send(socket, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+ssize_t orr_sendmsg(int socket, const struct msghdr *message) {
+  ssize_t n;
+  do
+    n = sendmsg(socket, message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+ssize_t orr_recvmsg(int socket, struct msghdr *message) {
+  ssize_t n;
+  do
+    n = recvmsg(socket, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+int orr_accept(int socket) {
+  int fd;
+  do
+    fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+  return fd < 0 ? -errno : fd;
+}
+
+int orr_waitid(idtype_t type, id_t id, siginfo_t *info, int options,
+               struct rusage *usage) {
+  long rc;
+  do
+    rc = syscall(SYS_waitid, type, id, info, options, usage);
+  while (rc < 0 && errno == EINTR);
+  return rc < 0 ? -errno : 0;
+}

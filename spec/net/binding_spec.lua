@@ -1,0 +1,99 @@
+local helper = require "spec.helper"
+local core = require "orrery.core"
+local loop = require "orrery.runtime.loop"
+local net = require "orrery.net"
+local uv = require "luv"
+local fixture = require "spec.fixture.net"
+
+local run = helper.run
+local serve, socket_path, dup =
+  fixture.serve, fixture.socket_path, fixture.dup
+
+describe("the place of a net.Server", function()
+  it("serves both families unless a host is given", function()
+    run(function()
+      local server <close> = net.create_server(function(socket)
+        socket:finish("hello")
+      end)
+      assert(server:listen())
+      local at = server:address()
+      assert.same({ "::", 6 }, { at.address, at.family })
+      for _, host in ipairs { "127.0.0.1", "::1" } do
+        local client = assert(net.connect(at.port, host))
+        assert.equal("hello", client:read_all())
+      end
+      assert.is_true(server:close())
+    end)
+  end)
+
+  it("serves IPv6 only if told so", function()
+    run(function()
+      local six <close> = net.create_server()
+      assert(six:listen { host = "::", port = 0, ipv6_only = true })
+      local four <close> = net.create_server()
+      assert(four:listen(six:address().port, "0.0.0.0"))
+    end)
+  end)
+
+  it("serves a Unix socket, whose file goes with it", function()
+    run(function()
+      local path, dir = socket_path()
+      local _ <close> = dir
+      local server = net.create_server(function(socket)
+        socket:finish(socket:read())
+      end)
+      assert(server:listen(path))
+      local client = assert(net.connect { path = path })
+      client:write("over unix")
+
+      assert.same({ path = path }, server:address())
+      assert.same({ path, "unix" },
+        { client.remote_address, client.remote_family })
+      assert.equal("over unix", client:read_all())
+      server:close()
+      assert.is_nil(uv.fs_stat(path))
+    end)
+  end)
+
+  it("says what is wrong with a host, a path, an fd", function()
+    run(function()
+      local null = core.open("/dev/null", "r")
+      local cases = {
+        { "ENOTFOUND", { 0, "no.such.host.invalid" } },
+        { "EADDRNOTAVAIL", { 0, "192.0.2.77" } },
+        { "ENOENT", { "/no/such/dir/s" } },
+        { "ENAMETOOLONG", { "/tmp/" .. ("x"):rep(120) } },
+        { "ENOTSOCK", { null } },
+        { "ENOTSOCK", { { fd = null:fileno() } } },
+      }
+      for _, case in ipairs(cases) do
+        local none, err = net.create_server():listen(table.unpack(case[2]))
+        assert.is_nil(none)
+        assert.equal(case[1], err.code)
+      end
+      null:close()
+    end)
+  end)
+
+  it("shares the socket of a server, an orrery.fd, a luv handle", function()
+    run(function()
+      local first, port = serve()
+      local raw = uv.new_tcp()
+      local fd = dup(first)
+      assert(raw:open(dup(first):take()))
+      for _, from in ipairs { first, fd, raw } do
+        local second = net.create_server(function(socket)
+          socket:finish("2")
+        end)
+        assert(second:listen(from))
+        assert.equal(port, second:address().port)
+        second:close()
+      end
+      loop.close(raw)
+      fd:close()
+      first:on("connection", function(socket) socket:finish("1") end)
+      assert.equal("1", net.connect(port, "127.0.0.1"):read_all())
+      first:close()
+    end)
+  end)
+end)
