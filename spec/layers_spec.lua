@@ -1,13 +1,14 @@
 --- Who may use whom in lua/orrery: the law of docs/architecture.md, as data.
 ---
---- A module uses what stands in its own room, all of `runtime`, and of the other
---- rooms below its own the public module and the doors. It never uses what is above
---- it. What does not keep to this is written here, with its reason.
+--- A module uses what stands in its own room, all of `runtime`, and of the
+--- other rooms below its own the public module and the doors. It never uses
+--- what is above it. What does not keep to this is written here, with its
+--- reason.
 
 local source = require "spec.fixture.source"
 
---- The rooms, from the ground up. A file directly in lua/orrery is the public module
---- of its room; what lies in the folder of its name is private.
+--- The rooms, from the ground up. A file directly in lua/orrery is the public
+--- module of its room; what lies in the folder of its name is private.
 local FLOORS = {
   "inspect", "runtime", "events", "task", "stream", "net", "dgram", "channel",
   "process", "child_process", "init", "cli",
@@ -15,7 +16,6 @@ local FLOORS = {
 
 --- Private modules that the rooms above theirs may use.
 local DOORS = {
-  ["channel.channel"] = true,
   ["channel.messaging"] = true,
   ["net.datagram"] = true,
   ["stream.pipe_reader"] = true,
@@ -29,11 +29,12 @@ local EXCEPTIONS = {
   },
 }
 
---- Modules that compute the name of what they require. Each name that is written in
---- one of them counts as used.
+--- Modules that compute the name of what they require. Each name that is
+--- written in one of them counts as used.
 local COMPUTED = {
   init = "what it has, by its table of parts",
-  ["channel.messaging"] = "the wire of its own room, by the serialization's name",
+  ["channel.messaging"] =
+    "the wire of its own room, by the serialization's name",
 }
 
 local floor = {}
@@ -52,8 +53,8 @@ local function fault(own, other)
   end
 end
 
---- Tells whether the token at `i` is what a require is given (2 with a parenthesis),
---- or the key of `package.loaded`.
+--- Tells whether the token at `i` is what a require is given (2 with a
+--- parenthesis), or the key of `package.loaded`.
 local function is_use(tokens, i)
   local function name(back)
     local token = tokens[i - back]
@@ -66,7 +67,8 @@ end
 --- Returns the module of a tree that a token names, or nil.
 local function module_named(tree, token)
   if token.kind ~= "string" then return nil end
-  local name = token.text == "orrery" and "init" or token.text:match("^orrery%.(.*)$")
+  local name = token.text == "orrery" and "init"
+    or token.text:match("^orrery%.(.*)$")
   return tree[name] and name
 end
 
@@ -117,7 +119,8 @@ describe("the rooms of lua/orrery", function()
     local tree, count = our_tree(), 0
     for own, exception in pairs(EXCEPTIONS) do
       count = count + 1
-      assert.is_truthy(tree[own]:find('"orrery.' .. exception.uses .. '"', 1, true))
+      local use = '"orrery.' .. exception.uses .. '"'
+      assert.is_truthy(tree[own]:find(use, 1, true))
     end
     assert.is_true(count <= 1)
     for door in pairs(DOORS) do
@@ -137,7 +140,8 @@ describe("the checker of rooms", function()
     local tree = {
       ["runtime.loop"] = "local function f()\n return require 'orrery.net' end",
       ["runtime.main"] = 'return package.loaded["orrery.process"]',
-      ["stream"] = 'require("orrery.runtime.loop")\nrequire [[orrery.net.socket]]',
+      ["stream"] =
+        'require("orrery.runtime.loop")\nrequire [[orrery.net.socket]]',
       ["net"] = 'local x = require "orrery.stream.private".y\nrequire "orrery"',
       ["net.socket"] = "local name = ...\nreturn require(name)",
       ["net.address"] = "pcall(require, name)",
@@ -163,7 +167,8 @@ describe("the checker of rooms", function()
       ["net"] = [[require "orrery.runtime.loop" require "orrery.net.socket"
         local say = "orrery.process" local child = 'require "orrery.process"']],
       ["net.socket"] = 'require "orrery.stream"',
-      ["stream"] = "", ["process"] = 'return require "orrery.channel.messaging"',
+      ["stream"] = "",
+      ["process"] = 'return require "orrery.channel.messaging"',
       ["channel.messaging"] = "return require(wires[name])",
       ["task.scope"] = 'require "orrery.child_process"', ["child_process"] = "",
     })

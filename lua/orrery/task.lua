@@ -5,6 +5,11 @@ local scheduler = require "orrery.runtime.scheduler"
 local subordinates = require "orrery.task.subordinates"
 local timers = require "orrery.task.timers"
 
+-- Needed by the first task that is cancelled, when there may be no fd left to
+-- load them by.
+require "orrery.runtime.errors"
+require "orrery.runtime.unwinding"
+
 local new, on_end, outcome = scheduler.new, scheduler.on_end, scheduler.outcome
 local check_may_wait = scheduler.check_may_wait
 local attend, stop = subordinates.attend, subordinates.stop

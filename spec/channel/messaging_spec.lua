@@ -92,7 +92,8 @@ describe("messages", function()
         print "sent"]], { silent = true })
       assert.equal("sent\n", child.stdout:read(nil, 5000))
       child.stdout:resume()
-      helper.eventually(function() return child.channel_.receiving == "paused" end)
+      helper.eventually(
+        function() return child.channel_.receiving == "paused" end)
       local waiting = child.channel.waiting
       assert.is_true(waiting > 50 and waiting < 150)
       local seen = 0

@@ -172,7 +172,8 @@ describe("request", function()
         process.send "enough"]]
       local asked = orrery.go(function() return child:request("slow") end)
       assert.is_string((child:receive(10000)))
-      helper.eventually(function() return child.channel_.receiving == "paused" end)
+      helper.eventually(
+        function() return child.channel_.receiving == "paused" end)
       assert.equal("running", asked.status)
       take_all(child)
 

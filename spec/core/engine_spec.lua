@@ -70,7 +70,8 @@ describe("the engine's channel", function()
     .. "#long", function()
     helper.run(function()
       assert.equal(CHANNEL,
-        run("channel.c", "core/engine/channel*.c core/engine/buffer.c core/engine/io.c",
+        run("channel.c",
+          "core/engine/channel*.c core/engine/buffer.c core/engine/io.c",
         "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc"))
     end, 60000)
   end)

@@ -132,7 +132,9 @@ local function list(check, text)
 end
 options.list = list
 
-local none = setmetatable({}, { __newindex = function() error("read-only") end })
+local none = setmetatable({}, {
+  __newindex = function() error("read-only") end,
+})
 
 --- Checks a table of options: raises unless each is known and passes its check.
 --- Only the table's own fields count, not what a metatable would add.

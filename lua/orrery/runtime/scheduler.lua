@@ -217,6 +217,35 @@ local function suspend(self, start, ms)
   return table.unpack(value, 1, value.n)
 end
 
+--- Runs the loop until it is woken, see `wait`, for a main chunk of plain
+--- lua5.4.
+local function pump(start, ms, what)
+  local value, timer
+  local function wake(...)
+    if value then return false end
+    value = table.pack(...)
+    loop.interrupt()
+    return true
+  end
+  local undo = start(wake)
+  if ms and not value then
+    timer = clock.after(ms, function()
+      if undo then undo() end
+      wake(nil, errors().timeout(ms))
+    end)
+  end
+  local function woken() return value ~= nil end
+  while not value do
+    if not loop.turn(woken) and not value then
+      if undo then undo() end
+      options.raise("%s: waits for what can no longer come: the loop is empty",
+        what)
+    end
+  end
+  if timer then timer:stop() end
+  return table.unpack(value, 1, value.n)
+end
+
 --- Returns why the caller may not wait here, or nil.
 --- @param what string the waiting function's name
 --- @return string? why
@@ -256,9 +285,7 @@ function scheduler.wait(start, ms, what)
     options.argument(what, "the time", ms, options.checks.ms)
   end
   local self = current
-  if not self then
-    return require "orrery.runtime.pump".wait(start, ms, what)
-  end
+  if not self then return pump(start, ms, what) end
   check_cancelled(self)
   return suspend(self, start, ms)
 end
