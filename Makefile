@@ -1,12 +1,56 @@
 # Orrery. `make run` and `make test` are all that a newcomer needs: what is
-# missing is installed (Debian, as root) or named.
+# missing is installed (Debian, as root) or named. `make help` lists the rest:
+# each target with a comment that begins with two signs.
 
 LUA       ?= lua5.4
 CC        ?= cc
+GO        ?= go
 PREFIX    ?= /usr/local
 CFLAGS    ?= -O2 -g
 LUA_INC   ?= $(firstword $(wildcard /usr/include/lua5.4 \
                /usr/local/include/lua5.4 /usr/local/include))
+LUA_LIB   ?= -llua5.4
+JANSSON   ?= -ljansson
+BUILD     ?= build
+FUZZ_SECONDS ?= 20
+
+# Debian's packages.
+RUN_PACKAGES  := gcc libc6-dev lua5.4 liblua5.4-dev lua-luv lua-check \
+                 libjansson-dev
+TEST_PACKAGES := $(RUN_PACKAGES) lua-busted luarocks strace time procps \
+                 util-linux nodejs python3
+LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev \
+                 shellcheck
+SHELL_SCRIPTS := .ci/run .ci/packages .ci/subjects bench/count.sh
+
+# Installs the packages of which something is missing, or says which.
+define install
+	@.ci/packages $(1)
+endef
+
+MAKEFLAGS += --no-print-directory
+
+.PHONY: all help deps deps-run deps-lint build run test test-all roads lint \
+        asan fuzz fuzzers catalogue bench bench-programs bench-peers count \
+        count-programs install clean
+
+all: build
+
+help: ## lists the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1 \2/p' Makefile | \
+	  awk '{ printf "  %s %-12s ", $$1, $$2; $$1 = $$2 = ""; print }'
+
+deps: deps-run deps-lint ## installs what any target needs
+	$(call install,$(TEST_PACKAGES))
+
+deps-run:
+	$(call install,$(RUN_PACKAGES))
+
+deps-lint:
+	$(call install,$(LINT_PACKAGES))
+
+# Building ---------------------------------------------------------------------
+
 WARNINGS  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
              -Wwrite-strings -Wundef -Wvla -Werror
 # The engine is compiled without Lua: it knows system calls and nothing else.
@@ -14,7 +58,6 @@ ENGINE_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden \
                 $(CFLAGS)
 ALL_CFLAGS    = -Icore -I$(LUA_INC) $(ENGINE_CFLAGS)
 
-BUILD     ?= build
 # Two modules: jansson is loaded with orrery.json only.
 ENGINE    := $(wildcard core/engine/*.c)
 BINDING   := $(wildcard core/binding/*.c)
@@ -27,46 +70,8 @@ JSON_OBJECTS := $(JSON_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
 CORE      := $(BUILD)/orrery/core.so
 JSON      := $(BUILD)/orrery/json.so
 MODULES   := $(BUILD)/orrery/modules.luac
-JANSSON   ?= -ljansson
 
-SANITIZE  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
-             -fno-omit-frame-pointer
-# libFuzzer, with the sanitizers; clang only.
-FUZZERS   := frames msgpack json
-FUZZED    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
-             -fno-sanitize-recover=all -fno-omit-frame-pointer
-FUZZ_SECONDS ?= 20
-LUA_LIB   ?= -llua5.4
-
-ROADS     := no_clone_vm no_pidfd no_close_range \
-             no_clone_vm,no_pidfd,no_close_range
-
-RUN_PACKAGES  := gcc libc6-dev lua5.4 liblua5.4-dev lua-luv lua-check \
-                 libjansson-dev
-TEST_PACKAGES := $(RUN_PACKAGES) lua-busted luarocks strace time procps \
-                 util-linux nodejs python3
-LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev
-
-.PHONY: all deps deps-run deps-lint build run test test-all lint asan fuzz fuzzers bench catalogue \
-        install clean roads
-
-all: build
-
-# Installs the packages of which something is missing, or says which.
-define install
-	@.ci/packages $(1)
-endef
-
-deps: deps-run deps-lint
-	$(call install,$(TEST_PACKAGES))
-
-deps-run:
-	$(call install,$(RUN_PACKAGES))
-
-deps-lint:
-	$(call install,$(LINT_PACKAGES))
-
-build: $(CORE) $(JSON) $(MODULES)
+build: $(CORE) $(JSON) $(MODULES) ## builds the core and the bytecode (default)
 
 # Bytecode of the modules, beside the core.
 COMPILE = $(LUA) -e 'package.path = "$(1)/?.lua;" .. package.path \
@@ -96,24 +101,27 @@ $(JSON): $(JSON_OBJECTS)
 	@echo "  LINK $@"
 	@$(CC) -shared $(CFLAGS) $(LDFLAGS) -o $@ $^ $(JANSSON)
 
-run: deps-run
-	@$(MAKE) --no-print-directory build
+run: deps-run ## builds, and runs scripts/tour.lua
+	@$(MAKE) build
 	@bin/orrery scripts/tour.lua
 
-# The suite but for what takes longest (#long, #chaos), then the spawn specs again
-# on every other road into a child.
-test:
-	$(call install,$(TEST_PACKAGES))
-	@$(MAKE) --no-print-directory build
-	busted
-	@$(MAKE) --no-print-directory roads
+# Checking ---------------------------------------------------------------------
 
-# The same with nothing left out.
-test-all:
+ROADS     := no_clone_vm no_pidfd no_close_range \
+             no_clone_vm,no_pidfd,no_close_range
+
+# The spawn specs run again on every other road into a child.
+test: ## runs the specs, but for what takes longest (#long, #chaos)
 	$(call install,$(TEST_PACKAGES))
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) build
+	busted
+	@$(MAKE) roads
+
+test-all: ## runs all specs
+	$(call install,$(TEST_PACKAGES))
+	@$(MAKE) build
 	busted --run=all
-	@$(MAKE) --no-print-directory roads
+	@$(MAKE) roads
 
 roads:
 	@for road in $(ROADS); do \
@@ -122,26 +130,35 @@ roads:
 	done
 
 # clang-tidy 14 sees uninitialized va_lists in a file that is not its first.
-lint: deps-lint
+lint: deps-lint ## checks C, Lua and sh by their linters and formats
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS)
 	clang $(ALL_CFLAGS) -fsyntax-only $(SOURCES)
 	printf '%s\n' $(SOURCES) | xargs -P "$$(nproc)" -I {} \
 	  clang-tidy --quiet {} -- $(ALL_CFLAGS)
 	luacheck --quiet lua spec scripts bench bin/orrery
+	shellcheck $(SHELL_SCRIPTS)
 
-# The suite on a core with AddressSanitizer and UBSan.
-asan: build
+SANITIZE  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
+             -fno-omit-frame-pointer
+
+asan: build ## runs all specs on a core with AddressSanitizer and UBSan
 	$(call install,$(TEST_PACKAGES))
-	@$(MAKE) --no-print-directory build BUILD=build/asan CFLAGS='$(SANITIZE)'
+	@$(MAKE) build BUILD=build/asan CFLAGS='$(SANITIZE)'
 	ORRERY_BUILD=build/asan \
-	  ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	  ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 \
+	  UBSAN_OPTIONS=print_stacktrace=1 \
 	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted --run=all
 
-# Each target for FUZZ_SECONDS, from the inputs that are kept in spec/fuzz/corpus.
-# New ones, and what makes a target fail, are left in build/fuzz.
-fuzz: deps-run deps-lint
-	@$(MAKE) --no-print-directory fuzzers BUILD=build/fuzz CC=clang \
-	  CFLAGS='$(FUZZED)'
+# libFuzzer, with the sanitizers; clang only.
+FUZZERS   := frames msgpack json
+FUZZED    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+             -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_SHARED := spec/fuzz/fds.c spec/fuzz/values.c
+
+# From the inputs that are kept in spec/fuzz/corpus. New ones, and what makes a
+# target fail, are left in build/fuzz.
+fuzz: deps-run deps-lint ## fuzzes each decoder for FUZZ_SECONDS (20)
+	@$(MAKE) fuzzers BUILD=build/fuzz CC=clang CFLAGS='$(FUZZED)'
 	@for target in $(FUZZERS); do \
 	  new=build/fuzz/new/$$target log=build/fuzz/$$target.log; \
 	  rm -rf $$new; mkdir -p $$new; \
@@ -153,8 +170,6 @@ fuzz: deps-run deps-lint
 	  echo "fuzz $$target:" $$(sed -n 's/^stat:://p' $$log); \
 	done
 
-FUZZ_SHARED := spec/fuzz/fds.c spec/fuzz/values.c
-
 fuzzers: $(FUZZERS:%=$(BUILD)/%)
 
 $(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/%.c $(FUZZ_SHARED) \
@@ -163,23 +178,69 @@ $(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/%.c $(FUZZ_SHARED) \
 	@$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_SHARED) \
 	  $(sort $(OBJECTS) $(JSON_OBJECTS)) $(JANSSON) $(LUA_LIB) -lm
 
-bench: deps
-	$(call install,lua-cjson)
-	@$(MAKE) --no-print-directory build
-	$(LUA) bench/run.lua
-
-# Which rows of the conformance catalogue have a spec, and why others have none.
-catalogue:
+catalogue: ## tells which of Node's own tests have a spec, or why not
 	@$(LUA) spec/catalogue.lua
 
-install: build
-	install -d $(DESTDIR)$(PREFIX)/share/lua/5.4 \
-	  $(DESTDIR)$(PREFIX)/lib/lua/5.4/orrery $(DESTDIR)$(PREFIX)/bin
-	cp -r lua/orrery $(DESTDIR)$(PREFIX)/share/lua/5.4/
-	install -m 755 $(CORE) $(JSON) $(DESTDIR)$(PREFIX)/lib/lua/5.4/orrery/
-	$(call COMPILE,$(DESTDIR)$(PREFIX)/share/lua/5.4,$(DESTDIR)$(PREFIX)/lib/lua/5.4)
+# Measuring --------------------------------------------------------------------
+
+# Our own programs in C and, if there is a Go that can build them, in Go.
+BENCH     := build/bench
+BENCH_C   := connect exec handles messages own_cpu read spawn
+BENCH_GO  := exec spawn
+BENCH_CC   = $(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra
+
+bench: deps ## measures all rows beside C and others, or ROW="spawn"
+	$(call install,lua-cjson)
+	@$(MAKE) build bench-programs
+	$(LUA) bench/run.lua $(ROW)
+
+bench-programs: $(BENCH_C:%=$(BENCH)/%) $(BENCH)/nothing \
+                $(BENCH_GO:%=$(BENCH)/%_go)
+
+# What Debian lacks comes from npm.
+bench-peers: ## installs peers that make bench can do without: Go, Bun
+	$(call install,golang-go)
+	@mkdir -p $(BENCH)
+	npm install --prefix $(BENCH) --no-audit --no-fund bun
+
+count: deps ## counts system calls, VM instructions … of each operation
+	@bench/count.sh
+
+count-programs: $(BENCH)/counts.so $(BENCH)/connect
+
+$(BENCH)/counts.so: bench/count/counts.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(BENCH_CC) -I$(LUA_INC) -fPIC -shared -o $@ $<
+
+$(BENCH)/nothing: bench/peers/nothing.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(BENCH_CC) -ffreestanding -fno-stack-protector -static -nostdlib -o $@ $<
+
+$(BENCH)/%_go: bench/peers/%.go
+	@mkdir -p $(@D)
+	@! command -v $(GO) >/dev/null || { echo "  GO   $<"; \
+	  GOFLAGS=-mod=mod GOPROXY=off GOCACHE=$(abspath $(BENCH))/go-cache \
+	    CGO_ENABLED=0 $(GO) build -o $@ $< || echo "  without $@"; }
+
+$(BENCH)/%: bench/peers/%.c
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(BENCH_CC) -o $@ $<
+
+# Installing -------------------------------------------------------------------
+
+SHARE      = $(DESTDIR)$(PREFIX)/share/lua/5.4
+LIB        = $(DESTDIR)$(PREFIX)/lib/lua/5.4
+
+install: build ## installs into PREFIX (/usr/local)
+	install -d $(SHARE) $(LIB)/orrery $(DESTDIR)$(PREFIX)/bin
+	cp -r lua/orrery $(SHARE)/
+	install -m 755 $(CORE) $(JSON) $(LIB)/orrery/
+	$(call COMPILE,$(SHARE),$(LIB))
 	sed "1s|.*|#!$$(command -v $(LUA))|" bin/orrery > $(BUILD)/orrery.sh
 	install -m 755 $(BUILD)/orrery.sh $(DESTDIR)$(PREFIX)/bin/orrery
 
-clean:
+clean: ## removes all that was built
 	rm -rf build

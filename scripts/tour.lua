@@ -1,5 +1,5 @@
--- A tour: checks each of this project's own source files with a real tool, a few
--- at a time, beside one command that fails and one that hangs and is stopped.
+-- A tour: checks each source file of this project with a real tool, a few at a
+-- time, beside one command that fails and one that hangs and is stopped.
 -- Prints a table: how each ended, its wall time, CPU time and peak memory.
 
 local orrery = require "orrery"
@@ -7,10 +7,12 @@ local uv = require "luv"
 
 local process = orrery.process
 local root = process.script_dir .. "/.."
-local LIMIT = tonumber(process.env.TOUR_LIMIT) or 3 -- tools at the same time
-local PATIENCE = tonumber(process.env.TOUR_PATIENCE) or 1500 -- ms for the one that hangs
+-- Tools at the same time, and ms for the one that hangs.
+local LIMIT = tonumber(process.env.TOUR_LIMIT) or 3
+local PATIENCE = tonumber(process.env.TOUR_PATIENCE) or 1500
 
---- The files of a folder, and of those in it, that end in `suffix`, sorted.
+--- Returns the files of a folder, and of those in it, that end in `suffix`,
+--- sorted.
 local function files(folder, suffix, list)
   list = list or {}
   local scan = assert(uv.fs_scandir(root .. "/" .. folder))
@@ -26,7 +28,7 @@ local function files(folder, suffix, list)
   return list
 end
 
---- One job a file.
+--- Returns all jobs: one for each file, one that fails, and one that hangs.
 local function jobs()
   local list = {}
   local function add(name, command, timeout)
@@ -44,13 +46,16 @@ local function jobs()
   return list
 end
 
---- "<" where only a bound is known, see max_rss_exact.
+--- Writes peak memory, after a "<" if only a bound is known (max_rss_exact).
 local function megabytes(usage)
-  return ("%s%.1f MB"):format(usage.max_rss_exact and "" or "<", usage.max_rss / 1e6)
+  return ("%s%.1f MB"):format(usage.max_rss_exact and "" or "<",
+    usage.max_rss / 1e6)
 end
 
 local function row(job, result)
-  if not result.usage then return { job.name, "could not start: " .. result.message } end
+  if not result.usage then
+    return { job.name, "could not start: " .. result.message }
+  end
   local ended = result.signal or ("exit " .. result.code)
   if result.timed_out then ended = ended .. ", timed out" end
   return { job.name, ended, ("%.0f ms"):format(result.duration),
@@ -58,7 +63,7 @@ local function row(job, result)
     megabytes(result.usage) }
 end
 
---- Columns as wide as their widest entry; the first two to the left.
+--- Prints columns as wide as their widest entry, the first two to the left.
 local function print_table(rows)
   local widths = {}
   for _, cells in ipairs(rows) do
@@ -75,7 +80,7 @@ local function print_table(rows)
   end
 end
 
---- One line that is overwritten, where somebody watches.
+--- Shows how far we are in a line that is overwritten, if stdout is a terminal.
 local function progress(done, total, name)
   if not process.stdout:is_tty() then return end
   process.stdout:write(("\r\27[K[%d/%d] %s"):format(done, total, name or ""))
@@ -85,7 +90,7 @@ end
 local list, started, done = jobs(), 0, 0
 local rows = { { "what", "ended", "wall", "CPU", "memory" } }
 
---- Takes the next job until there is none.
+--- Runs one job after the other until none is left.
 local function worker()
   while started < #list do
     started = started + 1

@@ -1,8 +1,8 @@
 /*
 ** connect.c - a client: opens COUNT TCP connections to a port of this machine,
-** eight at a time, and reads each to its end, which must be "ok".
+** AT_ONCE of them at a time (8), and reads each to its end, which must be "ok".
 **
-**   connect PORT COUNT
+**   connect PORT COUNT [AT_ONCE]
 */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 8 };
+enum { MOST_AT_ONCE = 8 };
 
 static _Noreturn void die(const char *what) {
   fprintf(stderr, "connect: %s: %s\n", what, strerror(errno));
@@ -42,20 +42,21 @@ static void finish(int fd) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 3) {
-    fprintf(stderr, "usage: connect PORT COUNT\n");
+  long count = argc > 2 ? atol(argv[2]) : 0;
+  long at_once = argc > 3 ? atol(argv[3]) : MOST_AT_ONCE;
+  if (count < 1 || at_once < 1 || at_once > MOST_AT_ONCE) {
+    fprintf(stderr, "usage: connect PORT COUNT [AT_ONCE]\n");
     return 2;
   }
-  long count = atol(argv[2]);
   struct sockaddr_in to = {.sin_family = AF_INET,
                            .sin_port = htons((uint16_t)atoi(argv[1])),
                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  int fds[AT_ONCE];
-  for (long i = 0; i < count + AT_ONCE; i++) {
-    if (i >= AT_ONCE && i - AT_ONCE < count)
-      finish(fds[i % AT_ONCE]);
+  int fds[MOST_AT_ONCE];
+  for (long i = 0; i < count + at_once; i++) {
+    if (i >= at_once && i - at_once < count)
+      finish(fds[i % at_once]);
     if (i < count)
-      fds[i % AT_ONCE] = open_one(&to);
+      fds[i % at_once] = open_one(&to);
   }
   return 0;
 }

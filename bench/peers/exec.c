@@ -37,7 +37,7 @@ static _Noreturn void die(const char *what) {
   exit(1);
 }
 
-/* `fds` become the child's from 0 on; -1 leaves it ours. */
+/* Starts the shell. `fds` become its own from 0 on; -1 leaves it ours. */
 static __attribute__((noinline)) pid_t launch(const int *fds) {
   pid_t pid = vfork();
   if (pid < 0)
@@ -51,7 +51,8 @@ static __attribute__((noinline)) pid_t launch(const int *fds) {
   _exit(127);
 }
 
-/* One read; false at the end, errno 0, and where there is nothing yet. */
+/* Reads once. Returns false at the end, with errno 0, and if there is nothing
+   yet, with EAGAIN. */
 static int take(int fd, struct output *out) {
   ssize_t n = read(fd, out->text + out->size, sizeof out->text - out->size);
   if (n > 0)
@@ -74,7 +75,7 @@ static void run_pipe(struct output *out) {
     die("waitpid");
 }
 
-/* Our ends in `ours`, the child's in `theirs`. */
+/* Makes three pipes. Our ends come into `ours`, the child's into `theirs`. */
 static void open_pipes(int *ours, int *theirs) {
   for (int fd = 0; fd <= 2; fd++) {
     int ends[2];
@@ -93,7 +94,7 @@ static void watch(int fd) {
     die("epoll_ctl");
 }
 
-/* Whether it has ended, and is reaped. */
+/* Reaps the child of a pidfd and returns true. */
 static int reap(int pidfd) {
   siginfo_t info;
   if (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED) < 0)

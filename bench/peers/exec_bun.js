@@ -1,5 +1,5 @@
-// What exec('echo hi') costs with Bun's own Bun.spawn and a pipe for stdout,
-// one after the other. COUNT and figures as in exec.c:
+// Measures what exec('echo hi') costs with Bun's own Bun.spawn and a pipe for
+// stdout, one after the other. COUNT and figures as in exec.c:
 //
 //     exec_bun.js COUNT
 'use strict';

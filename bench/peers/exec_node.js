@@ -1,4 +1,4 @@
-// What exec('echo hi') costs with Node, or Bun in its place:
+// Measures what exec('echo hi') costs with Node, or Bun in its place:
 // child_process.exec, one after the other. COUNT and figures as in exec.c:
 //
 //     exec_node.js COUNT

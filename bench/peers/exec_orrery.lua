@@ -1,5 +1,5 @@
---- What exec("echo hi") costs with Orrery, one after the other; "sh" is the
---- same in a task. COUNT and figures as in exec.c:
+--- Measures what exec("echo hi") costs with Orrery, one after the other; "sh"
+--- is the same in a task. COUNT and figures as in exec.c:
 ---
 ---     exec_orrery.lua exec|sh COUNT
 
@@ -8,7 +8,7 @@ local meter = dofile(arg[0]:match("^.*/") .. "meter.lua")
 
 local styles = {}
 
---- Each from the callback of the one before.
+--- Makes each start in the callback of the one before.
 function styles.exec(n)
   local finished = orrery.events.new()
   local function start()

@@ -1,5 +1,5 @@
---- What exec("echo hi") costs with what plain Lua has, io.popen, which blocks.
---- COUNT and figures as in exec.c:
+--- Measures what exec("echo hi") costs with what plain Lua has, io.popen, which
+--- blocks. COUNT and figures as in exec.c:
 ---
 ---     exec_popen.lua COUNT
 

@@ -1,5 +1,5 @@
-"""What exec("echo hi") costs with Python's subprocess, one after the other.
-COUNT and figures as in exec.c:
+"""Measures what exec("echo hi") costs with Python's subprocess, one after the
+other. COUNT and figures as in exec.c:
 
     exec_python.py COUNT
 """

@@ -1,6 +1,6 @@
---- Whether memory stays flat with luv alone: uv.spawn of `true`, with pipes for
---- stdout and stderr, one after the other. Parameters and figures as meter.flat
---- has them:
+--- Shows whether memory stays flat with luv alone: uv.spawn of `true`, with
+--- pipes for stdout and stderr, one after the other. Parameters and figures as
+--- meter.flat has them:
 ---
 ---     flat_luv.lua FIRST LAST
 

@@ -1,11 +1,16 @@
-// Whether memory stays flat with Node: execFile of `true`, one after the other.
-// Parameters and figures as meter.flat in meter.lua has them, with V8's heap in
-// the place of Lua's:
+// Shows whether memory stays flat with Node: execFile of `true`, one after the
+// other. Parameters and figures as meter.flat in meter.lua has them, with V8's
+// heap in the place of Lua's:
 //
-//     node --expose-gc flat_node.js FIRST LAST
+//     flat_node.js FIRST LAST
 'use strict';
 const { promisify } = require('util');
+const { setFlagsFromString } = require('v8');
+const { runInNewContext } = require('vm');
 const execFile = promisify(require('child_process').execFile);
+
+setFlagsFromString('--expose-gc');
+const gc = runInNewContext('gc');
 
 const [first, last] = process.argv.slice(2).map(Number);
 
@@ -14,7 +19,7 @@ async function run(n) {
 }
 
 function memory() {
-  global.gc();
+  gc();
   const usage = process.memoryUsage();
   return { heap: usage.heapUsed / 1024, rss: usage.rss / 1024 };
 }

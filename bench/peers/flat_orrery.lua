@@ -1,5 +1,5 @@
---- Whether memory stays flat with Orrery: run("true") again and again in one
---- task. Parameters and figures as meter.flat has them:
+--- Shows whether memory stays flat with Orrery: run("true") again and again in
+--- one task. Parameters and figures as meter.flat has them:
 ---
 ---     flat_orrery.lua FIRST LAST
 

@@ -1,5 +1,5 @@
---- What the Lua peers of `forking` share: a number of starts, one after the
---- other, and the memory of the last child.
+--- Shared by the Lua peers of `forking`: runs a number of starts, one after the
+--- other, and looks at the memory of the last child.
 
 local uv = require "luv"
 
@@ -7,7 +7,7 @@ local SETTLE = 300 -- ms until the last child has nothing to do any more
 
 local forking = {}
 
---- Prints a process's resident memory, and what of it is its alone, in KiB.
+--- Prints a process's resident memory, and its private part, in KiB.
 local function print_memory(pid)
   local file <close> = assert(io.open(("/proc/%d/smaps_rollup"):format(pid)))
   local text, private = file:read("a"), 0

@@ -1,5 +1,5 @@
---- The least that a Lua child on luv can be: it requires luv and sends one line
---- back. Figures as in forking.lua:
+--- Measures the least that a Lua child on luv can be: it requires luv and sends
+--- one line back. Figures as in forking.lua:
 ---
 ---     forking_luv.lua COUNT
 

@@ -1,5 +1,5 @@
-// How long Node's fork, or Bun's, takes until the child has answered a message,
-// and what memory the child has. Figures as in forking.lua:
+// Measures how long Node's fork, or Bun's, takes until the child has answered a
+// message, and what memory the child has. Figures as in forking.lua:
 //
 //     forking_node.js COUNT
 'use strict';

@@ -1,5 +1,5 @@
---- How long Orrery's fork takes until the child has answered a message, and
---- what memory the child has. Figures as in forking.lua:
+--- Measures how long Orrery's fork takes until the child has answered a
+--- message, and what memory the child has. Figures as in forking.lua:
 ---
 ---     forking_orrery.lua COUNT
 

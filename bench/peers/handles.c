@@ -70,7 +70,7 @@ static double cpu_us(void) {
          (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
-/* What a child does: COUNT answers, and what they cost it. */
+/* What the child does: it gives COUNT answers, and tells what they cost it. */
 static void answer(long count) {
   double begun = cpu_us();
   for (long i = 0; i < count; i++) {
@@ -93,7 +93,7 @@ static void start_client(long count) {
   }
 }
 
-/* What the parent does. CPU time of both in us. */
+/* What the parent does. Returns the CPU time of both in us. */
 static double pass_on(long count) {
   double begun = cpu_us(), childs;
   start_client(count);

@@ -1,6 +1,6 @@
---- What it costs with luv alone to accept a connection in one process and to
---- answer it in another, which it gets by write2. COUNT and figures as in
---- handles.c:
+--- Measures what it costs with luv alone to accept a connection in one process
+--- and to answer it in another, which it gets by write2. COUNT and figures as
+--- in handles.c:
 ---
 ---     handles_luv.lua COUNT
 
@@ -9,7 +9,8 @@ local folder = arg[0]:match("^.*/")
 local meter = dofile(folder .. "meter.lua")
 local lines = dofile(folder .. "lines.lua")
 
---- Answers what comes with each byte, and "?" with CPU time so far.
+--- Answers the connection that comes with each byte, and "?" with the CPU time
+--- so far.
 local function serve(pipe)
   pipe:read_start(function(err, chunk)
     assert(not err, err)

@@ -1,5 +1,5 @@
-// What it costs with Node, or Bun, to accept a connection in one process and to
-// answer it in another. COUNT and figures as in handles.c:
+// Measures what it costs with Node, or Bun, to accept a connection in one
+// process and to answer it in another. COUNT and figures as in handles.c:
 //
 //     handles_node.js COUNT
 'use strict';

@@ -1,5 +1,5 @@
---- What it costs with Orrery to accept a connection in one process and to
---- answer it in another. COUNT and figures as in handles.c:
+--- Measures what it costs with Orrery to accept a connection in one process and
+--- to answer it in another. COUNT and figures as in handles.c:
 ---
 ---     handles_orrery.lua COUNT
 

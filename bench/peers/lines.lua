@@ -1,4 +1,4 @@
---- JSON lines over a pipe of luv's: the channel of the luv peers.
+--- Sends and reads JSON lines over a pipe of luv's: the channel of luv's peers.
 
 local uv = require "luv"
 local json = require "cjson"
@@ -7,6 +7,7 @@ local HIGH_WATER = 128 * 1024 -- bytes queued: send says false
 
 local lines = {}
 
+--- Makes a peer that writes lines into a pipe.
 --- @param pipe userdata
 --- @return Peer peer see messages.lua
 function lines.peer(pipe)
@@ -30,7 +31,8 @@ function lines.peer(pipe)
   }
 end
 
---- Calls fn(value) for each line. Pieces of a long one are joined at its end.
+--- Calls fn(value) for each line that comes out of a pipe, and closes the pipe
+--- at its end. Pieces of a long line are joined once its end is there.
 function lines.read(pipe, fn)
   local pieces, n = {}, 0
   pipe:read_start(function(err, chunk)
@@ -70,8 +72,9 @@ function lines.fork(ipc)
   return pipe, pid, process
 end
 
---- In a child: the pipe to its parent. Nil elsewhere.
---- @return userdata?
+--- Opens a child's pipe to its parent.
+--- @param ipc boolean? handles can be received
+--- @return userdata? pipe nil in a process that `fork` has not started
 function lines.parent(ipc)
   if not os.getenv("CHILD") then return nil end
   local pipe = uv.new_pipe(ipc or false)

@@ -6,9 +6,9 @@
 **   messages down|up COUNT SIZE
 **
 ** roundtrip: one message in flight, which the child sends back. down, up: COUNT
-** messages to the child, or from it, each a string of SIZE bytes, or where SIZE
-** is 0 the record {id=i, name="zfpx"}. The writer passes header and payload to
-** one writev; the reader takes frames apart and copies each payload once.
+** messages to the child, or from it, each a string of SIZE bytes, or if SIZE is
+** 0 the record {id=i, name="zfpx"}. The writer passes header and payload to one
+** writev; the reader takes frames apart and copies each payload once.
 **
 ** COUNT is preceded by a tenth of it, to warm up, unless it is 1. Prints
 ** DIRECTION_per_second and so on: messages and MB a second, wall time of all of
@@ -67,7 +67,7 @@ static void put32(uint8_t *at, size_t value) {
   memcpy(at, &n, sizeof n);
 }
 
-/* A frame with the record. */
+/* Makes a frame with the record. */
 static void make_record(uint8_t *frame, size_t i) {
   memset(frame, 0, HEADER);
   put32(frame, RECORD);
@@ -133,7 +133,7 @@ static void await_peer(void) {
     die("read");
 }
 
-/* One write and one read by each side for each. */
+/* Sends n messages there and back, one at a time. */
 static void bounce(size_t n, int first) {
   uint8_t frame[HEADER + RECORD];
   make_record(frame, 0);

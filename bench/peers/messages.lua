@@ -1,5 +1,5 @@
---- What the Lua peers of messages.c share: who sends, counts and answers, over
---- a channel that the peer has made.
+--- Shared by the Lua peers of messages.c: sends, counts and answers messages
+--- over a channel that the peer has made.
 
 local uv = require "luv"
 
@@ -10,7 +10,8 @@ local messages = {}
 --- @field count integer
 --- @field size integer bytes of a string; 0: a small record
 
---- @param words string[] the command line, without the script
+--- Reads the command line.
+--- @param words string[] without the script
 --- @return Plan
 function messages.plan(words)
   return {
@@ -37,7 +38,9 @@ local function send_all(plan, peer, n)
   more()
 end
 
---- What a child does with each message. A number starts a run of so many.
+--- Returns what a child does with each message. A number starts as many.
+--- @param plan Plan
+--- @param peer Peer
 --- @return fun(message: any)
 function messages.child(plan, peer)
   if plan.mode == "roundtrip" then return peer.send end
@@ -79,7 +82,7 @@ function starts.up(_, peer, n, done)
   end
 end
 
---- The peak of resident memory in MiB.
+--- Returns the peak of a process's resident memory in MiB.
 local function peak(pid)
   local file <close> = assert(io.open(("/proc/%s/status"):format(pid)))
   return tonumber(file:read("a"):match("VmHWM:%s*(%d+)")) / 1024
@@ -98,8 +101,13 @@ local function report(plan, seconds, child_pid)
   say("child_peak_mib", peak(child_pid))
 end
 
---- What a parent does with each message: a tenth to warm up, then all, then the
---- figures and finished().
+--- Returns what a parent does with each message: it runs a tenth of them to
+--- warm up, unless there is only one, then all, prints the figures, and calls
+--- finished().
+--- @param plan Plan
+--- @param peer Peer
+--- @param child_pid integer
+--- @param finished fun()
 --- @return fun(message: any)
 function messages.parent(plan, peer, child_pid, finished)
   local on_message, begun

@@ -1,5 +1,5 @@
---- What messages between a child and its parent cost with luv alone: JSON lines
---- over a Unix socket. Parameters and figures as in messages.c:
+--- Measures what messages between a child and its parent cost with luv alone:
+--- JSON lines over a Unix socket. Parameters and figures as in messages.c:
 ---
 ---     messages_luv.lua roundtrip|down|up COUNT [SIZE]
 

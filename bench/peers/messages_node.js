@@ -1,4 +1,4 @@
-// What messages between a forked child and its parent cost with Node's
+// Measures what messages between a forked child and its parent cost with Node's
 // child_process, or Bun's. Parameters and figures as in messages.c:
 //
 //     messages_node.js roundtrip|down|up COUNT [SIZE]

@@ -1,5 +1,5 @@
---- What messages between a forked child and its parent cost with Orrery.
---- Parameters and figures as in messages.c:
+--- Measures what messages between a forked child and its parent cost with
+--- Orrery. Parameters and figures as in messages.c:
 ---
 ---     messages_orrery.lua roundtrip|down|up COUNT [SIZE]
 

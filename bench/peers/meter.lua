@@ -1,5 +1,5 @@
---- What the Lua peers share: CPU and wall time for each operation, and memory
---- that is touched before the clock starts.
+--- Shared by the Lua peers: measures CPU and wall time for each operation, and
+--- touches memory before the clock starts.
 
 local uv = require "luv"
 
@@ -9,7 +9,7 @@ local function us(time)
   return time.sec * 1e6 + time.usec
 end
 
---- CPU time of this process, user and system, in us.
+--- Returns the CPU time of this process so far, user and system, in us.
 --- @return number
 function meter.cpu()
   local usage = uv.getrusage()
@@ -29,7 +29,7 @@ function meter.measure(count, run)
   print(("per_second %.1f"):format(1e9 * count / wall))
 end
 
---- Memory that is really there, in strings of 1 MiB.
+--- Allocates memory and writes to all of it, in strings of 1 MiB.
 --- @param mib integer
 --- @return string[] heap to be kept by the caller
 function meter.heap(mib)

@@ -29,7 +29,7 @@ static __attribute__((noinline)) pid_t launch(char **argv, int out) {
   _exit(127);
 }
 
-/* Of a process that has ended, too, as long as nobody has reaped it. */
+/* Also of a process that has ended, until it is reaped. */
 static double cpu_ms(pid_t pid) {
   struct timespec t;
   clockid_t id;

@@ -1,6 +1,6 @@
---- What a pipeline of three programs costs with Orrery: BYTES go through it.
---- The figure is CPU time of this process in ms, from the call to the result;
---- what the whole process takes, own_cpu.c tells.
+--- Measures what a pipeline of three programs costs with Orrery: BYTES go
+--- through it. The figure is CPU time of this process in ms, from the call to
+--- the result; what the whole process takes, own_cpu.c tells.
 ---
 ---     pipeline_orrery.lua BYTES
 

@@ -34,7 +34,7 @@ static __attribute__((noinline)) pid_t launch(char **argv, int out) {
   _exit(127);
 }
 
-/* Until the end; how many bytes came. */
+/* Reads to the end. Returns how many bytes came. */
 static long long drain(int fd) {
   static char buffer[BUFFER];
   struct epoll_event event = {.events = EPOLLIN};

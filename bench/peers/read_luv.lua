@@ -1,5 +1,5 @@
---- What reading a child's output costs with luv alone. Parameters and figure as
---- in read.c:
+--- Measures what reading a child's output costs with luv alone. Parameters and
+--- figure as in read.c:
 ---
 ---     read_luv.lua BYTES PROGRAM [ARG...]
 

@@ -1,5 +1,5 @@
---- What reading a child's output costs with Orrery. Parameters and figure as in
---- read.c:
+--- Measures what reading a child's output costs with Orrery. Parameters and
+--- figure as in read.c:
 ---
 ---     read_orrery.lua BYTES PROGRAM [ARG...]
 

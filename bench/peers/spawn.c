@@ -90,7 +90,7 @@ static void fill_heap(size_t mib) {
   if (heap == NULL)
     die("malloc");
   memset(heap, 1, mib << 20);
-  __asm__ volatile("" : : "r"(heap) : "memory"); /* somebody may look at it */
+  __asm__ volatile("" : : "r"(heap) : "memory"); /* keeps it */
 }
 
 static struct child *start_sleepers(long n, char *program) {

@@ -1,5 +1,6 @@
-// What a start costs with Bun's own Bun.spawn, one after the other, stdio
-// ignored. Parameters and figures as in spawn.c, without heap and sleepers:
+// Measures what a start costs with Bun's own Bun.spawn, one after the other,
+// stdio ignored. Parameters and figures as in spawn.c, without heap and
+// sleepers:
 //
 //     spawn_bun.js COUNT 0 0 - PROGRAM [ARG...]
 'use strict';

@@ -1,6 +1,6 @@
--- `close` comes when a child has ended and all its output has been read: with the
--- exit code, or with nil and the signal that ended it. Prints "all of it" and
--- "close 0 nil" for the first child, "close nil SIGINT" for the second.
+-- `close` comes when a child has ended and all its output has been read, with
+-- the exit code, or with nil and the signal that ended it. Prints "all of it"
+-- and "close 0 nil" for the first child, "close nil SIGINT" for the second.
 
 local orrery = require "orrery"
 

@@ -1,6 +1,6 @@
--- A child that cannot start has no pid, and emits `error` instead of raising it.
--- Prints for each of two why, at which stage of the start, and on what:
--- a program that is not there, and a folder to start in that is not there.
+-- A child that cannot start has no pid, and emits `error`; nothing is raised.
+-- Prints for each of two why, at which stage of the start, and on what: a
+-- program that is not there, and a folder to start in that is not there.
 
 local orrery = require "orrery"
 

@@ -1,5 +1,5 @@
--- Two programs without a shell, so that arguments are just that: what the first one
--- has printed goes into the second one, which writes it into a file.
+-- Two programs without a shell, so that arguments are just that: what the first
+-- one has printed goes into the second one, which writes it into a file.
 -- Prints the file: the argument with all its special characters.
 
 local orrery = require "orrery"
@@ -7,11 +7,12 @@ local orrery = require "orrery"
 local options = { cwd = orrery.process.script_dir .. "/programs" }
 local path = os.tmpname()
 
-local second = orrery.exec_file("orrery", { "save.lua", path }, options, function(err)
-  if err then print("second: " .. err.message) end
-  for line in io.lines(path) do print(line) end
-  os.remove(path)
-end)
+local second = orrery.exec_file("orrery", { "save.lua", path }, options,
+  function(err)
+    if err then print("second: " .. err.message) end
+    for line in io.lines(path) do print(line) end
+    os.remove(path)
+  end)
 orrery.exec_file("orrery", { "arguments.lua", "$HOME; rm -rf *" }, options,
   function(err, stdout)
     if err then print("first: " .. err.message) end

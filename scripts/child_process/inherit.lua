@@ -1,4 +1,4 @@
--- A child that shares this program's input and output: nothing passes through here.
+-- A child that shares our input and output: no byte passes through here.
 --   printf 'b\na\n' | orrery scripts/child_process/inherit.lua
 -- prints the lines sorted, as sort itself writes them.
 

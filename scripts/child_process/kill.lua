@@ -1,5 +1,5 @@
--- Signals to a child: SIGTERM, the default, only asks it to end, and this one has an
--- answer to that; SIGKILL it cannot refuse.
+-- Signals to a child: SIGTERM, the default, only asks it to end, and this one
+-- has an answer to that; SIGKILL it cannot refuse.
 -- Prints "ready", "not yet", and how it ended: 137 SIGKILL.
 
 local orrery = require "orrery"

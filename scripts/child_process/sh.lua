@@ -1,5 +1,6 @@
--- The same as exec for tasks: `sh` waits for the command line and returns what came of
--- it, also where it failed. Prints the number of scripts beside, then an exit code.
+-- The same as exec for tasks: `sh` waits for the command line and returns what
+-- came of it, also if it failed. Prints the number of scripts here, then false
+-- and an exit code.
 
 local orrery = require "orrery"
 

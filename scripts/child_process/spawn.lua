@@ -4,12 +4,15 @@
 local orrery = require "orrery"
 
 local programs = orrery.process.script_dir .. "/programs/"
-local first = orrery.spawn("orrery", { programs .. "where.lua", "a" }, { cwd = "/" })
+local first = orrery.spawn("orrery", { programs .. "where.lua", "a" },
+  { cwd = "/" })
 local second = orrery.spawn("orrery", { programs .. "shout.lua" },
   { stdio = { "pipe", "inherit", "inherit" } })
 
 first.stdout:on("data", function(chunk) second.stdin:write(chunk) end)
 first:on("close", function() second.stdin:finish() end)
 for name, child in pairs { first = first, second = second } do
-  child:on("error", function(err) print(name .. " could not start: " .. err.message) end)
+  child:on("error", function(err)
+    print(name .. " could not start: " .. err.message)
+  end)
 end

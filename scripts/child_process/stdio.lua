@@ -1,5 +1,5 @@
--- Where a child's output goes: here, into a file, or nowhere. Prints "inherited",
--- and then what was written into the file.
+-- Where a child's output goes: where ours goes, into a file, or nowhere. Prints
+-- "inherited", and then what was written into the file.
 
 local orrery = require "orrery"
 

@@ -1,4 +1,4 @@
--- A script in a process of its own, and a message each way. Prints what both get.
+-- A script in a process of its own, and a message each way. Prints both.
 
 local orrery = require "orrery"
 

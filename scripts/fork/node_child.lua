@@ -1,5 +1,5 @@
--- A child in JavaScript: Node runs it, and the channel speaks JSON. Prints 2^200, which
--- none of Lua's numbers can hold, and how the child ended.
+-- A child in JavaScript: Node runs it, and the channel speaks JSON. Prints
+-- 2^200, which none of Lua's numbers can hold, and how the child ended.
 
 local orrery = require "orrery"
 

@@ -1,5 +1,5 @@
--- One server in two processes: whichever of them accepts a connection first has it. A
--- third process is ten clients, and prints who answered each.
+-- One server in two processes: the one that is first to accept a connection has
+-- it. A third process is ten clients, and prints who answered each.
 
 local orrery = require "orrery"
 

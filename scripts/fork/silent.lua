@@ -1,12 +1,13 @@
--- With `silent` a child's output comes here, and does not go where ours goes. What the
--- first child prints is sent to the second, which writes it into a file. Prints how
--- the first one ended, and the file: its arguments.
+-- With `silent` a child's output comes here, and does not go where ours goes.
+-- What the first child prints is sent to the second, which saves it in a file.
+-- Prints how the first one ended, and the file: its arguments.
 
 local orrery = require "orrery"
 
 local programs = orrery.process.script_dir .. "/programs/"
 local path = os.tmpname()
-local first = orrery.fork(programs .. "arguments.lua", { "a", "b c" }, { silent = true })
+local first = orrery.fork(programs .. "arguments.lua", { "a", "b c" },
+  { silent = true })
 local second = orrery.fork(programs .. "save.lua", { path })
 
 first.stdout:on("data", function(chunk) second:send(chunk) end)

@@ -1,5 +1,5 @@
--- Every other connection is sent to a child, which answers it: it is the child's from
--- then on. Prints who answered each of four clients.
+-- Every other connection is sent to a child, which answers it: it is the
+-- child's from then on. Prints who answered each of four clients.
 
 local orrery = require "orrery"
 local net = orrery.net

@@ -3,7 +3,8 @@
 local process = require "orrery".process
 
 for _, name in ipairs {
-  "pid", "ppid", "platform", "arch", "version", "exec_path", "script", "script_dir",
+  "pid", "ppid", "platform", "arch", "version",
+  "exec_path", "script", "script_dir",
 } do
   print(name, process[name])
 end

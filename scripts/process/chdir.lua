@@ -1,5 +1,5 @@
--- The working directory: prints it, goes one up, and prints it again; then tries a
--- folder that is not there and prints why that failed.
+-- The working directory: prints it, goes one up, and prints it again; then
+-- tries a folder that is not there and prints why that failed.
 
 local process = require "orrery".process
 

@@ -1,5 +1,5 @@
--- Ends the program at once, with an exit code for whoever started it: timers and
--- what stands below never run.
+-- Ends the program at once, with an exit code for the one that started it:
+-- timers and what stands below never run.
 -- Prints "leaving" and ends with 3.
 
 local orrery = require "orrery"

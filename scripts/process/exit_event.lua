@@ -1,5 +1,5 @@
--- Listeners of `exit` run last of all, whichever way the program ends, and get its
--- exit code. They can tidy up, but nothing that they start comes about.
+-- Listeners of `exit` run last of all, whichever way the program ends, and get
+-- its exit code. They can tidy up, but nothing that they start comes about.
 -- Prints "working", then "leaving with 0".
 
 local orrery = require "orrery"

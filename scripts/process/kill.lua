@@ -1,5 +1,5 @@
--- Signals to other processes: asks whether a child is there by signal 0, ends it,
--- and asks again. Prints true, then how it ended, then ESRCH.
+-- Signals to other processes: asks by signal 0 whether a child is there, ends
+-- it, and asks again. Prints true, then how it ended, then ESRCH.
 
 local orrery = require "orrery"
 local process = orrery.process

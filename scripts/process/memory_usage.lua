@@ -1,5 +1,5 @@
--- How much memory this program uses, before and after it makes a string of 16 MiB.
--- Prints megabytes: resident, malloc's, Lua's.
+-- How much memory this program uses, before and after it makes a string of
+-- 16 MiB. Prints megabytes: resident, malloc's, Lua's.
 
 local process = require "orrery".process
 

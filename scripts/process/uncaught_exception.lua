@@ -1,4 +1,4 @@
--- An error that nobody catches goes to uncaught_exception, and the program goes on.
+-- An error that is not caught goes to uncaught_exception; the program goes on.
 -- Prints what was caught and then "still here".
 
 local orrery = require "orrery"

@@ -1,5 +1,5 @@
--- How long this program has been running, in seconds: prints it before and after
--- a tenth of a second.
+-- How long this program has been running, in seconds: prints it before and
+-- after a tenth of a second.
 
 local orrery = require "orrery"
 

@@ -1,4 +1,4 @@
--- Prints each of its arguments on a line. Started by the scripts beside.
+-- Prints each of its arguments on a line. Started by the scripts above.
 
 local process = require "orrery".process
 

@@ -1,4 +1,5 @@
--- Prints the date five times, a tenth of a second apart. Started by the scripts beside.
+-- Prints the date five times, a tenth of a second apart. Started by the scripts
+-- above.
 
 local orrery = require "orrery"
 

@@ -1,4 +1,5 @@
--- Writes its input into the file that its argument names. Started by the scripts beside.
+-- Writes its input into the file that its argument names. Started by the
+-- scripts above.
 
 local orrery = require "orrery"
 local process = orrery.process

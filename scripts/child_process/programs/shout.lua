@@ -1,4 +1,4 @@
--- Copies its input to its output in capitals. Started by the scripts beside.
+-- Copies its input to its output in capitals. Started by the scripts above.
 
 local process = require "orrery".process
 

@@ -1,4 +1,4 @@
--- Says where it runs and with which argument. Started by the scripts beside.
+-- Says where it runs and with which argument. Started by the scripts above.
 
 local process = require "orrery".process
 

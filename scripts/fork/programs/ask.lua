@@ -1,5 +1,5 @@
--- Ten clients of the port that its argument names; prints what each is told. Started by
--- server.lua.
+-- Ten clients of the port that its argument names; prints what each is told.
+-- Started by server.lua.
 
 local orrery = require "orrery"
 

@@ -1,5 +1,5 @@
--- Sends numbers and texts back twice as big, and answers requests likewise. Started by
--- the examples of docs/channel.md.
+-- Sends numbers and texts back twice as big, and answers requests likewise.
+-- Started by the examples of docs/channel.md.
 
 local process = require "orrery".process
 

@@ -1,5 +1,5 @@
--- Writes its messages into the file that its argument names, until the channel ends.
--- Started by silent.lua.
+-- Writes its messages into the file that its argument names, until the channel
+-- ends. Started by silent.lua.
 
 local orrery = require "orrery"
 local process = orrery.process

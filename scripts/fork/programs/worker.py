@@ -8,6 +8,7 @@ import struct
 
 REQUEST, REPLY, FAILED = 1, 2, 2  # two types, and a flag of the second
 CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
+BYTES = 0xC4, 0xC5, 0xC6
 NUMBERS = dict(zip(range(0xCA, 0xD4), "fdBHIQbhiq"))
 SIZES = dict(zip([0xC4, 0xC5, 0xC6, *range(0xD9, 0xE0)], "BHIBHIHIHI"))
 
@@ -35,15 +36,17 @@ def unpack(data):
         return CONSTANTS[tag]
     if tag in NUMBERS:
         return read(NUMBERS[tag])
-    size = read(SIZES[tag]) if tag in SIZES else tag & (31 if tag >= 0xA0 else 15)
+    short = tag & (31 if tag >= 0xA0 else 15)
+    size = read(SIZES[tag]) if tag in SIZES else short
     if 0x90 <= tag < 0xA0 or tag in (0xDC, 0xDD):
         return [unpack(data) for _ in range(size)]
     if tag < 0x90 or tag in (0xDE, 0xDF):
         return {unpack(data): unpack(data) for _ in range(size)}
-    return data.read(size) if tag in (0xC4, 0xC5, 0xC6) else data.read(size).decode()
+    return data.read(size) if tag in BYTES else data.read(size).decode()
 
 
-channel = socket.socket(fileno=int(os.environ["ORRERY_CHANNEL_FD"])).makefile("rwb")
+end = socket.socket(fileno=int(os.environ["ORRERY_CHANNEL_FD"]))
+channel = end.makefile("rwb")
 while header := channel.read(8):
     length, kind, flags, _ = struct.unpack("<IBBH", header)
     payload = channel.read(length)
