@@ -123,7 +123,7 @@ end
 
 --- Calls check() between turns of the loop until it is true, at most `ms`.
 function helper.eventually(check, ms)
-  local last = clock.now() + (ms or 5000)
+  local last = clock.now() + (ms or 15000)
   while not check() do
     if clock.now() > last then error("did not come true", 2) end
     task.sleep(1)
