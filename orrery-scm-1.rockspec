@@ -43,7 +43,7 @@ build = {
     ["orrery.json"] = {
       sources = {
         "core/binding/utf8.c", "core/binding/values.c", "core/json/decode.c",
-        "core/json/encode.c", "core/json/lua_json.c", "core/json/mend.c",
+        "core/json/encode.c", "core/json/json.c", "core/json/mend.c",
         "core/json/number.c",
       },
       defines = { "_GNU_SOURCE" },

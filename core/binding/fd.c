@@ -215,7 +215,7 @@ static int l_pipe(lua_State *L) {
   return set_pair(L, fds);
 }
 
-/* core.socketpair() -> two orrery.fd, connected Unix stream sockets; nil, *
+/* core.socketpair() -> two orrery.fd, connected Unix stream sockets; nil,
    errno. */
 static int l_socketpair(lua_State *L) {
   int fds[2];

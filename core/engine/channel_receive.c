@@ -114,7 +114,7 @@ static const unsigned char *find_fds(struct msghdr *message, int *count) {
   return CMSG_DATA(header);
 }
 
-/* Returns a set of these fds; NULL if memory is short, and then they are *
+/* Returns a set of these fds; NULL if memory is short, and then they are
    closed. */
 static struct orr_set *new_set(const unsigned char *fds, int count) {
   struct orr_set *set = malloc(sizeof *set + (size_t)count * sizeof(int));

@@ -105,7 +105,7 @@ static struct orr_segment *segment_for(struct orr_channel *channel,
   return segment;
 }
 
-/* Makes room for an fd, before the frame is committed: commit cannot fail by *
+/* Makes room for an fd, before the frame is committed: commit cannot fail by
    it. */
 static bool reserve_fd(struct orr_segment *segment) {
   if (segment->fds == NULL)

@@ -262,7 +262,7 @@ static int encode(lua_State *L) {
   return 1;
 }
 
-/* encode(value, name) -> string. Its errors speak of `name` instead of *
+/* encode(value, name) -> string. Its errors speak of `name` instead of
    "message". */
 static int encode_as(lua_State *L) {
   const char *name = luaL_checkstring(L, 2);
@@ -276,6 +276,14 @@ static int encode_as(lua_State *L) {
   return lua_error(L);
 }
 
-int orr_json_encode(lua_State *L) {
+/* json.encode(value, name) -> string. Raises, with the place in the value, if
+   something in it is nothing for JSON; `name` (default "message") is what the
+   error calls the whole value. */
+static int l_encode(lua_State *L) {
   return lua_isnoneornil(L, 2) ? encode(L) : encode_as(L);
+}
+
+void orr_json_open_encode(lua_State *L) {
+  lua_pushcfunction(L, l_encode);
+  lua_setfield(L, -2, "encode");
 }

@@ -10,12 +10,8 @@
 
 _Static_assert(sizeof(lua_Integer) == 8, "Orrery needs 64-bit Lua integers");
 
-/* json.encode(value, name) -> string. Raises, with the place in the value, if a
-   value in it is nothing for JSON; `name` (default "message") is what the error
-   calls the whole value. */
-int orr_json_encode(lua_State *L);
-
-/* Adds decode(string) to the module table on top of the stack. */
+/* Add encode(value, name) and decode(string) to the module table on top. */
+void orr_json_open_encode(lua_State *L);
 void orr_json_open_decode(lua_State *L);
 
 enum { ORR_JSON_NUMBER = 32 }; /* bytes that hold any number, and NUL */

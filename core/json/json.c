@@ -1,5 +1,5 @@
-/* lua_json.c - the module orrery.json, a library of its own: libjansson is
-   loaded by processes that speak JSON, and by no others. */
+/* json.c - the module orrery.json, a library of its own: libjansson is loaded
+   by processes that speak JSON, and by no others. */
 #include "json.h"
 
 #include <jansson.h>
@@ -19,10 +19,9 @@ __attribute__((visibility("default"))) int luaopen_orrery_json(lua_State *L);
 
 /* require "orrery.json" -> the module: encode and decode. */
 int luaopen_orrery_json(lua_State *L) {
-  static const luaL_Reg functions[] = {{"encode", orr_json_encode},
-                                       {NULL, NULL}};
   seed();
-  luaL_newlib(L, functions);
+  lua_createtable(L, 0, 2);
+  orr_json_open_encode(L);
   orr_json_open_decode(L);
   return 1;
 }
