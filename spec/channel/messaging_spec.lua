@@ -93,8 +93,8 @@ describe("messages", function()
       assert.equal("sent\n", child.stdout:read(nil, 5000))
       child.stdout:resume()
       helper.eventually(
-        function() return child.channel_.receiving == "paused" end)
-      local waiting = child.channel.waiting
+        function() return child.channel_.receiving_ == "paused" end)
+      local waiting = child.channel.waiting_
       assert.is_true(waiting > 50 and waiting < 150)
       local seen = 0
       child:on("message", function() seen = seen + 1 end)

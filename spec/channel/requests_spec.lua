@@ -173,7 +173,7 @@ describe("request", function()
       local asked = orrery.go(function() return child:request("slow") end)
       assert.is_string((child:receive(10000)))
       helper.eventually(
-        function() return child.channel_.receiving == "paused" end)
+        function() return child.channel_.receiving_ == "paused" end)
       assert.equal("running", asked.status)
       take_all(child)
 

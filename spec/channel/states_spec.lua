@@ -29,9 +29,11 @@ end
 local function record(channel)
   local log, go = {}, channel.go_
   function channel.go_(self, direction, event)
-    local from = self[direction]
+    local from = self[direction .. "_"]
     local went = go(self, direction, event)
-    if went then log[#log + 1] = ("%s > %s"):format(from, self[direction]) end
+    if went then
+      log[#log + 1] = ("%s > %s"):format(from, self[direction .. "_"])
+    end
     return went
   end
   return log
@@ -50,7 +52,7 @@ end
 
 local function await_paused(child)
   helper.eventually(function()
-    return child.channel.receiving == "paused"
+    return child.channel.receiving_ == "paused"
   end)
 end
 

@@ -71,7 +71,7 @@ describe("kill -9 #chaos", function()
         end)
         talk_to(child, null)
         orrery.sleep(math.random(0, 12))
-        local _, sent = child.channel_.core_end:totals()
+        local _, sent = child.channel_.core_end_:totals()
         offsets[#offsets + 1] = sent + received
         child:kill("SIGKILL")
         await_close(child)

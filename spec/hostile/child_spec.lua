@@ -113,10 +113,10 @@ describe("a hostile child", function()
         os.execute("true")
         while ch:flush() == false do core.poll({}, {ch:fileno()}, 100) end]])
       helper.eventually(function()
-        return child.channel_.receiving == "paused"
+        return child.channel_.receiving_ == "paused"
       end)
 
-      assert.is_true(child.channel_.waiting <= 1200)
+      assert.is_true(child.channel_.waiting_ <= 1200)
       child:kill()
       await_close(child)
     end)
@@ -174,7 +174,7 @@ describe("a hostile child", function()
       run(function()
         local child = raw_peer(SEND .. " core.poll({ch:fileno()}, {}, 20000)")
         helper.eventually(function()
-          return child.channel_.receiving == "paused"
+          return child.channel_.receiving_ == "paused"
         end)
         orrery.sleep(1) -- and nothing more is read in another turn
 
@@ -190,7 +190,7 @@ describe("a hostile child", function()
         local child = raw_peer(SEND)
         child:wait_for("exit", 10000)
         helper.eventually(function()
-          local receiving = child.channel_.receiving
+          local receiving = child.channel_.receiving_
           return receiving == "gone" or receiving == "ended"
         end)
 

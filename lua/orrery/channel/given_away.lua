@@ -121,7 +121,7 @@ function given_away.reporter(channel, id)
   if math.type(id) ~= "integer" then return nil end
   return function()
     if channel:refusal_() then return end
-    local queued = channel.wire.internal(channel, { closed = id })
+    local queued = channel.wire_.internal(channel, { closed = id })
     if queued then channel:queued_(queued) end
   end
 end

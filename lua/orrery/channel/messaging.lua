@@ -79,8 +79,8 @@ local function send_fully(channel, value, handle, opts, cb)
     attachment, err = attachments.prepare(handle, opts, channel)
     if err then return refuse(err, cb) end
   end
-  local ok, queued, errno = pcall(channel.wire.send, channel, value, attachment,
-    after_sending(attachment, cb))
+  local ok, queued, errno = pcall(channel.wire_.send, channel, value,
+    attachment, after_sending(attachment, cb))
   if ok and queued then return channel:queued_(queued) end
   err = ok and channel:queue_error_(errno)
   if attachment then attachment:done_(err or queued) end
@@ -103,9 +103,9 @@ end
 --- @return boolean go_on false: much is queued, wait for `drain`; or it failed
 function Messaging:send(value, handle, opts, cb)
   local channel = self.channel_
-  if channel and channel.sends_fast and value ~= nil and handle == nil
+  if channel and channel.sends_fast_ and value ~= nil and handle == nil
     and opts == nil and cb == nil then
-    local queued = channel.post_(channel.core_end, value)
+    local queued = channel.post_(channel.core_end_, value)
     return queued ~= nil and channel:queued_(queued)
   end
   channel = channel_of(self, "send")
@@ -118,12 +118,12 @@ end
 --- Calls wake with the next message, as long as none waits in the inbox.
 --- Returns what undoes that.
 local function await_message(channel, wake)
-  table.insert(channel.readers, wake)
+  table.insert(channel.readers_, wake)
   channel:readers_changed_()
   return function()
-    for i, other in ipairs(channel.readers) do
+    for i, other in ipairs(channel.readers_) do
       if other == wake then
-        table.remove(channel.readers, i)
+        table.remove(channel.readers_, i)
         break
       end
     end
@@ -140,13 +140,13 @@ end
 --- @return Error? err of a handle that could not be opened (EMFILE)
 function Messaging:receive(t)
   local channel = channel_of(self, "receive")
-  if channel.waiting > 0 then
-    if channel.receiving == "paused" then
+  if channel.waiting_ > 0 then
+    if channel.receiving_ == "paused" then
       loop.soon(channel.resume_, channel)
     end
     return channel:take_()
   elseif channel.closed then
-    return nil, channel.error or channels.closed_error("receive")
+    return nil, channel.error_ or channels.closed_error("receive")
   end
   return scheduler.wait(function(wake)
     return await_message(channel, wake)
@@ -176,7 +176,7 @@ function Messaging:handle(fn)
   local channel = channel_of(self, "handle")
   if fn ~= nil then options.argument("handle", "fn", fn, checks.callback) end
   if channel.closed then return end
-  channel.handler = fn
+  channel.handler_ = fn
   channel:update_ref_()
 end
 

@@ -29,22 +29,22 @@ local FAILED = core.frame_flag.failed
 local wire = { framing = "frames" }
 
 function wire.send(channel, value, attachment, done)
-  local queued, errno = channel.core_end:post(MESSAGE, 0, value, nil,
+  local queued, errno = channel.core_end_:post(MESSAGE, 0, value, nil,
     attachment and attachment.description, attachment and attachment.fd)
   if queued and done then channel:when_sent_(Callback.new(done)) end
   return queued, errno
 end
 
 function wire.request(channel, id, value)
-  return channel.core_end:post(REQUEST, 0, value, id)
+  return channel.core_end_:post(REQUEST, 0, value, id)
 end
 
 function wire.reply(channel, id, failed, value)
-  return channel.core_end:post(REPLY, failed and FAILED or 0, value, id)
+  return channel.core_end_:post(REPLY, failed and FAILED or 0, value, id)
 end
 
 function wire.internal(channel, value)
-  return channel.core_end:post(INTERNAL, 0, value)
+  return channel.core_end_:post(INTERNAL, 0, value)
 end
 
 function wire.receive(channel, kind, value, id, flags, description, fd)

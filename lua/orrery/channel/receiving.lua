@@ -21,32 +21,32 @@ local EAGAIN, ECONNRESET, EPROTO = core.errnos.EAGAIN, core.errnos.ECONNRESET,
   core.errnos.EPROTO
 
 --- @class Channel
---- @field inbox table<integer, table> {message, opener?, bytes} by place
---- @field taken integer places of messages that are gone
---- @field waiting integer messages in the inbox
---- @field inbox_bytes integer of their frames
---- @field inbox_handles integer
---- @field took boolean one was taken from the inbox since the oldest request
---- @field emptying boolean the inbox is being emptied for a listener, in ticks
---- @field readers function[] wake functions of tasks in `receive`
---- @field listeners integer of `message`
---- @field end_listeners integer of `disconnect`
---- @field direct function|false the listener to which messages go straight
---- @field dispatching boolean frames are being delivered, or a listener has
+--- @field inbox_ table<integer, table> {message, opener?, bytes} by place
+--- @field taken_ integer places of messages that are gone
+--- @field waiting_ integer messages in the inbox
+--- @field inbox_bytes_ integer of their frames
+--- @field inbox_handles_ integer
+--- @field took_ boolean one was taken from the inbox since the oldest request
+--- @field emptying_ boolean the inbox is being emptied for a listener, in ticks
+--- @field readers_ function[] wake functions of tasks in `receive`
+--- @field listeners_ integer of `message`
+--- @field end_listeners_ integer of `disconnect`
+--- @field direct_ function|false the listener to which messages go straight
+--- @field dispatching_ boolean frames are being delivered, or a listener has
 ---   thrown among them
---- @field unfinished Unfinished
+--- @field unfinished_ Unfinished
 local receiving = {}
 
 --- Puts a message into the inbox. All of a peer that has gone is read, but its
 --- handles do not fill our table of fds: beyond a number of them they are lost.
 local function keep(self, value, open)
-  if open and self.inbox_handles >= MOST_HANDLES then
+  if open and self.inbox_handles_ >= MOST_HANDLES then
     local _, err = open(true)
     open = function() return nil, err end
   end
-  if open then self.inbox_handles = self.inbox_handles + 1 end
-  self.waiting = self.waiting + 1
-  self.inbox[self.taken + self.waiting] = { value, open, 0 }
+  if open then self.inbox_handles_ = self.inbox_handles_ + 1 end
+  self.waiting_ = self.waiting_ + 1
+  self.inbox_[self.taken_ + self.waiting_] = { value, open, 0 }
 end
 
 --- Returns the only listener of `message`; false if there is none, are more, or
@@ -57,13 +57,13 @@ local function sole_listener(owner)
   return entry and not entry.once and entry.fn
 end
 
---- Sets `self.direct` to the only `message` listener if messages may go
+--- Sets `self.direct_` to the only `message` listener if messages may go
 --- straight to it: nothing waits in the inbox, no task is in `receive`, and
 --- reading is not paused. Otherwise to false: `deliver` decides.
 local function find_direct(self)
-  self.direct = self.fast and self.waiting == 0 and not self.closed
-    and self.receiving ~= "paused" and not self.readers[1]
-    and sole_listener(self.owner)
+  self.direct_ = self.fast_ and self.waiting_ == 0 and not self.closed
+    and self.receiving_ ~= "paused" and not self.readers_[1]
+    and sole_listener(self.owner_)
 end
 
 --- Takes note that the tasks in `receive` have changed: they come first.
@@ -78,14 +78,14 @@ end
 --- taken accepts nothing.
 --- @param open (fun(drop: boolean?): any, Error?)? see attachments.opener
 local function deliver(self, value, open)
-  local wake = self.waiting == 0 and table.remove(self.readers, 1)
+  local wake = self.waiting_ == 0 and table.remove(self.readers_, 1)
   if wake then
-    self.took = true
+    self.took_ = true
     if open then wake(value, open()) else wake(value) end
     self:readers_changed_()
-  elseif self.listeners > 0 and self.waiting == 0 then
-    if open then return self.owner:emit("message", value, open()) end
-    self.owner:emit("message", value)
+  elseif self.listeners_ > 0 and self.waiting_ == 0 then
+    if open then return self.owner_:emit("message", value, open()) end
+    self.owner_:emit("message", value)
   else
     keep(self, value, open)
   end
@@ -96,15 +96,15 @@ end
 --- @return any handle
 --- @return Error? err if the handle could not be opened
 local function take(self)
-  local i = self.taken + 1
-  local item = self.inbox[i]
-  self.inbox[i] = nil
-  self.taken, self.waiting, self.took = i, self.waiting - 1, true
-  self.inbox_bytes = self.inbox_bytes - item[3]
-  if self.waiting == 0 then self.inbox, self.taken = {}, 0 end
+  local i = self.taken_ + 1
+  local item = self.inbox_[i]
+  self.inbox_[i] = nil
+  self.taken_, self.waiting_, self.took_ = i, self.waiting_ - 1, true
+  self.inbox_bytes_ = self.inbox_bytes_ - item[3]
+  if self.waiting_ == 0 then self.inbox_, self.taken_ = {}, 0 end
   find_direct(self)
   if not item[2] then return item[1] end
-  self.inbox_handles = self.inbox_handles - 1
+  self.inbox_handles_ = self.inbox_handles_ - 1
   return item[1], item[2]()
 end
 receiving.take_ = take
@@ -112,16 +112,16 @@ receiving.take_ = take
 --- Tells whether no more may wait here.
 --- @return boolean
 local function inbox_full(self)
-  local most = next(self.requests) and AWAITING or INBOX
-  return self.waiting >= most.count or self.inbox_bytes >= most.bytes
-    or self.inbox_handles >= most.handles
+  local most = next(self.requests_) and AWAITING or INBOX
+  return self.waiting_ >= most.count or self.inbox_bytes_ >= most.bytes
+    or self.inbox_handles_ >= most.handles
 end
 
 --- Stops reading if the inbox is full. Answers to requests that are behind it
 --- are not going to be read then: these fail, unless messages are being taken.
 local function pause_if_full(self)
-  if self.receiving ~= "reading" or not inbox_full(self) then return end
-  if next(self.requests) and not self.took then self:give_up_requests_() end
+  if self.receiving_ ~= "reading" or not inbox_full(self) then return end
+  if next(self.requests_) and not self.took_ then self:give_up_requests_() end
   self:go_("receiving", "full")
   find_direct(self)
   self:listen_()
@@ -129,7 +129,7 @@ end
 
 --- Hands a frame to the wire, whose errors are the peer's fault.
 local function receive_frame(self, ...)
-  local ok, message, value, open = pcall(self.wire.receive, self, ...)
+  local ok, message, value, open = pcall(self.wire_.receive, self, ...)
   if not ok then
     self:protocol_error_(EPROTO, tostring(message))
   elseif message then
@@ -143,7 +143,7 @@ local function on_end(self, errno)
   self:go_("receiving", "eof")
   find_direct(self)
   if errno and errno ~= ECONNRESET then
-    self.error = errors.system(errno, "receive")
+    self.error_ = errors.system(errno, "receive")
   end
 end
 
@@ -153,7 +153,7 @@ local function take_frame(self, more, kind, value, id, flags, description, fd)
   if not more then
     if kind ~= EAGAIN then on_end(self, kind) end
     return FRAMES -- that a listener's error has left
-  elseif kind == MESSAGE and not description and self.fast then
+  elseif kind == MESSAGE and not description and self.fast_ then
     deliver(self, value)
   elseif kind then
     receive_frame(self, kind, value, id, flags, description, fd)
@@ -166,7 +166,7 @@ end
 --- Returns how many bytes all frames so far had.
 --- @return integer
 local function position(self)
-  local _, _, used = self.core_end:totals()
+  local _, _, used = self.core_end_:totals()
   return used
 end
 
@@ -174,15 +174,15 @@ end
 --- @param fresh boolean reads once before that
 --- @return integer more as take_frame's
 local function next_frame(self, fresh)
-  if self.listeners > 0 and self.waiting == 0 then
-    return take_frame(self, self.fetch_(self.core_end, fresh))
+  if self.listeners_ > 0 and self.waiting_ == 0 then
+    return take_frame(self, self.fetch_(self.core_end_, fresh))
   end
-  local before, waiting = position(self), self.waiting
-  local more = take_frame(self, self.fetch_(self.core_end, fresh))
-  if self.waiting > waiting and not self.closed then
+  local before, waiting = position(self), self.waiting_
+  local more = take_frame(self, self.fetch_(self.core_end_, fresh))
+  if self.waiting_ > waiting and not self.closed then
     local size = position(self) - before
-    self.inbox[self.taken + self.waiting][3] = size
-    self.inbox_bytes = self.inbox_bytes + size
+    self.inbox_[self.taken_ + self.waiting_][3] = size
+    self.inbox_bytes_ = self.inbox_bytes_ + size
   end
   pause_if_full(self)
   return more
@@ -192,7 +192,7 @@ end
 --- full as the inbox may be.
 --- @return boolean
 local function is_leaving(self)
-  return self.sending == "leaving" or self.sending == "left"
+  return self.sending_ == "leaving" or self.sending_ == "left"
 end
 
 --- Delivers frame after frame. Each is gone from the core before it is
@@ -201,10 +201,10 @@ end
 --- @param fresh boolean reads once before the first
 --- @return boolean more can be read at once
 local function dispatch_frames(self, fresh)
-  local core_end, fetch = self.core_end, self.fetch_
+  local core_end, fetch = self.core_end_, self.fetch_
   local more
   repeat
-    local listener = self.direct
+    local listener = self.direct_
     if listener then
       local got, kind, value, id, flags, description, fd =
         fetch(core_end, fresh)
@@ -214,7 +214,7 @@ local function dispatch_frames(self, fresh)
       else
         more = take_frame(self, got, kind, value, id, flags, description, fd)
       end
-    elseif self.closed or self.receiving == "paused"
+    elseif self.closed or self.receiving_ == "paused"
       and not (fresh or is_leaving(self)) then
       return false
     else
@@ -234,7 +234,7 @@ local Unfinished = class "orrery.Unfinished"
 
 --- Goes on dispatching in the next tick if a listener has raised.
 function Unfinished:__close()
-  if not self.channel.dispatching then return end
+  if not self.channel.dispatching_ then return end
   loop.emitting = self.emitting
   loop.soon(dispatch, self.channel)
 end
@@ -243,14 +243,14 @@ end
 --- @param fresh boolean? reads once before that
 --- @return boolean more can be read at once
 function dispatch(self, fresh)
-  local guard <close> = self.unfinished
+  local guard <close> = self.unfinished_
   local emitting = loop.emitting
   guard.emitting, loop.emitting = emitting, emitting + 1
-  self.dispatching = true
+  self.dispatching_ = true
   local more = dispatch_frames(self, fresh)
-  self.dispatching, loop.emitting = false, emitting
-  if self.sending == "left" then self:flush() end
-  if self.receiving ~= "ended" then return more end
+  self.dispatching_, loop.emitting = false, emitting
+  if self.sending_ == "left" then self:flush() end
+  if self.receiving_ ~= "ended" then return more end
   if not self.closed then loop.soon(self.finish_, self) end
   return false
 end
@@ -259,21 +259,21 @@ receiving.dispatch_ = dispatch
 --- Delivers what waits to the listeners that have come; then reading goes on.
 --- If one of them raises, a tick goes on with the rest.
 local function empty_inbox(self)
-  self.emptying = false
-  while self.waiting > 0 and self.listeners > 0 do
-    if self.waiting > 1 and not self.emptying then
-      self.emptying = true
+  self.emptying_ = false
+  while self.waiting_ > 0 and self.listeners_ > 0 do
+    if self.waiting_ > 1 and not self.emptying_ then
+      self.emptying_ = true
       loop.soon(empty_inbox, self)
     end
-    if self.waiting == 1 then self:resume_() end
-    self.owner:emit("message", take(self))
+    if self.waiting_ == 1 then self:resume_() end
+    self.owner_:emit("message", take(self))
   end
   self:resume_()
 end
 
 --- Goes on reading if that is paused and the inbox has room again.
 function receiving:resume_()
-  if self.closed or self.receiving ~= "paused" or inbox_full(self) then
+  if self.closed or self.receiving_ ~= "paused" or inbox_full(self) then
     return
   end
   self:go_("receiving", "room")
@@ -286,10 +286,10 @@ end
 --- @param messages integer
 --- @param disconnects integer
 function receiving:listeners_changed_(messages, disconnects)
-  self.listeners, self.end_listeners = messages, disconnects
+  self.listeners_, self.end_listeners_ = messages, disconnects
   find_direct(self)
-  if messages > 0 and self.waiting > 0 and not self.emptying then
-    self.emptying = true
+  if messages > 0 and self.waiting_ > 0 and not self.emptying_ then
+    self.emptying_ = true
     loop.soon(empty_inbox, self)
   end
   self:update_ref_()
@@ -300,8 +300,8 @@ end
 --- @param errno integer
 --- @param text string what is wrong
 function receiving:protocol_error_(errno, text)
-  self.error = errors.system(errno, "receive")
-  self.error.message = ("channel: %s (%s)"):format(text, self.error.code)
+  self.error_ = errors.system(errno, "receive")
+  self.error_.message = ("channel: %s (%s)"):format(text, self.error_.code)
   self:finish_()
 end
 
@@ -309,7 +309,7 @@ end
 local function read(self)
   for _ = 1, READS do
     local more = dispatch(self, true)
-    if not more or self.closed or self.receiving == "paused" then return end
+    if not more or self.closed or self.receiving_ == "paused" then return end
   end
 end
 receiving.read_ = read
@@ -317,12 +317,12 @@ receiving.read_ = read
 --- Called by the poller. A peer that has gone is read up to its end, full as
 --- the inbox may be: it sends no more than the socket holds already.
 function receiving:on_ready_(readable, writable, gone)
-  if writable and self.writing then self:flush() end
+  if writable and self.writing_ then self:flush() end
   if self.closed then return end
   if gone then
     self:go_("receiving", "gone")
     find_direct(self)
-  elseif not readable or self.receiving == "paused" then
+  elseif not readable or self.receiving_ == "paused" then
     return
   end
   read(self)
@@ -330,7 +330,7 @@ end
 
 --- Begins to receive, when the channel opens: it may have a listener already.
 function receiving:begin_receiving_()
-  self.unfinished = setmetatable({ channel = self }, Unfinished)
+  self.unfinished_ = setmetatable({ channel = self }, Unfinished)
   find_direct(self)
 end
 
