@@ -81,8 +81,9 @@ local starters = {
 --- @param name string a key of `starters`
 --- @param count integer
 --- @param program "true"|"nothing"|string
---- @param with { heap: integer?, alive: integer?, title: string? }? MiB of
----   touched memory, children that sleep meanwhile, another name for the table
+--- @param with { heap: integer?, alive: integer?, title: string?,
+---   rounds: integer? }? MiB of touched memory, children that sleep meanwhile,
+---   another name for the table, in how many rounds it runs at most
 --- @return Contender
 function contenders.starts(name, count, program, with)
   with = with or {}
@@ -90,8 +91,11 @@ function contenders.starts(name, count, program, with)
   local script = starter[2] and PEERS .. starter[2] .. " " or ""
   if program == "true" then program = "/bin/true" end
   if program == "nothing" then program = NOTHING end
-  return peer(with.title or name, starter[1], ("%s%d %d %d %s %s"):format(
-    script, count, with.heap or 0, with.alive or 0, NOTHING, program))
+  local contender = peer(with.title or name, starter[1],
+    ("%s%d %d %d %s %s"):format(script, count, with.heap or 0, with.alive or 0,
+      NOTHING, program))
+  contender.rounds = with.rounds
+  return contender
 end
 
 --- Makes the contenders that exchange messages or hand connections over: the

@@ -92,8 +92,8 @@ return {
     figures = { "cpu_us_per_op" },
     contenders = {
       starts("C", 300, "true", { heap = HEAP }),
-      starts("luv", 8, "true", { heap = HEAP }),
-      starts("Node", 8, "true", { heap = HEAP }),
+      starts("luv", 8, "true", { heap = HEAP, rounds = 1 }),
+      starts("Node", 8, "true", { heap = HEAP, rounds = 1 }),
       starts("ours", 300, "true", { heap = HEAP }),
       starts("ours", 300, "true", { title = "ours, without" }),
     },
@@ -108,8 +108,8 @@ return {
     figures = { "cpu_us_per_op" },
     contenders = {
       starts("C", 300, "true", { alive = ALIVE }),
-      starts("luv", 40, "true", { alive = ALIVE }),
-      starts("Node", 40, "true", { alive = ALIVE }),
+      starts("luv", 40, "true", { alive = ALIVE, rounds = 1 }),
+      starts("Node", 40, "true", { alive = ALIVE, rounds = 1 }),
       starts("ours", 300, "true", { alive = ALIVE }),
       starts("ours", 300, "true", { title = "ours, without" }),
     },
