@@ -1,5 +1,6 @@
 std = "lua54"
-max_line_length = 100
+max_line_length = 80
+max_cyclomatic_complexity = 12
 unused_args = false
 ignore = { "212/self" }
 exclude_files = { "build" }

@@ -1,6 +1,6 @@
---- Loaded once by busted. Requires luv and the core first, and wraps every test:
---- one that leaves an fd, a child, a zombie, a handle or a callback of a send behind
---- fails.
+--- Loaded once by busted. Requires luv and the core first, and wraps every
+--- test: one that leaves an fd, a child, a zombie, a handle or a callback of a
+--- send behind fails.
 
 local uv = require "luv"
 local busted = require "busted"
@@ -13,6 +13,7 @@ local core = require "orrery.core"
 local clock = require "orrery.runtime.clock"
 local loop = require "orrery.runtime.loop"
 local task = require "orrery.task"
+local run = require "orrery.child_process.run"
 local spawn = require "orrery.child_process.spawn".spawn
 
 -- The sanitizer's library is for our own processes, not for sh and cat.
@@ -42,11 +43,11 @@ end
 function helper.cli(args, opts)
   opts = opts or {}
   opts.env_extend = helper.env(opts.env_extend)
-  return assert(require "orrery.child_process.run".run(helper.orrery, args, opts))
+  return assert(run.run(helper.orrery, args, opts))
 end
 
---- Runs a script given as text by the CLI to its end; `process` and `orrery` are
---- there for it. [w]
+--- Runs a script given as text by the CLI to its end; `process` and `orrery`
+--- are there for it. [w]
 function helper.script(code, opts)
   return helper.cli({ "-e", "local orrery = require 'orrery' "
     .. "local process = orrery.process " .. code }, opts)
@@ -56,23 +57,23 @@ end
 function helper.lua(code, opts)
   opts = opts or {}
   opts.env_extend = helper.env(opts.env_extend)
-  return assert(require "orrery.child_process.run".run(helper.interpreter, { "-e", code }, opts))
+  return assert(run.run(helper.interpreter, { "-e", code }, opts))
 end
 
---- helper.lua for another user, who may not be able to read this tree: from a copy
---- of the modules that everybody can read. [w]
+--- helper.lua for another user, who may not be able to read this tree: from a
+--- copy of the modules that everybody can read. [w]
 function helper.lua_as(code, opts)
-  local sh = require "orrery.child_process.run".sh
-  local dir = sh("mktemp -d", { trim = true }).stdout
-  assert(sh(("cp -r lua '%s' && mkdir '%s/build' && cp -r '%s/orrery' '%s/build' "
-    .. "&& chmod -R a+rX '%s'"):format(dir, dir, BUILD, dir, dir)).ok)
+  local dir = run.sh("mktemp -d", { trim = true }).stdout
+  local copy = ("cp -r lua '%s' && mkdir '%s/build' && "
+    .. "cp -r '%s/orrery' '%s/build' && chmod -R a+rX '%s'")
+  assert(run.sh(copy:format(dir, dir, BUILD, dir, dir)).ok)
   opts.cwd = "/"
   opts.env_extend = {
     LUA_PATH = ("%s/lua/?.lua;%s/lua/?/init.lua;;"):format(dir, dir),
     LUA_CPATH = dir .. "/build/?.so;;",
   }
   local result = helper.lua(code, opts)
-  sh(("rm -rf '%s'"):format(dir))
+  run.sh(("rm -rf '%s'"):format(dir))
   return result
 end
 
@@ -81,7 +82,8 @@ end
 function helper.fork(code, opts, args)
   local path = helper.tmpname()
   local file = assert(io.open(path, "w"))
-  file:write("local orrery = require 'orrery' local process = orrery.process ", code)
+  file:write("local orrery = require 'orrery' ",
+    "local process = orrery.process ", code)
   file:close()
   opts = opts or {}
   opts.env_extend = opts.env_extend or { LD_PRELOAD = preload }
@@ -98,12 +100,13 @@ function helper.raw_peer(code, opts)
   opts.stdio = { "ignore", "inherit", "inherit", "ipc" }
   opts.env_extend = helper.env()
   return spawn(helper.interpreter, { "-e",
-    "local core = require 'orrery.core' local peer = core.adopt(3) " .. code }, opts)
+    "local core = require 'orrery.core' "
+    .. "local peer = core.adopt(3) " .. code }, opts)
 end
 
 --- Waits until a child is closed. [w]
 function helper.await_close(child)
-  if not child.closed_ then child:wait_for("close", 20000) end
+  if not child.is_closed_ then child:wait_for("close", 20000) end
 end
 
 --- Runs fn as a task on the loop, at most `ms`, and raises what it raises.
@@ -111,7 +114,7 @@ function helper.run(fn, ms)
   local t = task.go(fn)
   local ok, err = t:join(ms or 20000)
   if t.status == "running" then
-    local trace = t.thread and debug.traceback(t.thread) or ""
+    local trace = t.thread_ and debug.traceback(t.thread_) or ""
     t:cancel("the test's time is over")
     error("still waiting after the test's time\n" .. trace, 2)
   end
@@ -120,7 +123,7 @@ end
 
 --- Calls check() between turns of the loop until it is true, at most `ms`.
 function helper.eventually(check, ms)
-  local last = clock.now() + (ms or 5000)
+  local last = clock.now() + (ms or 15000)
   while not check() do
     if clock.now() > last then error("did not come true", 2) end
     task.sleep(1)
@@ -147,7 +150,7 @@ function helper.tmpname()
   return os.tmpname()
 end
 
--- Leaks -------------------------------------------------------------------------
+-- Leaks -----------------------------------------------------------------------
 
 --- The open fds of this process with what they are, but for the listing's own.
 function helper.fds()
@@ -265,10 +268,10 @@ loop.close(uv.new_pipe(false)) -- libuv keeps an fd in reserve from then on
 
 --- A test's function with the check behind it. What the test itself raises
 --- comes first.
-local function watched(run)
+local function watched(fn)
   return function(...)
     local before = helper.snapshot()
-    local results = table.pack(pcall(run, ...))
+    local results = table.pack(pcall(fn, ...))
     local leaks = helper.leaks(before)
     if not results[1] then error(results[2], 0) end
     if leaks then error("the test left something behind: " .. leaks, 0) end

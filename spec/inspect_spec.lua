@@ -18,7 +18,8 @@ describe("inspect", function()
   end)
 
   it("breaks long tables over lines", function()
-    local text = inspect { aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa = ("x"):rep(30), b = ("y"):rep(30) }
+    local text = inspect { aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa = ("x"):rep(30),
+      b = ("y"):rep(30) }
 
     assert.matches("^{\n  a+ = ", text)
   end)

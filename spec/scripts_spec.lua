@@ -11,7 +11,8 @@ local function descendants(root)
   for name in uv.fs_scandir_next, scan do
     local stat = name:find("^%d+$") and io.open("/proc/" .. name .. "/stat")
     if stat then
-      parents[tonumber(name)] = tonumber((stat:read("a") or ""):match("%) %a (%d+)"))
+      parents[tonumber(name)] =
+        tonumber((stat:read("a") or ""):match("%) %a (%d+)"))
       stat:close()
     end
   end
@@ -36,7 +37,8 @@ end
 local function row(text, name)
   for line in text:gmatch("[^\n]+") do
     if line:sub(1, #name) == name then
-      local ended, memory = line:sub(#name + 1):match("^%s+(.-)%s%s+.*%s<?([%d.]+) MB$")
+      local ended, memory =
+        line:sub(#name + 1):match("^%s+(.-)%s%s+.*%s<?([%d.]+) MB$")
       return ended, tonumber(memory)
     end
   end
@@ -44,7 +46,8 @@ end
 
 --- Peak memory in MB as /usr/bin/time has it.
 local function peak(command)
-  local result = orrery.run("/usr/bin/time", { "-f", "%M", table.unpack(command) },
+  local result = orrery.run("/usr/bin/time",
+    { "-f", "%M", table.unpack(command) },
     { env_extend = { LD_PRELOAD = false } })
   return tonumber(result.stderr:match("(%d+)%s*$")) * 1024 / 1e6
 end
@@ -52,14 +55,16 @@ end
 describe("scripts/tour.lua", function()
   local text
 
-  it("runs a tool on each source file, with one that fails and one that hangs", function()
+  it("runs a tool on each source file, with one that fails and one "
+    .. "that hangs", function()
     run(function()
       local child = tour { TOUR_PATIENCE = "300" }
       text = child.stdout:read_all()
 
       assert.equal(0, child:wait())
       assert.equal("exit 0", (row(text, "cc core/engine/launch.c")))
-      assert.equal("exit 0", (row(text, "luacheck lua/orrery/runtime/loop.lua")))
+      assert.equal("exit 0",
+        (row(text, "luacheck lua/orrery/runtime/loop.lua")))
       assert.equal("exit 1", (row(text, "a command that fails")))
       assert.equal("SIGTERM, timed out", (row(text, "a command that hangs")))
     end, 60000)
@@ -68,7 +73,8 @@ describe("scripts/tour.lua", function()
   it("measures the peak memories that /usr/bin/time measures", function()
     run(function()
       local commands = {
-        ["cc core/engine/launch.c"] = { "cc", "-std=c11", "-D_GNU_SOURCE", "-Icore",
+        ["cc core/engine/launch.c"] = { "cc", "-std=c11", "-D_GNU_SOURCE",
+          "-Icore",
           "-I/usr/include/lua5.4", "-fsyntax-only", "core/engine/launch.c" },
         ["luacheck lua/orrery/stream.lua"] = { "luacheck", "--quiet",
           "lua/orrery/stream.lua" },
@@ -101,8 +107,8 @@ describe("scripts/tour.lua", function()
   end)
 end)
 
---- Runs a script, with `orrery` in PATH, and gives its output. On stderr there is
---- `opts.stderr`, nothing without.
+--- Runs a script, with `orrery` in PATH, and gives its output. On stderr there
+--- is `opts.stderr`, nothing without.
 local function script(path, args, opts)
   opts = opts or {}
   local result = helper.cli({ "scripts/" .. path, table.unpack(args or {}) },
@@ -121,7 +127,8 @@ describe("scripts/process", function()
     ["kill.lua"] = "^true\n143\tSIGTERM\nESRCH\n$",
     ["uptime.lua"] = "^%d%.%d s\n%d%.%d s\n$",
     ["hrtime.lua"] = "^%d+ bytes in 0 s and %d+ ns\n$",
-    ["uncaught_exception.lua"] = "^caught in a task\t.*nobody expects this\nstill here\n$",
+    ["uncaught_exception.lua"] =
+      "^caught in a task\t.*nobody expects this\nstill here\n$",
     ["signal.lua"] = "^SIGINT %(2%), number 1\n.*number 3\n$",
   }
   for name, pattern in pairs(patterns) do
@@ -145,7 +152,9 @@ describe("scripts/process", function()
   end)
 
   it("cwd.lua prints where it runs", function()
-    run(function() assert.equal(uv.cwd() .. "\n", (script "process/cwd.lua")) end)
+    run(function()
+      assert.equal(uv.cwd() .. "\n", (script "process/cwd.lua"))
+    end)
   end)
 
   it("exit.lua ends with its code", function()
@@ -169,13 +178,15 @@ describe("scripts/child_process", function()
     ["stdio.lua"] = "inherited\ninto a file\n",
     ["close_event.lua"] = "all of it\nclose\t0\tnil\nclose\tnil\tSIGINT\n",
     ["exit_event.lua"] = "exit\t3\nstill writing\nclose\t3\n",
-    ["error_event.lua"] = "ENOENT\texec\tno-such-program\nENOENT\tchdir\t/no/such/folder\n",
+    ["error_event.lua"] =
+      "ENOENT\texec\tno-such-program\nENOENT\tchdir\t/no/such/folder\n",
     ["kill.lua"] = "ready\nnot yet\n137\tSIGKILL\n",
     ["exec.lua"] = "C\nB\nA\n",
     ["exec_file.lua"] = "$HOME; rm -rf *\n",
     ["exec_error.lua"] = "3\tnil\tfalse\t0\t7\techo reason >&2; exit 3\n"
       .. "nil\tSIGINT\ttrue\t0\t0\texec sleep 1000\n"
-      .. "ERR_CHILD_PROCESS_STDIO_MAXBUFFER\tSIGTERM\ttrue\t1000\t0\texec yes\n",
+      .. "ERR_CHILD_PROCESS_STDIO_MAXBUFFER\tSIGTERM\ttrue\t1000\t0\t"
+      .. "exec yes\n",
   }
   for name, output in pairs(outputs) do
     it(name .. " prints what it says", function()
@@ -209,13 +220,15 @@ describe("scripts/child_process", function()
   it("shared_stderr.lua lends its stderr alone", function()
     run(function()
       assert.equal("received\thello\n",
-        (script("child_process/shared_stderr.lua", {}, { stderr = "trouble\n" })))
+        (script("child_process/shared_stderr.lua", {},
+          { stderr = "trouble\n" })))
     end)
   end)
 
   it("detached.lua ends before its child, which goes on", function()
     run(function()
-      local pid, path = script("child_process/detached.lua"):match("^(%d+)\t(%S+)\n$")
+      local pid, path =
+        script("child_process/detached.lua"):match("^(%d+)\t(%S+)\n$")
       helper.await_end(tonumber(pid))
       local lines = 0
       for _ in io.lines(path) do lines = lines + 1 end
@@ -249,7 +262,8 @@ describe("scripts/fork", function()
       local lines = lines_of "server.lua"
       assert.equal(10, #lines)
       for _, line in ipairs(lines) do
-        assert.is_true(line == "answered by the parent" or line == "answered by the child")
+        assert.is_true(line == "answered by the parent"
+          or line == "answered by the child")
       end
     end)
   end)
@@ -257,8 +271,10 @@ describe("scripts/fork", function()
   local outputs = {
     ["silent.lua"] = "the first ended with\t0\na\nb c\n",
     ["socket.lua"] = ("answered by the parent\nanswered by the child\n"):rep(2),
-    ["node_child.lua"] = "1606938044258990275541962092341162602522202993782792835301376\n0\n",
-    ["python_worker.lua"] = "5.0625\t4.5\nnil\tmean requires at least one data point\n",
+    ["node_child.lua"] =
+      "1606938044258990275541962092341162602522202993782792835301376\n0\n",
+    ["python_worker.lua"] =
+      "5.0625\t4.5\nnil\tmean requires at least one data point\n",
   }
   for name, output in pairs(outputs) do
     it(name .. " prints what it says", function()

@@ -6,14 +6,16 @@ local task = require "orrery.task"
 local run, closing, waiter = helper.run, fixture.closing, fixture.waiter
 
 describe("task.deadline", function()
-  it("gives the results in time, and nil, ETIMEDOUT after cancelling", function()
+  it("gives the results in time, and nil, ETIMEDOUT after "
+    .. "cancelling", function()
     run(function()
       local ended
       local function slow()
         local _ <close> = closing(function() ended = true end)
         task.sleep(1000000)
       end
-      assert.same({ 1, 2 }, { task.deadline(100000, function() return 1, 2 end) })
+      assert.same({ 1, 2 },
+        { task.deadline(100000, function() return 1, 2 end) })
       local result, err = task.deadline(5, slow)
 
       assert.is_nil(result)
@@ -22,7 +24,8 @@ describe("task.deadline", function()
     end)
   end)
 
-  it("raises fn's error, and goes with its caller when that is cancelled", function()
+  it("raises fn's error, and goes with its caller when that is "
+    .. "cancelled", function()
     run(function()
       assert.same({ false, "x" },
         { pcall(task.deadline, 1000, function() error("x", 0) end) })
@@ -54,7 +57,8 @@ describe("task.all and race", function()
       end
       assert.same({ "a", "b", n = 2 }, task.all { slow(5, "a"), slow(1, "b") })
       assert.same({ n = 0 }, task.all {})
-      assert.equal("quick", task.race { slow(100000, "slow"), slow(1, "quick") })
+      assert.equal("quick",
+        task.race { slow(100000, "slow"), slow(1, "quick") })
     end)
   end)
 

@@ -53,7 +53,8 @@ int orr_check_fd(lua_State *L, int arg);
    call. Returns 2, the number of results. */
 int orr_fail(lua_State *L, int error);
 
-/* Adds a table {name = number} to the module table on top, as its `field`. */
+/* Adds a table {name = number} to the module table on top, as its `field`. Lua
+   takes from such tables the numbers that it shares with C. */
 struct orr_name;
 void orr_add_names(lua_State *L, const char *field,
                    const struct orr_name *names);

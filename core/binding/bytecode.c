@@ -1,13 +1,10 @@
-/*
-** bytecode.c - modules from bytecode, which loads ten times faster than
-** their source: a searcher for package.searchers.
-**
-** The bytecode of all modules is one file beside the core, modules.luac, that
-** lua/orrery/cli/bytecode.lua writes. It is mapped: what is not asked for is
-*not
-** read, and no fd is needed later. As the core's own file, it is only ever
-** replaced, never written into, so what is mapped stays as it is.
-*/
+/* bytecode.c - modules from bytecode, which loads ten times faster than their
+   source: a searcher for package.searchers.
+
+   The bytecode of all modules is one file beside the core, modules.luac, that
+   lua/orrery/cli/bytecode.lua writes. It is mapped: what is not asked for is
+   not read, and no fd is needed later. Like the core's own file, it is only
+   ever replaced, never written into, so what is mapped stays as it is. */
 #include "binding.h"
 
 #include <fcntl.h>
@@ -36,11 +33,13 @@ _Static_assert(sizeof(struct header) == 64 && sizeof(struct entry) == 64,
 static const char magic[sizeof((struct header *)0)->magic] =
     "orrery's modules, compiled\n";
 
+/* The userdata orrery.bytecode: the mapped file. */
 struct bytecode {
   const struct header *file; /* NULL: there is none, or it is of no use */
   size_t size;
 };
 
+/* Returns whether it is a file of ours, whole, with room for its entries. */
 static bool fits(const struct header *file, size_t size) {
   return memcmp(file->magic, magic, sizeof magic) == 0 && file->size == size &&
          file->count < size / sizeof(struct entry);
@@ -52,6 +51,7 @@ static void release(struct bytecode *self) {
   self->file = NULL;
 }
 
+/* Maps the file. self->file stays NULL if there is none or it is of no use. */
 static void map(struct bytecode *self, const char *path) {
   struct stat st;
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -68,7 +68,8 @@ static void map(struct bytecode *self, const char *path) {
     release(self);
 }
 
-/* The entry of a module whose chunk lies in the file; NULL. */
+/* Returns the entry of a module, or NULL if it has none or its chunk lies
+   outside the file. */
 static const struct entry *find(const struct bytecode *self, const char *name) {
   if (self->file == NULL)
     return NULL;
@@ -82,6 +83,8 @@ static const struct entry *find(const struct bytecode *self, const char *name) {
   return NULL;
 }
 
+/* Returns whether the source is still the one that the bytecode was made
+   from. */
 static bool up_to_date(const struct entry *entry, const char *source) {
   struct stat st;
   return stat(source, &st) == 0 && st.st_size == entry->size &&
@@ -89,7 +92,9 @@ static bool up_to_date(const struct entry *entry, const char *source) {
          st.st_mtim.tv_nsec == entry->nanos;
 }
 
-/* The file that a module of ours is in, without .lua; NULL: it is not ours. */
+/* Returns the name by which the file knows a module of ours: "init" for
+   "orrery", "cli.main" for "orrery.cli.main"; NULL if the module is not
+   ours. */
 static const char *file_of(const char *module) {
   static const char prefix[] = "orrery.";
   if (strcmp(module, "orrery") == 0)
@@ -99,8 +104,9 @@ static const char *file_of(const char *module) {
   return module + sizeof prefix - 1;
 }
 
-/* searcher(module) -> loader, source; nothing where the source is to be looked
-   for as ever: it has changed, or the bytecode is not for this Lua. */
+/* searcher(module) -> the loader, the path of the source. Returns nothing if
+   the module is to be found in another way: it is not ours, its source has
+   changed, or the bytecode is not for this Lua. */
 static int l_search(lua_State *L) {
   const struct bytecode *self = lua_touserdata(L, lua_upvalueindex(1));
   const char *name = file_of(luaL_checkstring(L, 1));
@@ -118,8 +124,9 @@ static int l_search(lua_State *L) {
   return 2;
 }
 
-/* compiled(folder) -> a searcher of modules whose sources are in `folder`, a
-   path that ends in "/". */
+/* core.bytecode(folder) -> a searcher for package.searchers, of the modules
+   whose sources are in `folder`, a path that ends in "/". It finds nothing if
+   there is no bytecode. */
 static int l_bytecode(lua_State *L) {
   orr_check_cstring(L, 1);
   const char *core = lua_tostring(L, lua_upvalueindex(1));
@@ -139,6 +146,7 @@ static int l_bytecode(lua_State *L) {
   return 1;
 }
 
+/* Unmaps the file. Functions that were loaded from it are copies. */
 static int m_gc(lua_State *L) {
   release(luaL_checkudata(L, 1, ORR_BYTECODE));
   return 0;

@@ -1,11 +1,10 @@
-/*
-** channel.c - the userdata orrery.fork: one end of a channel between two
-** processes. It frames, encodes and queues; when to read and to write, and what
-** messages mean, is Lua's.
-*/
+/* channel.c - the userdata orrery.fork: one end of a channel between two
+   processes. It frames, encodes and queues; when to read and to write, and what
+   messages mean, is Lua's business. */
 #include "engine/channel.h"
 #include "binding.h"
 #include "engine/io.h"
+#include "engine/names.h"
 #include "msgpack.h"
 #include "values.h"
 
@@ -15,22 +14,25 @@
 
 enum { BLAME = 2 }; /* the caller of the Lua function that calls us */
 
-/* Bytes on their way, where Linux allows them, which doubles it: some long
-   messages, so that sender and receiver do not wait for each other at each. */
+/* Bytes that may be on their way, if Linux allows as many; it doubles the
+   number. That is room for some long messages, so that sender and receiver do
+   not wait for each other at every one. */
 enum { SEND_BUFFER = 256 * 1024 };
 
 enum { LONG = 64 * 1024 }; /* bytes of a string: see send_long */
 
-/* Bytes of memory that a decoded message may take: so many times max_message,
-   but at least this, since small values take up to 100 times their bytes. */
+/* Bytes of memory that a decoded message may take: BUDGET_FACTOR times
+   max_message, but at least LEAST_BUDGET, for small values take up to 100 times
+   their bytes. */
 enum { BUDGET_FACTOR = 4, LEAST_BUDGET = 1 << 30 };
 
 static struct orr_channel *check_channel(lua_State *L) {
   return orr_check_self(L, ORR_FORK);
 }
 
-/* fork(fd, framing, max_message) -> channel. Takes the orrery.fd over. framing:
-   "frames" or "lines"; max_message in bytes. */
+/* core.fork(fd, framing, max_message) -> orrery.fork, which takes the orrery.fd
+   over. framing: "frames" or "lines"; max_message: bytes of one message, both
+   ways. Raises if the fd is closed. */
 static int l_fork(lua_State *L) {
   static const char *const framings[] = {"frames", "lines", NULL};
   luaL_checkudata(L, 1, ORR_FD);
@@ -47,6 +49,7 @@ static int l_fork(lua_State *L) {
   return 1;
 }
 
+/* channel:fileno() -> the number of its fd; nil if it is closed. */
 static int m_fileno(lua_State *L) {
   int fd = check_channel(L)->fd;
   if (fd < 0)
@@ -56,19 +59,21 @@ static int m_fileno(lua_State *L) {
   return 1;
 }
 
-/* channel:close() - closes it, with what is queued. Again: nothing. */
+/* channel:close(): closes it, and drops what is queued and what has arrived.
+   Does nothing if it is closed. */
 static int m_close(lua_State *L) {
   orr_channel_close(luaL_checkudata(L, 1, ORR_FORK)); /* a metamethod, too */
   return 0;
 }
 
-/* Sending -------------------------------------------------------------------
- */
+/* Sending ------------------------------------------------------------------ */
 
+/* nil, errno: orr_channel_begin has failed. */
 static int fail_begin(lua_State *L, const struct orr_channel *channel) {
   return orr_fail(L, channel->fd < 0 ? EBADF : ENOMEM);
 }
 
+/* Pushes what a method that queues returns: bytes queued; nil, errno. */
 static int queued(lua_State *L, const struct orr_channel *channel, int error) {
   if (error < 0)
     return orr_fail(L, -error);
@@ -80,7 +85,8 @@ static int commit(lua_State *L, struct orr_channel *channel) {
   return queued(L, channel, orr_channel_commit(channel));
 }
 
-/* A string that would be flushed at once. */
+/* Sends a string that is long enough to be flushed at once: what the socket
+   takes of it is never copied. */
 static int send_long(lua_State *L, struct orr_channel *channel, const char *s,
                      size_t length) {
   if (length > channel->max_message)
@@ -92,9 +98,10 @@ static int send_long(lua_State *L, struct orr_channel *channel, const char *s,
   return queued(L, channel, orr_channel_commit_long(channel, s, length));
 }
 
-/* channel:send(value) -> bytes queued; nil, errno (EMSGSIZE, ENOMEM, EBADF).
-   Raises where the value cannot be sent. A long string may be sent at once, as
-   far as nothing is queued; errors of that are left to flush. */
+/* channel:send(value) -> bytes queued; nil, errno (EMSGSIZE, ENOMEM, EBADF: it
+   is closed). Raises if the value cannot be sent. A long string is sent at
+   once, as far as the socket takes it, if nothing is queued before it; errors
+   of that come back from flush. */
 static int m_send(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   if (lua_type(L, 2) == LUA_TSTRING && channel->framing == ORR_FRAMES) {
@@ -117,8 +124,10 @@ static void put_id(lua_State *L, struct orr_buffer *out, lua_Integer id) {
   out->length += 4;
 }
 
-/* channel:post(type, flags, value, id, description, fd) -> as send. With an id
-   for requests and replies; with a description and an fd for handles. */
+/* channel:post(type, flags, value, id, description, fd) -> as send. Queues a
+   frame of any type, see core.frame and core.frame_flag. `id` is for requests
+   and replies. `description`, a table, and `fd`, a number, are of a handle that
+   goes along; the fd stays open until its bytes are sent (see totals). */
 static int m_post(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   int type = (int)luaL_checkinteger(L, 2), flags = (int)luaL_checkinteger(L, 3);
@@ -135,7 +144,8 @@ static int m_post(lua_State *L) {
   return commit(L, channel);
 }
 
-/* channel:line(text, fd) -> as send, for framing "lines". */
+/* channel:line(text, fd) -> as send, for framing "lines". Queues a line, `text`
+   without its end, and the fd, if any, as post does. */
 static int m_line(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   size_t length;
@@ -152,8 +162,8 @@ static int m_line(lua_State *L) {
   return commit(L, channel);
 }
 
-/* channel:flush() -> true: all is sent; false, errno: later (EAGAIN: when it is
-   writable); nil, errno: the peer is gone. */
+/* channel:flush() -> true if all is sent; false, errno if the rest must be sent
+   later (EAGAIN: when the fd is writable); nil, errno if the peer is gone. */
 static int m_flush(lua_State *L) {
   int error = orr_channel_flush(check_channel(L));
   bool later = error == -EAGAIN || error == -ETOOMANYREFS ||
@@ -165,8 +175,8 @@ static int m_flush(lua_State *L) {
   return 2;
 }
 
-/* channel:totals() -> bytes accepted, bytes sent, bytes of all frames that
-   `next` gave, since it was opened. */
+/* channel:totals() -> bytes queued, bytes sent, and bytes of the frames that
+   `next` gave: since it was opened. */
 static int m_totals(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   lua_pushinteger(L, (lua_Integer)channel->accepted);
@@ -175,11 +185,10 @@ static int m_totals(lua_State *L) {
   return 3;
 }
 
-/* Receiving -----------------------------------------------------------------
- */
+/* Receiving ---------------------------------------------------------------- */
 
-/* channel:receive() -> bytes read, 0 at the end, and whether there may be more
-   at once; nil, errno. */
+/* channel:receive() -> bytes read, 0 at the end, and whether more may be there
+   now; nil, errno (EAGAIN: nothing is). */
 static int m_receive(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   long n = orr_channel_receive(channel);
@@ -190,6 +199,8 @@ static int m_receive(lua_State *L) {
   return 2;
 }
 
+/* Pushes false, errno, text: the peer breaks the rules. text NULL: it is on top
+   of the stack. */
 static int protocol_error(lua_State *L, int error, const char *text) {
   lua_pushboolean(L, false);
   lua_pushinteger(L, error);
@@ -211,7 +222,9 @@ static struct orr_msgpack_reader reader_of(const struct orr_channel *channel,
       .changes_seen = channel->changes};
 }
 
-/* Pushes the description of a handle, or nil. False: pushes what is wrong. */
+/* Pushes the description of the handle that comes with the frame, or nil if
+   none does, and returns true; or pushes the text of an error and returns
+   false. */
 static bool decode_description(lua_State *L, const struct orr_frame *frame,
                                struct orr_msgpack_reader *reader) {
   if ((frame->flags & ORR_HAS_FD) == 0) {
@@ -226,7 +239,8 @@ static bool decode_description(lua_State *L, const struct orr_frame *frame,
   return false;
 }
 
-/* Pushes the value that is all the rest. False: pushes what is wrong. */
+/* Pushes the value that the rest of the payload is, and returns true; or pushes
+   the text of an error and returns false. */
 static bool decode_rest(lua_State *L, struct orr_msgpack_reader *reader) {
   if (orr_msgpack_decode(L, reader) < 0)
     return false;
@@ -236,6 +250,8 @@ static bool decode_rest(lua_State *L, struct orr_msgpack_reader *reader) {
   return false;
 }
 
+/* Reads the id of a request or reply into *id, which stays as it is for other
+   frames. Returns false if the frame is too short for one. */
 static bool take_id(const struct orr_frame *frame,
                     struct orr_msgpack_reader *reader, lua_Integer *id) {
   if (frame->type != ORR_REQUEST && frame->type != ORR_REPLY)
@@ -247,8 +263,8 @@ static bool take_id(const struct orr_frame *frame,
   return true;
 }
 
-/* Pushes the fd of the frame. False: it has none, has lost it, or is of a type
-   that has no use for it. */
+/* Pushes the frame's fd as an orrery.fd. Pushes false if it has none, if it was
+   lost on the way, or if this type takes none. */
 static void push_fd(lua_State *L, struct orr_channel *channel,
                     const struct orr_frame *frame) {
   bool lost = true;
@@ -264,7 +280,7 @@ static void push_fd(lua_State *L, struct orr_channel *channel,
     lua_pushboolean(L, false);
 }
 
-/* type, value, id, flags, description, fd: of one frame. */
+/* Pushes what `next` returns for a frame. */
 static int push_frame(lua_State *L, struct orr_channel *channel,
                       const struct orr_frame *frame) {
   struct orr_msgpack_reader reader = reader_of(channel, frame);
@@ -284,7 +300,7 @@ static int push_frame(lua_State *L, struct orr_channel *channel,
   return 6;
 }
 
-/* The frames nearly all are: a message and nothing else. */
+/* The same for a message without anything else, which nearly all frames are. */
 static int push_message(lua_State *L, const struct orr_channel *channel,
                         const struct orr_frame *frame) {
   struct orr_msgpack_reader reader = reader_of(channel, frame);
@@ -292,12 +308,15 @@ static int push_message(lua_State *L, const struct orr_channel *channel,
   return decode_rest(L, &reader) ? 2 : protocol_error(L, EPROTO, NULL);
 }
 
+/* The same for a line. */
 static int push_line(lua_State *L, const struct orr_frame *frame) {
   lua_pushinteger(L, ORR_MESSAGE);
   lua_pushlstring(L, (const char *)frame->payload, frame->length);
   return 2;
 }
 
+/* Pushes what `next` returns. Frames of types that are not known are
+   skipped. */
 static int push_next(lua_State *L, struct orr_channel *channel) {
   struct orr_frame frame;
   int rc;
@@ -318,18 +337,21 @@ static int push_next(lua_State *L, struct orr_channel *channel) {
 }
 
 /* channel:next() -> type, value, id, flags, description, fd of the next frame
-   that is there whole; type, text with framing "lines"; nil where there is
-   none; false, errno, text where the peer breaks the rules. The fd is an
-   orrery.fd, or false where it was lost. */
+   that has arrived whole, or type, value of a plain message; type, text for
+   framing "lines"; nil if there is none; false, errno (EPROTO, EMSGSIZE), text
+   if the peer breaks the rules. `fd` is an orrery.fd, or false if it was
+   lost. */
 static int m_next(lua_State *L) {
   return push_next(L, check_channel(L));
 }
 
+/* What there may be more of, after m_fetch. */
 enum { FRAMES = 1, BYTES = 2 };
 
-/* channel:fetch(read) -> what there may be more of, and what `next` gives. With
-   `read` it reads once before that: nil, errno where that fails, nil at the
-   end. More of: 1 frames, 2 bytes to read, 3 both. */
+/* channel:fetch(read) -> what there may be more of, and what `next` gives. If
+   `read` is true it reads once before that, and returns nil, errno if this
+   fails, nil at the end. What there may be more of, frames that have arrived or
+   bytes to be read, is a sum of the numbers in core.more. */
 static int m_fetch(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   long n = lua_toboolean(L, 2) ? orr_channel_receive(channel) : 1;
@@ -349,7 +371,7 @@ static int m_fetch(lua_State *L) {
 }
 
 /* channel:take_fd() -> the orrery.fd that came with the lines read so far;
-   false where it was lost; nil: there was none. */
+   false if it was lost; nil if there was none. */
 static int m_take_fd(lua_State *L) {
   struct orr_channel *channel = check_channel(L);
   bool lost;
@@ -364,12 +386,14 @@ static int m_take_fd(lua_State *L) {
   return 1;
 }
 
-/* channel:partial() -> bytes received that are no whole frame yet. */
+/* channel:partial() -> how many bytes have arrived of a frame that is not
+   whole: if that is the end, a frame was cut. */
 static int m_partial(lua_State *L) {
   lua_pushinteger(L, (lua_Integer)orr_channel_partial(check_channel(L)));
   return 1;
 }
 
+/* tostring(channel) -> "channel (fd 7)" or "channel (closed)". */
 static int m_tostring(lua_State *L) {
   struct orr_channel *channel = luaL_checkudata(L, 1, ORR_FORK);
   if (channel->fd < 0)
@@ -391,6 +415,18 @@ void orr_open_fork(lua_State *L) {
                                   {"__tostring", m_tostring},
                                   {NULL, NULL}};
   static const luaL_Reg functions[] = {{"fork", l_fork}, {NULL, NULL}};
+  static const struct orr_name types[] = {{"message", ORR_MESSAGE},
+                                          {"request", ORR_REQUEST},
+                                          {"reply", ORR_REPLY},
+                                          {"internal", ORR_INTERNAL},
+                                          {NULL, 0}};
+  static const struct orr_name flags[] = {
+      {"has_fd", ORR_HAS_FD}, {"failed", ORR_FAILED}, {NULL, 0}};
+  static const struct orr_name more[] = {
+      {"frames", FRAMES}, {"bytes", BYTES}, {NULL, 0}};
   orr_class(L, ORR_FORK, methods, meta);
   luaL_setfuncs(L, functions, 0);
+  orr_add_names(L, "frame", types);
+  orr_add_names(L, "frame_flag", flags);
+  orr_add_names(L, "more", more);
 }

@@ -36,7 +36,7 @@ static const struct orr_name limits[] = {
 
 /* Adds core.signal_names, {[number] = name}. */
 static void add_signal_names(lua_State *L) {
-  lua_newtable(L);
+  lua_createtable(L, 31, 0);
   for (int number = 1; number < 32; number++) {
     const char *name = orr_name_of(orr_signals, number);
     if (name == NULL)

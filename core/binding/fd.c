@@ -1,13 +1,12 @@
-/*
-** fd.c - the userdata orrery.fd: one fd number and who closes it, and the
-** few calls that make fds. All are CLOEXEC at birth.
-*/
+/* fd.c - the userdata orrery.fd: one fd number and who closes it, and the few
+   calls that make fds. All are CLOEXEC at birth. */
 #include "binding.h"
 #include "engine/io.h"
 #include "engine/names.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -42,7 +41,8 @@ static struct fd *check_self(lua_State *L) {
   return orr_check_self(L, ORR_FD);
 }
 
-/* fd(n) -> an object that borrows n: it is not closed on collection. */
+/* core.fd(n) -> an orrery.fd that borrows fd n: n is not closed when the object
+   is collected. */
 static int l_fd(lua_State *L) {
   int n = orr_check_fd(L, 1);
   orr_fd_push(L);
@@ -50,13 +50,13 @@ static int l_fd(lua_State *L) {
   return 1;
 }
 
-/* is_fd(value) -> whether it is an orrery.fd. */
+/* core.is_fd(value) -> whether it is an orrery.fd. */
 static int l_is_fd(lua_State *L) {
   lua_pushboolean(L, luaL_testudata(L, 1, ORR_FD) != NULL);
   return 1;
 }
 
-/* fd:fileno() -> the number, or nil when it is closed or taken. */
+/* fd:fileno() -> the number; nil if it is closed or taken. */
 static int m_fileno(lua_State *L) {
   struct fd *fd = check_self(L);
   if (fd->number < 0)
@@ -66,14 +66,16 @@ static int m_fileno(lua_State *L) {
   return 1;
 }
 
-/* fd:take() -> the number, which is the caller's from now on; nil if none. */
+/* fd:take() -> the number, which the caller owns from now on; nil if it is
+   closed or taken. */
 static int m_take(lua_State *L) {
   int n = m_fileno(L);
   check_self(L)->number = -1;
   return n;
 }
 
-/* fd:close() - closes the number, borrowed or not. Again: nothing. */
+/* fd:close(): closes the fd, also a borrowed one. Does nothing if it is closed
+   or taken. */
 static int m_close(lua_State *L) {
   struct fd *fd = check_self(L);
   if (fd->number >= 0)
@@ -82,23 +84,25 @@ static int m_close(lua_State *L) {
   return 0;
 }
 
+/* Closes an fd that is owned and not taken. */
 static int m_gc(lua_State *L) {
   return check_self(L)->owned ? m_close(L) : 0;
 }
 
-/* Where the sync family waits: reading and writing without the loop. */
+/* Reading and writing without luv ------------------------------------------ */
 
 enum { READ_SIZE = 65536, MAX_POLLED = 1024 };
 
-/* fd:set_nonblocking(on) - for ends of pipes and sockets that are ours alone,
-   and so have no other flags to be kept. */
+/* fd:set_nonblocking(on): for ends of pipes and sockets that no other process
+   has, whose other flags need not be kept. */
 static int m_set_nonblocking(lua_State *L) {
   int fd = check_self(L)->number;
   fcntl(fd, F_SETFL, lua_toboolean(L, 2) ? O_NONBLOCK : 0);
   return 0;
 }
 
-/* fd:read() -> up to 64 KiB, "" at the end; nil, errno (EAGAIN). */
+/* fd:read() -> a string of up to core.read_size bytes, "" at the end; nil,
+   errno (EAGAIN: nothing is there). */
 static int m_read(lua_State *L) {
   int fd = check_self(L)->number;
   char data[READ_SIZE];
@@ -109,8 +113,8 @@ static int m_read(lua_State *L) {
   return 1;
 }
 
-/* fd:write(data, from) -> how many bytes went out, of data from place `from`
-   on; nil, errno (EAGAIN, EPIPE). */
+/* fd:write(data, from) -> how many bytes were written, of those from place
+   `from` on (default 1); nil, errno (EAGAIN, EPIPE). */
 static int m_write(lua_State *L) {
   int fd = check_self(L)->number;
   size_t length;
@@ -124,8 +128,9 @@ static int m_write(lua_State *L) {
   return 1;
 }
 
-/* fd:try_write(data) -> how many bytes a socket took at once; nil, text, name
-   of the errno (EAGAIN: none). As the method of luv's streams. */
+/* fd:try_write(data) -> how many bytes the socket took at once; nil, text, name
+   of the errno ("EAGAIN": none). Like the method of luv's streams, for which it
+   may stand. */
 static int m_try_write(lua_State *L) {
   int fd = check_self(L)->number;
   size_t length;
@@ -146,8 +151,9 @@ static int m_try_write(lua_State *L) {
   return 3;
 }
 
-/* poll(readers, writers, timeout) -> true when something may be ready, or a
-   signal came; nil, errno. Lists of fd numbers; timeout in ms, -1: none. */
+/* core.poll(readers, writers, timeout) -> true; nil, errno. Waits until one of
+   the fds may be read or written, a signal comes, or `timeout` ms are over (-1:
+   never). `readers` and `writers` are lists of fd numbers. */
 static int l_poll(lua_State *L) {
   struct pollfd polled[MAX_POLLED];
   nfds_t count = 0;
@@ -163,14 +169,15 @@ static int l_poll(lua_State *L) {
       lua_pop(L, 1);
     }
   }
-  if (timeout > 0x7fffffff)
-    timeout = 0x7fffffff;
+  if (timeout > INT_MAX)
+    timeout = INT_MAX;
   if (poll(polled, count, (int)timeout) < 0 && errno != EINTR)
     return orr_fail(L, errno);
   lua_pushboolean(L, true);
   return 1;
 }
 
+/* tostring(fd) -> "fd 7" or "fd (closed)". */
 static int m_tostring(lua_State *L) {
   struct fd *fd = check_self(L);
   if (fd->number < 0)
@@ -180,7 +187,9 @@ static int m_tostring(lua_State *L) {
   return 1;
 }
 
-/* Two fd objects, closed still. */
+/* Making fds --------------------------------------------------------------- */
+
+/* Pushes two closed fd objects, which set_pair fills. */
 static void push_pair(lua_State *L) {
   orr_fd_push(L);
   orr_fd_push(L);
@@ -192,21 +201,22 @@ static int set_pair(lua_State *L, const int fds[2]) {
   return 2;
 }
 
-/* pipe(size) -> reading fd, writing fd; nil, errno. `size` in bytes is what
-   the kernel is asked for and may refuse: a pipe of 64 KiB, its default, costs
-   throughput between two processors. */
+/* core.pipe(size) -> the orrery.fd to read from, the one to write to; nil,
+   errno. `size`, in bytes, is what the kernel is asked for, and may refuse: a
+   pipe of 64 KiB, its default, costs throughput between two processors. */
 static int l_pipe(lua_State *L) {
   lua_Integer size = luaL_optinteger(L, 1, 0);
   int fds[2];
   push_pair(L);
   if (pipe2(fds, O_CLOEXEC) < 0)
     return orr_fail(L, errno);
-  if (size > 0 && size <= 0x7fffffff)
+  if (size > 0 && size <= INT_MAX)
     fcntl(fds[1], F_SETPIPE_SZ, (int)size);
   return set_pair(L, fds);
 }
 
-/* socketpair() -> two connected Unix stream sockets; nil, errno. */
+/* core.socketpair() -> two orrery.fd, connected Unix stream sockets; nil,
+   errno. */
 static int l_socketpair(lua_State *L) {
   int fds[2];
   push_pair(L);
@@ -215,8 +225,9 @@ static int l_socketpair(lua_State *L) {
   return set_pair(L, fds);
 }
 
-/* open(path, mode) -> fd; nil, errno. mode: "r" "w" "a" "r+". Neither a FIFO
-   without a peer nor a terminal can hold the caller up. */
+/* core.open(path, mode) -> orrery.fd; nil, errno. mode: "r" (default), "w",
+   "a", "r+", as in io.open. Never waits, as open(2) does for the peer of a
+   FIFO. */
 static int l_open(lua_State *L) {
   static const char *const modes[] = {"r", "w", "a", "r+", NULL};
   static const int flags[] = {O_RDONLY, O_WRONLY | O_CREAT | O_TRUNC,
@@ -232,7 +243,7 @@ static int l_open(lua_State *L) {
   return 1;
 }
 
-/* dup(n) -> an fd of its own for the same open file; nil, errno. */
+/* core.dup(n) -> an orrery.fd for the same open file as fd n; nil, errno. */
 static int l_dup(lua_State *L) {
   int n = orr_check_fd(L, 1);
   orr_fd_push(L);
@@ -243,8 +254,9 @@ static int l_dup(lua_State *L) {
   return 1;
 }
 
-/* adopt(n) -> the Unix stream socket that was inherited as n, ours from now on
-   and CLOEXEC; nil, errno where n is none (ENOTSOCK, EBADF). */
+/* core.adopt(n) -> an orrery.fd that owns fd n, from now on CLOEXEC: a Unix
+   stream socket that this process has inherited; nil, errno (ENOTSOCK: n is
+   something else, and is left alone; EBADF). */
 static int l_adopt(lua_State *L) {
   int n = orr_check_fd(L, 1);
   int domain = 0, type = 0;
@@ -276,4 +288,6 @@ void orr_open_fd(lua_State *L) {
       {"is_fd", l_is_fd}, {"adopt", l_adopt}, {NULL, NULL}};
   orr_class(L, ORR_FD, methods, meta);
   luaL_setfuncs(L, functions, 0);
+  lua_pushinteger(L, READ_SIZE);
+  lua_setfield(L, -2, "read_size");
 }

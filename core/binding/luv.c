@@ -1,10 +1,9 @@
-/*
-** luv.c - makes the loaded luv hand its callbacks to our loop.
-**
-** luv answers an error in a callback with exit(-1). Its C interface can
-** replace that handler, but Lua loads modules privately and there may be two
-** luvs on a machine, so the one in use is found by the address of uv.run.
-*/
+/* luv.c - makes the loaded luv hand its callbacks to our loop.
+
+   luv answers an error in a callback with exit(-1). Its C interface can replace
+   the function that calls callbacks, but Lua loads modules privately and there
+   may be two luvs on a machine, so the one in use is found by the address of
+   uv.run. */
 #include "binding.h"
 
 #include <dlfcn.h>
@@ -12,10 +11,11 @@
 typedef int (*luv_pcall)(lua_State *L, int nargs, int nresults, int flags);
 typedef void (*luv_set_callback)(lua_State *L, luv_pcall pcall);
 
-/* In the registry: what l_hook_luv was given. */
+/* The addresses are keys of the registry, for what l_hook_luv was given. */
 static const char run_key, handler_key, recover_key;
 
-/* luv's contract: takes function and arguments off the stack, leaves the
+/* Calls the function below `nargs` arguments as run(function, ...). For luv,
+   whose contract is: takes function and arguments off the stack, leaves the
    results and returns their number, or a negative status. */
 static int dispatch(lua_State *L, int nargs, int nresults, int flags) {
   int base = lua_gettop(L) - nargs;
@@ -37,9 +37,10 @@ static int dispatch(lua_State *L, int nargs, int nresults, int flags) {
   return status == LUA_OK ? lua_gettop(L) - base + 1 : -status;
 }
 
-/* hook_luv(uv.run, run, handler, recover) -> whether it worked. From then on
-   luv calls run(callback, ...) for each event, with `handler` for its errors,
-   and recover(error) where it raises, which itself must not raise. */
+/* core.hook_luv(uv.run, run, handler, recover) -> whether it worked; not if the
+   luv that uv.run is of has no such interface. From then on luv calls
+   run(callback, ...) for each event, with `handler` as its message handler; if
+   that raises, it calls recover(error), which itself must not raise. */
 static int l_hook_luv(lua_State *L) {
   Dl_info info;
   lua_CFunction run = lua_tocfunction(L, 1);

@@ -73,6 +73,7 @@ static bool announce(struct decoder *decoder, uint64_t bytes) {
   return true;
 }
 
+/* Pushes a list of the next `n` values. */
 static bool get_list(lua_State *L, struct decoder *decoder, uint64_t n,
                      int depth) {
   if (!announce(decoder, n))
@@ -144,6 +145,7 @@ static bool is_cheap(lua_State *L, struct decoder *decoder,
   return ++places->taken[(uint64_t)key % places->count] <= MAX_COLLISIONS;
 }
 
+/* Fills the table on top with the next `n` pairs. */
 static bool get_pairs(lua_State *L, struct decoder *decoder, uint64_t n,
                       int depth, struct places *places) {
   for (uint64_t i = 0; i < n; i++) {

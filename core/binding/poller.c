@@ -1,18 +1,21 @@
-/*
-** poller.c - the userdata orrery.poller: an epoll set, itself to be polled
-** by luv. It stands between luv and sockets because libuv takes an error on a
-** polled fd, such as a peer that closed without reading all, for a bad fd, and
-** luv prints that.
-*/
+/* poller.c - the userdata orrery.poller: an epoll set, itself to be polled by
+   luv. It stands between luv and sockets because libuv takes an error on a
+   polled fd, such as a peer that closed without reading all, for a bad fd, and
+   luv prints that. */
 #include "binding.h"
+#include "engine/names.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { MOST = 64 }; /* events in one wait, as poller.lua knows: others follow */
+enum { BATCH = 64 }; /* events of one wait; those left are of the next */
 
+/* What an fd is watched for, and ready for: GONE is only reported. */
 enum { READ = 1, WRITE = 2, GONE = 4 };
+
+static const struct orr_name ready[] = {
+    {"read", READ}, {"write", WRITE}, {"gone", GONE}, {NULL, 0}};
 
 struct poller {
   int fd; /* owned; -1: closed */
@@ -22,7 +25,7 @@ static struct poller *check_poller(lua_State *L) {
   return orr_check_self(L, ORR_POLLER);
 }
 
-/* poller() -> orrery.poller; nil, errno. */
+/* core.poller() -> orrery.poller; nil, errno (EMFILE). */
 static int l_poller(lua_State *L) {
   struct poller *poller = lua_newuserdatauv(L, sizeof *poller, 0);
   poller->fd = -1;
@@ -31,11 +34,13 @@ static int l_poller(lua_State *L) {
   return poller->fd < 0 ? orr_fail(L, errno) : 1;
 }
 
+/* poller:fileno() -> the number of the epoll set's fd; -1 if it is closed. */
 static int m_fileno(lua_State *L) {
   lua_pushinteger(L, check_poller(L)->fd);
   return 1;
 }
 
+/* epoll_ctl with the arguments of the method: fd, key, events. */
 static int control(lua_State *L, int operation) {
   struct poller *poller = check_poller(L);
   int fd = (int)luaL_checkinteger(L, 2);
@@ -52,40 +57,43 @@ static int control(lua_State *L, int operation) {
   return 1;
 }
 
-/* poller:add(fd, key, events) -> true; nil, errno. `key` is an integer that
-   wait gives; events: 1 to read, 2 to write. The peer's end is always reported.
- */
+/* poller:add(fd, key, events) -> true; nil, errno (EPERM: a file that cannot be
+   polled). Watches the fd of this number. `key` is an integer that wait gives
+   back; `events` is a sum of core.ready.read and .write. That the peer has gone
+   is reported in any case. */
 static int m_add(lua_State *L) {
   return control(L, EPOLL_CTL_ADD);
 }
 
-/* poller:change(fd, key, events) -> true; nil, errno. */
+/* poller:change(fd, key, events) -> true; nil, errno. From now on. */
 static int m_change(lua_State *L) {
   return control(L, EPOLL_CTL_MOD);
 }
 
-/* poller:remove(fd) - before it is closed. */
+/* poller:remove(fd) -> true; nil, errno. To be called before the fd is closed:
+   a copy of it in another process would keep it in the set. */
 static int m_remove(lua_State *L) {
   return control(L, EPOLL_CTL_DEL);
 }
 
+/* Returns what epoll's events mean, as a sum of READ, WRITE and GONE. */
 static int ready_for(uint32_t events) {
-  int ready = events & EPOLLIN ? READ : 0;
+  int what = events & EPOLLIN ? READ : 0;
   if (events & EPOLLOUT)
-    ready |= WRITE;
+    what |= WRITE;
   if (events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR))
-    ready |= GONE;
-  return ready;
+    what |= GONE;
+  return what;
 }
 
-/* poller:wait(list) -> how many fds are ready: their keys, and for what (1 to
-   be read, 2 to be written, 4: the peer has gone), fill list[1], list[2],
-   list[3] … in pairs. Never blocks. */
+/* poller:wait(list) -> how many fds are ready, at most core.ready_batch. Fills
+   list[1], list[2], list[3] … with pairs: the key of one, and what it is ready
+   for, a sum of the numbers in core.ready. Never blocks. */
 static int m_wait(lua_State *L) {
   struct poller *poller = check_poller(L);
-  struct epoll_event events[MOST];
+  struct epoll_event events[BATCH];
   luaL_checktype(L, 2, LUA_TTABLE);
-  int n = epoll_wait(poller->fd, events, MOST, 0);
+  int n = epoll_wait(poller->fd, events, BATCH, 0);
   for (int i = 0; i < n; i++) {
     lua_pushinteger(L, (lua_Integer)events[i].data.u64);
     lua_rawseti(L, 2, 2 * i + 1);
@@ -96,6 +104,7 @@ static int m_wait(lua_State *L) {
   return 1;
 }
 
+/* Closes the set; what it watches stays open. */
 static int m_gc(lua_State *L) {
   struct poller *poller = luaL_checkudata(L, 1, ORR_POLLER);
   if (poller->fd >= 0)
@@ -112,4 +121,7 @@ void orr_open_poller(lua_State *L) {
   static const luaL_Reg functions[] = {{"poller", l_poller}, {NULL, NULL}};
   orr_class(L, ORR_POLLER, methods, meta);
   luaL_setfuncs(L, functions, 0);
+  orr_add_names(L, "ready", ready);
+  lua_pushinteger(L, BATCH);
+  lua_setfield(L, -2, "ready_batch");
 }

@@ -1,7 +1,5 @@
-/*
-** process.c - the userdata orrery.process: this process, as far as luv and
-** Lua do not know it.
-*/
+/* process.c - the userdata orrery.process: what Lua cannot ask of this process
+   through luv. */
 #include "binding.h"
 #include "engine/io.h"
 #include "engine/launch.h"
@@ -17,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* process() -> the one object of this state. */
+/* core.process() -> orrery.process, the same one each time in a Lua state. */
 static int l_process(lua_State *L) {
   if (lua_getfield(L, LUA_REGISTRYINDEX, ORR_PROCESS ".self") == LUA_TUSERDATA)
     return 1;
@@ -32,12 +30,14 @@ static void check_self(lua_State *L) {
   luaL_checkudata(L, 1, ORR_PROCESS);
 }
 
+/* self:pid() -> the pid: this process's own, also after a fork. */
 static int m_pid(lua_State *L) {
   check_self(L);
   lua_pushinteger(L, getpid());
   return 1;
 }
 
+/* self:ppid() -> the pid of the parent now. */
 static int m_ppid(lua_State *L) {
   check_self(L);
   lua_pushinteger(L, getppid());
@@ -61,7 +61,8 @@ static int result(lua_State *L, int rc) {
   return 1;
 }
 
-/* self:kill(pid, signal) -> true; nil, errno. kill(2), groups included. */
+/* self:kill(pid, signal) -> true; nil, errno (ESRCH, EPERM, EINVAL). As
+   kill(2): a negative pid is a process group. */
 static int m_kill(lua_State *L) {
   check_self(L);
   lua_Integer pid = luaL_checkinteger(L, 2), sig = luaL_checkinteger(L, 3);
@@ -76,9 +77,9 @@ static int poll_writable(int fd) {
   return poll(&p, 1, -1) < 0 && errno != EINTR ? -errno : 0;
 }
 
-/* libc throws its buffer away when a non-blocking file is full, so that is
-   waited for first. A pipe that is writable takes PIPE_BUF bytes, which is
-   libc's buffer for one. */
+/* Writes what C has buffered for stdout. libc throws its buffer away when a
+   non-blocking file is full, so it waits until the file is writable. A pipe
+   that is writable takes PIPE_BUF bytes, which is libc's buffer for one. */
 static void flush_stdout(void) {
   if (__fpending(stdout) > 0) {
     poll_writable(fileno(stdout));
@@ -86,7 +87,9 @@ static void flush_stdout(void) {
   }
 }
 
-/* All of C's streams, unless somebody holds one: a thread that reads stdin. */
+/* Writes what C has buffered for all its streams. Of stdin, which a thread may
+   hold while it reads, fflush(NULL) would wait for the lock: then only stdout
+   and stderr are flushed. */
 static void flush_all(void) {
   flush_stdout();
   fflush(stderr);
@@ -96,15 +99,16 @@ static void flush_all(void) {
   }
 }
 
-/* self:flush() - what C has buffered for stdout goes out. */
+/* self:flush(): writes what C has buffered for stdout. */
 static int m_flush(lua_State *L) {
   check_self(L);
   flush_stdout();
   return 0;
 }
 
-/* self:exit(code) - flushes C's streams and ends without finalizers: threads
-   of luv's pool may be inside a call, and handles half closed. */
+/* self:exit(code): flushes C's streams and ends the process (code 0 by
+   default). No finalizer runs: threads of luv's pool may be inside a call, and
+   handles half closed. */
 static int m_exit(lua_State *L) {
   check_self(L);
   int code = (int)luaL_optinteger(L, 2, 0);
@@ -113,6 +117,7 @@ static int m_exit(lua_State *L) {
   return 0;
 }
 
+/* self:abort(): flushes C's streams and ends the process by SIGABRT. */
 static int m_abort(lua_State *L) {
   check_self(L);
   flush_all();
@@ -122,8 +127,8 @@ static int m_abort(lua_State *L) {
 }
 
 /* Writes all of it. 0 or -errno. EAGAIN is waited for: a process that shares
-   the file may have made it non-blocking, and its flags are not ours to change.
- */
+   the file may have made it non-blocking, and its flags are not ours to
+   change. */
 static int write_all(int fd, const char *data, size_t length) {
   while (length > 0) {
     ssize_t n = orr_write(fd, data, length);
@@ -137,8 +142,9 @@ static int write_all(int fd, const char *data, size_t length) {
   return 0;
 }
 
-/* self:write(fd, data) -> true; nil, errno. Synchronous, after what C has
-   buffered for stdout, so that print and this keep their order. */
+/* self:write(fd, data) -> true; nil, errno (EPIPE, EBADF). Writes all of data
+   to the fd number, and waits for that; before it, what C has buffered for
+   stdout, so that print and this keep their order. */
 static int m_write(lua_State *L) {
   size_t length;
   check_self(L);
@@ -148,8 +154,8 @@ static int m_write(lua_State *L) {
   return result(L, write_all(fd, data, length));
 }
 
-/* self:raise_nofile() - the soft limit of fds becomes the hard one; children
-   start with the old one. */
+/* self:raise_nofile(): raises the soft limit of fds to the hard one. Children
+   start with the old one. Does nothing if they are the same. */
 static int m_raise_nofile(lua_State *L) {
   struct rlimit old, raised;
   check_self(L);
@@ -164,8 +170,8 @@ static int m_raise_nofile(lua_State *L) {
   return 0;
 }
 
-/* self:ignore_sigpipe() - unless somebody handles it: a write to a peer that
-   has gone is EPIPE then. Children get the default back. */
+/* self:ignore_sigpipe(): ignores SIGPIPE, unless there is a handler for it, so
+   that a write to a peer that has gone is EPIPE. Children get the default. */
 static int m_ignore_sigpipe(lua_State *L) {
   struct sigaction action;
   check_self(L);
@@ -176,9 +182,9 @@ static int m_ignore_sigpipe(lua_State *L) {
 
 #define BALLAST "orrery.ballast"
 
-/* self:ballast(bytes) - memory that nobody touches, so that it takes up none:
-   it weighs with the collector only, which begins anew when what is in use has
-   doubled. */
+/* self:ballast(bytes): allocates memory that is never touched, so that it takes
+   up none. It only counts for the collector, which begins a new round when the
+   memory in use has doubled: the more, the later. */
 static int m_ballast(lua_State *L) {
   check_self(L);
   lua_Integer bytes = luaL_checkinteger(L, 2);
@@ -188,8 +194,8 @@ static int m_ballast(lua_State *L) {
   return 0;
 }
 
-/* self:heap() -> bytes that malloc has from the system, 0 where libc does not
-   tell (mallinfo2 is glibc's, since 2.33); bytes of ballast. */
+/* self:heap() -> bytes that malloc has from the system, bytes of ballast. The
+   first is 0 if libc does not tell (mallinfo2 is glibc's, since 2.33). */
 static int m_heap(lua_State *L) {
   lua_Integer total = 0;
   check_self(L);
@@ -204,13 +210,14 @@ static int m_heap(lua_State *L) {
   return 2;
 }
 
-/* self:open_std() - /dev/null where fds 0 to 2 are closed. */
+/* self:open_std(): opens /dev/null for those of fds 0 to 2 that are closed. */
 static int m_open_std(lua_State *L) {
   check_self(L);
   orr_fill_std_fds();
   return 0;
 }
 
+/* tostring(self) -> "orrery.process 1234". */
 static int m_tostring(lua_State *L) {
   lua_pushfstring(L, "%s %d", ORR_PROCESS, (int)getpid());
   return 1;

@@ -1,8 +1,6 @@
-/*
-** socket.c - stream sockets that luv has no handle of: what they are and
-** where, listening and accepting. By the numbers of fds, which stay whose they
-** are.
-*/
+/* socket.c - stream sockets that luv has no handle of: what they are and where,
+   listening and accepting. Functions take the number of an fd and leave it
+   open: whoever owns it goes on owning it. */
 #include "binding.h"
 #include "engine/io.h"
 
@@ -12,10 +10,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <unistd.h>
 
-/* socket_kind(n) -> "tcp" or "pipe", as luv calls stream sockets of the
-   Internet's and of Unix; nil, errno (ENOTSOCK: it is something else). */
+/* core.socket_kind(n) -> "tcp" or "pipe", as luv calls stream sockets of the
+   Internet and of Unix; nil, errno (ENOTSOCK: fd n is something else;
+   EBADF). */
 static int l_socket_kind(lua_State *L) {
   int n = orr_check_fd(L, 1), domain = 0, type = 0;
   socklen_t size = sizeof domain;
@@ -31,7 +29,7 @@ static int l_socket_kind(lua_State *L) {
   return 1;
 }
 
-/* listen(n, backlog) -> true; nil, errno. */
+/* core.listen(n, backlog) -> true; nil, errno. As listen(2). */
 static int l_listen(lua_State *L) {
   int n = orr_check_fd(L, 1), backlog = (int)luaL_checkinteger(L, 2);
   if (listen(n, backlog) < 0)
@@ -40,8 +38,8 @@ static int l_listen(lua_State *L) {
   return 1;
 }
 
-/* accept(n) -> the orrery.fd of a connection; nil, errno (EAGAIN: none waits,
-   EMFILE). One that its peer has given up meanwhile is passed over. */
+/* core.accept(n) -> the orrery.fd of the next connection, non-blocking; nil,
+   errno (EAGAIN: none waits; EMFILE). */
 static int l_accept(lua_State *L) {
   int n = orr_check_fd(L, 1);
   orr_fd_push(L);
@@ -75,8 +73,8 @@ static void push_ip4(lua_State *L, const struct in_addr *at) {
   lua_pushlstring(L, text, (size_t)(end - text - 1));
 }
 
-/* Pushes an IP address and a port, or the path of a Unix socket and nil; nil
-   and nil where there is none. `size` is what the kernel said. */
+/* Pushes an IP address and a port, or the path of a Unix socket and nil, or nil
+   and nil if there is no address. `size` is what the kernel said. */
 static void push_place(lua_State *L, const union place *at, socklen_t size) {
   char text[INET6_ADDRSTRLEN];
   size_t before = offsetof(struct sockaddr_un, sun_path);
@@ -102,6 +100,7 @@ static void push_place(lua_State *L, const union place *at, socklen_t size) {
   lua_pushnil(L);
 }
 
+/* Pushes 4, 6, "unix", or nil. */
 static void push_family(lua_State *L, const union place *at) {
   switch (at->any.sa_family) {
   case AF_INET:
@@ -118,9 +117,10 @@ static void push_family(lua_State *L, const union place *at) {
   }
 }
 
-/* addresses(n) -> own address, own port, the peer's address, port and family
-   (4, 6 or "unix") of a connected socket. A Unix socket has a path for address;
-   nil stands for what there is not, of a peer that has gone for all. */
+/* core.addresses(n) -> own address, own port, the peer's address, its port, the
+   family (4, 6 or "unix") of a connected socket. Of a Unix socket the address
+   is its path and there is no port. What does not exist is nil: all that is
+   asked of a peer that has gone. */
 static int l_addresses(lua_State *L) {
   int n = orr_check_fd(L, 1);
   union place own = {.any.sa_family = AF_UNSPEC}, peer = own;

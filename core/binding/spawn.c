@@ -33,6 +33,7 @@ struct spawned {
   long floor; /* KiB; see m_usage */
 };
 
+/* Closes launcher and reaper when the Lua state closes; children go on. */
 static int m_engine_gc(lua_State *L) {
   struct engine *e = luaL_checkudata(L, 1, ORR_ENGINE);
   if (e->open) {
@@ -344,6 +345,7 @@ static int m_gc(lua_State *L) {
   return m_release(L);
 }
 
+/* tostring(spawned) -> "orrery.spawn 1234: running" or "...: ended". */
 static int m_tostring(lua_State *L) {
   struct orr_child *child = &check_spawned(L)->child;
   lua_pushfstring(L, "%s %d: %s", ORR_SPAWN, (int)child->pid,

@@ -1,7 +1,5 @@
-/*
-** values.c - what Lua's values are to MessagePack and JSON. Both codecs are
-** built with it. Tables are read raw: metamethods play no part.
-*/
+/* values.c - what Lua's values are to MessagePack and JSON. Both codecs are
+   built with it. Tables are read raw: metamethods play no part. */
 #include "values.h"
 
 #include <stdarg.h>
@@ -23,6 +21,7 @@ void orr_mark_list(lua_State *L) {
   lua_setmetatable(L, -2);
 }
 
+/* Returns whether orr_mark_list has marked the table at `index`. */
 static bool is_marked(lua_State *L, int index) {
   if (!lua_getmetatable(L, index))
     return false;
@@ -52,6 +51,7 @@ lua_Integer orr_list_length(lua_State *L, int index) {
   return list && pairs == n ? n : -1;
 }
 
+/* Appends ".name", "[3]" or "[boolean]": where in its table a level stands. */
 static void add_key(lua_State *L, luaL_Buffer *path,
                     const struct orr_level *level) {
   char text[64];
@@ -68,7 +68,8 @@ static void add_key(lua_State *L, luaL_Buffer *path,
   luaL_addstring(path, text);
 }
 
-/* "script.lua:12: message.a[3]", from the outermost level on. */
+/* Pushes "script.lua:12: message.a[3]", the path from the outermost level to
+   `level`. Of a deep one, the beginning tells enough. */
 static void push_path(lua_State *L, const struct orr_level *level) {
   const struct orr_level *levels[ORR_MAX_DEPTH + 1];
   int n = 0;
@@ -80,7 +81,6 @@ static void push_path(lua_State *L, const struct orr_level *level) {
   luaL_where(L, level != NULL && level->table == 0 ? (int)level->item : 0);
   luaL_addvalue(&path);
   luaL_addstring(&path, "message");
-  /* Of a deep path, its beginning tells enough. */
   for (int i = n - 1; i >= 0 && i >= n - 10; i--)
     add_key(L, &path, levels[i]);
   if (n > 10)
@@ -113,7 +113,8 @@ void orr_check_depth(lua_State *L, const struct orr_level *level, int depth,
                   ORR_MAX_DEPTH);
 }
 
-/* array(t) -> t, marked as a list: it is one also when it is empty. */
+/* core.array(t) -> t, marked as a list, so that it is one also when it is
+   empty. Raises if t has another metatable. */
 static int l_array(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);

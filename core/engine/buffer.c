@@ -1,12 +1,10 @@
-/*
-** buffer.c - bytes that grow at the end.
-*/
+/* buffer.c - bytes that grow at the end. */
 #include "buffer.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-enum { FIRST = 1024, DOUBLED = 1 << 20 };
+enum { FIRST = 1024, DOUBLED = 1 << 20 }; /* bytes: at first; doubled below */
 
 int orr_buffer_reserve(struct orr_buffer *buffer, size_t more) {
   if (more <= buffer->capacity - buffer->length)

@@ -10,10 +10,12 @@ struct orr_buffer {
   size_t length, capacity;
 };
 
-/* Makes room for `more` bytes behind the length, at least doubling what is
-   there while it is small. 0; -ENOMEM: nothing has changed. */
+/* Makes room for `more` bytes behind the length. A small buffer is at least
+   doubled, so that many small calls cost little. 0; -ENOMEM: nothing has
+   changed. */
 int orr_buffer_reserve(struct orr_buffer *buffer, size_t more);
 
+/* Frees the bytes. The buffer is empty then, and may be used again. */
 void orr_buffer_free(struct orr_buffer *buffer);
 
 #endif

@@ -1,8 +1,6 @@
-/*
-** channel.c - opens and closes channels: see channel.h for the format. What is
-** sent and what is received is the business of channel_send.c and
-** channel_receive.c.
-*/
+/* channel.c - opens and closes channels: see channel.h for the format. What is
+   sent and what is received is the business of channel_send.c and
+   channel_receive.c. */
 #include "channel.h"
 
 #include "channel_halves.h"

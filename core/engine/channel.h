@@ -78,60 +78,65 @@ struct orr_frame {
   size_t length;
 };
 
-/* Takes `fd` over, which stays as it is: no flag of it is changed. */
+/* Initializes a channel that owns `fd` from now on. No flag of the fd is
+   changed, for other processes may share the open file. */
 void orr_channel_open(struct orr_channel *channel, int fd,
                       enum orr_framing framing, size_t max_message);
 
-/* Closes it with all fds that have arrived, and frees all. Again: nothing. */
+/* Closes the fd and those that have arrived, and frees all. Does nothing to a
+   channel that is closed. */
 void orr_channel_close(struct orr_channel *channel);
 
-/* Opens a frame: returns the buffer to append the payload to, NULL where memory
-   is short or the channel closed. It is sent only after orr_channel_commit; a
-   frame opened before and not committed is forgotten. `fd` (-1: none) stays the
-   caller's, who keeps it open until that much is sent. LINES ignores type and
-   flags. */
+/* Opens a frame, and returns the buffer to append the payload to; NULL if
+   memory is short or the channel is closed. The frame is sent only after
+   orr_channel_commit; one that was opened before and not committed is
+   forgotten. `fd` (-1: none) stays the caller's, who keeps it open until `sent`
+   reaches what `accepted` is after the commit. LINES ignores type and flags. */
 struct orr_buffer *orr_channel_begin(struct orr_channel *channel, int type,
                                      int flags, int fd);
 
-/* Queues the frame. 0; -EMSGSIZE: the payload is longer than max_message;
-   -ENOMEM. */
+/* Queues the frame that is open. 0; -EMSGSIZE: the payload is longer than
+   max_message; -ENOMEM. */
 int orr_channel_commit(struct orr_channel *channel);
 
-/* The same for FRAMES, with `length` more bytes of payload, which are many:
-   what the socket takes of them at once is not copied. */
+/* The same, for FRAMES, with `length` more bytes of payload. For many bytes:
+   those that the socket takes at once are not copied. What the socket answers
+   is left to the next orr_channel_flush. */
 int orr_channel_commit_long(struct orr_channel *channel, const void *bytes,
                             size_t length);
 
-/* Bytes that wait to be sent. */
+/* Returns how many bytes wait to be sent. */
 size_t orr_channel_queued(const struct orr_channel *channel);
 
-/* Sends what the socket takes at once. 0: all of it; -EAGAIN: the rest when it
-   is writable; -ETOOMANYREFS, -ENOBUFS, -ENOMEM, -EMFILE: some time later;
-   other errors: the peer is gone. */
+/* Sends what the socket takes at once. 0: all is sent; -EAGAIN: send the rest
+   when the fd is writable; -ETOOMANYREFS, -ENOBUFS, -ENOMEM, -EMFILE: some time
+   later; other errors: the peer is gone. */
 int orr_channel_flush(struct orr_channel *channel);
 
-/* Reads once. Bytes read; 0 at the end; -EAGAIN; -EPROTO where more fds come
-   than anybody may send; other errors. */
+/* Reads once. Returns how many bytes, 0 at the end; -EAGAIN: nothing is there;
+   -EPROTO: more fds have come than a peer may send; other errors. */
 long orr_channel_receive(struct orr_channel *channel);
 
-/* The next whole frame, without orr_FDS ones. 1: it is there; 0: receive more;
-   -EPROTO, -EMSGSIZE: the peer breaks the rules, and the stream is of no use.
- */
+/* Gives the next whole frame; those of type ORR_FDS it takes for itself. 1:
+   *frame is filled; 0: receive more first; -EPROTO, -EMSGSIZE: the peer breaks
+   the rules, and the rest of the stream is of no use. */
 int orr_channel_next(struct orr_channel *channel, struct orr_frame *frame);
 
-/* Whether orr_channel_next would find nothing and do nothing. */
+/* Returns whether orr_channel_next would find nothing and do nothing. */
 bool orr_channel_is_idle(const struct orr_channel *channel);
 
-/* Bytes of all that orr_channel_next gave, ever: where it is in the stream. */
+/* Returns how many bytes the frames that orr_channel_next gave had, ever: where
+   in the stream the next one begins. */
 uint64_t orr_channel_position(const struct orr_channel *channel);
 
-/* The fd of the frame that orr_channel_next gave last, one with ORR_HAS_FD or a
-   line that speaks of an fd: the caller's from now on. Where nobody takes it,
-   it is closed by and by. -1: none; `*lost` says whether one did not arrive. */
+/* Returns the fd of the frame that orr_channel_next gave last, which the caller
+   owns from now on. To be called after a frame with ORR_HAS_FD, or a line that
+   speaks of an fd; an fd that is not taken is closed by a later call. -1: there
+   is none; `*lost` tells whether one was sent and did not arrive. */
 int orr_channel_take_fd(struct orr_channel *channel, bool *lost);
 
-/* Bytes received that are not part of a whole frame: at the end, one was cut.
- */
+/* Returns how many bytes have arrived of a frame that is not whole. At the end
+   of the stream, such a frame was cut. */
 size_t orr_channel_partial(const struct orr_channel *channel);
 
 #endif

@@ -8,10 +8,10 @@
 
 enum { ORR_KEPT = 256 * 1024 }; /* bytes of an idle buffer that are kept */
 
-/* Frees what is queued. */
+/* Frees what is queued, sent or not. */
 void orr_channel_drop_output(struct orr_channel *channel);
 
-/* Frees what has been received, and closes the fds of it. */
+/* Frees what has been received, and closes the fds that were not taken. */
 void orr_channel_drop_input(struct orr_channel *channel);
 
 #endif

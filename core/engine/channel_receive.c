@@ -1,7 +1,5 @@
-/*
-** channel_receive.c - the receiving half of a channel: bytes and fds become
-** frames. What the peer sends is bounded and checked here.
-*/
+/* channel_receive.c - the receiving half of a channel: bytes and fds become
+   frames. What the peer sends is bounded and checked here. */
 #include "channel.h"
 #include "channel_halves.h"
 #include "io.h"
@@ -19,6 +17,7 @@ enum {
   MAX_ARRIVED = 16, /* sets whose frame is not there: more is nonsense */
 };
 
+/* The fds of one recvmsg. */
 struct orr_set {
   struct orr_set *next;
   uint64_t from, to; /* it came with these bytes */
@@ -26,6 +25,7 @@ struct orr_set {
   int fds[]; /* -1: taken */
 };
 
+/* Frees a set, or NULL, and closes the fds in it. */
 static void free_set(struct orr_set *set) {
   for (int i = 0; set != NULL && i < set->count; i++)
     if (set->fds[i] >= 0)
@@ -39,12 +39,14 @@ static void drop_first_set(struct orr_channel *channel) {
   free_set(set);
 }
 
+/* Closes the fd of the last frame, if it was not taken. */
 static void drop_given(struct orr_channel *channel) {
   if (channel->given >= 0)
     close(channel->given);
   channel->given = -1;
 }
 
+/* Frees the buffer, and what is in it. */
 static void drop_bytes(struct orr_channel *channel) {
   orr_buffer_free(&channel->in);
   channel->in_start = channel->scanned = 0;
@@ -64,8 +66,8 @@ uint64_t orr_channel_position(const struct orr_channel *channel) {
   return channel->received - (channel->in.length - channel->in_start);
 }
 
-/* How many bytes more would complete the frame that is begun, as far as known.
- */
+/* Returns how many bytes more would complete the frame that is begun; 0 if that
+   is not known. */
 static size_t wanted(const struct orr_channel *channel) {
   size_t there = channel->in.length - channel->in_start;
   if (channel->framing == ORR_LINES || there < ORR_HEADER)
@@ -75,8 +77,9 @@ static size_t wanted(const struct orr_channel *channel) {
   return whole > there ? whole - there : 0;
 }
 
-/* Room to read into: more where the last read filled it or a long frame is on
-   its way, but never much beyond what has come: a length may be a lie. */
+/* Makes room to read into: more if the last read filled the room or a long
+   frame is on its way, but never much more than has come, for a length may be a
+   lie. Moves what is there to the front of the buffer. 0 or -ENOMEM. */
 static int make_room(struct orr_channel *channel) {
   struct orr_buffer *in = &channel->in;
   size_t there = in->length - channel->in_start;
@@ -98,35 +101,55 @@ static int make_room(struct orr_channel *channel) {
   return orr_buffer_reserve(in, size < most ? size : most);
 }
 
-/* Notes the fds of one recvmsg: 1 where it had some. MSG_CTRUNC without any is
-   a set as well, of which the kernel could give us nothing. */
-static int note_set(struct orr_channel *channel, struct msghdr *message,
-                    uint64_t from, uint64_t to) {
+/* Returns the fds that a recvmsg has brought, or NULL; *count is how many. */
+static const unsigned char *find_fds(struct msghdr *message, int *count) {
   struct cmsghdr *header = CMSG_FIRSTHDR(message);
+  *count = 0;
   while (header != NULL &&
          (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS))
     header = CMSG_NXTHDR(message, header);
-  int count = 0;
-  if (header != NULL)
-    count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+  if (header == NULL)
+    return NULL;
+  *count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+  return CMSG_DATA(header);
+}
+
+/* Returns a set of these fds; NULL if memory is short, and then they are
+   closed. */
+static struct orr_set *new_set(const unsigned char *fds, int count) {
+  struct orr_set *set = malloc(sizeof *set + (size_t)count * sizeof(int));
+  if (set != NULL) {
+    *set = (struct orr_set){.count = count};
+    if (count > 0)
+      memcpy(set->fds, fds, (size_t)count * sizeof(int));
+    return set;
+  }
+  for (int i = 0; i < count; i++) {
+    int fd;
+    memcpy(&fd, fds + (size_t)i * sizeof fd, sizeof fd);
+    close(fd);
+  }
+  return NULL;
+}
+
+/* Notes the fds of one recvmsg, which came with the bytes from `from` to `to`.
+   1: it had some; 0: it had none; -ENOMEM; -EPROTO: there are too many.
+   MSG_CTRUNC without any is a set as well, of which the kernel could give us
+   nothing. */
+static int note_set(struct orr_channel *channel, struct msghdr *message,
+                    uint64_t from, uint64_t to) {
+  int count, sets = 0;
+  const unsigned char *fds = find_fds(message, &count);
   if (count == 0 && !(message->msg_flags & MSG_CTRUNC))
     return 0;
-  struct orr_set *set = malloc(sizeof *set + (size_t)count * sizeof(int));
+  struct orr_set *set = new_set(fds, count);
+  if (set == NULL)
+    return -ENOMEM;
+  set->from = from;
+  set->to = to;
   struct orr_set **last = &channel->arrived;
-  int sets = 0;
   for (; *last != NULL; last = &(*last)->next)
     sets++;
-  if (set == NULL) {
-    for (int i = 0; i < count; i++) {
-      int fd;
-      memcpy(&fd, CMSG_DATA(header) + (size_t)i * sizeof fd, sizeof fd);
-      close(fd);
-    }
-    return -ENOMEM;
-  }
-  *set = (struct orr_set){.from = from, .to = to, .count = count};
-  if (count > 0)
-    memcpy(set->fds, CMSG_DATA(header), (size_t)count * sizeof(int));
   *last = set;
   if (channel->framing == ORR_LINES && count > 1)
     return -EPROTO; /* Node sends one at a time */
@@ -150,7 +173,7 @@ long orr_channel_receive(struct orr_channel *channel) {
                            .msg_control = &control,
                            .msg_controllen = sizeof control};
   if (channel->framing == ORR_LINES)
-    message.msg_controllen = CMSG_LEN(sizeof(int)); /* nobody asks for more */
+    message.msg_controllen = CMSG_LEN(sizeof(int)); /* Node sends one */
   ssize_t n = orr_recvmsg(channel->fd, &message);
   if (n < 0)
     return n;
@@ -166,8 +189,9 @@ long orr_channel_receive(struct orr_channel *channel) {
   return n;
 }
 
-/* The set that came with the byte at `place`, out of those that have arrived;
-   NULL: it was lost. Sets of earlier bytes were announced by no frame. */
+/* Takes the set that came with the byte at `place` out of those that have
+   arrived; NULL: it was lost. 0; -EPROTO: a set came with earlier bytes, and no
+   frame had announced it. */
 static int claim_set(struct orr_channel *channel, uint64_t place,
                      struct orr_set **claimed) {
   struct orr_set *set = channel->arrived;
@@ -181,6 +205,8 @@ static int claim_set(struct orr_channel *channel, uint64_t place,
   return 0;
 }
 
+/* Makes the set that an ORR_FDS frame announces the current one. 0 or
+   -EPROTO. */
 static int begin_set(struct orr_channel *channel, const struct orr_frame *frame,
                      uint64_t place) {
   struct orr_set *set;
@@ -196,7 +222,9 @@ static int begin_set(struct orr_channel *channel, const struct orr_frame *frame,
   return set != NULL && set->count > (int)frame->n ? -EPROTO : 0;
 }
 
-/* Gives a frame the fd that it names. */
+/* Takes the name of an fd off the frame, and makes that fd the given one, or
+   none if it was lost. 0; -EPROTO: there is no such fd, or it was named
+   before. */
 static int attach_fd(struct orr_channel *channel, struct orr_frame *frame) {
   if (frame->length < 4 ||
       orr_get_u32le(frame->payload) != channel->current_number ||
@@ -212,7 +240,8 @@ static int attach_fd(struct orr_channel *channel, struct orr_frame *frame) {
   return channel->given < 0 ? -EPROTO : 0;
 }
 
-/* The next frame of any type, and its place in the stream. */
+/* Gives the next frame of any type, and its place in the stream. 1; 0: it is
+   not whole; -EMSGSIZE. */
 static int parse_frame(struct orr_channel *channel, struct orr_frame *frame,
                        uint64_t *place) {
   size_t there = channel->in.length - channel->in_start;
@@ -234,6 +263,7 @@ static int parse_frame(struct orr_channel *channel, struct orr_frame *frame,
   return 1;
 }
 
+/* orr_channel_next for FRAMES. */
 static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
   uint64_t place = 0;
   int rc;
@@ -255,8 +285,9 @@ static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
   return rc;
 }
 
+/* orr_channel_next for LINES. */
 static int next_line(struct orr_channel *channel, struct orr_frame *frame) {
-  /* Fds that came with lines which are done, and that nobody asked for. */
+  /* Fds that came with lines which are used up, and were not asked for. */
   while (channel->arrived != NULL &&
          channel->arrived->to <= orr_channel_position(channel))
     drop_first_set(channel);
@@ -289,8 +320,8 @@ int orr_channel_next(struct orr_channel *channel, struct orr_frame *frame) {
   return rc;
 }
 
-/* LINES: the set that came with the line, or with those before it in one read.
- */
+/* orr_channel_take_fd for LINES: the fd came with the line, or with those
+   before it in one read. */
 static int take_from_line(struct orr_channel *channel, bool *lost) {
   struct orr_set *set = channel->arrived;
   if (set == NULL || set->from >= orr_channel_position(channel))

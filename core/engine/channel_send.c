@@ -1,9 +1,8 @@
-/*
-** channel_send.c - the sending half of a channel.
-**
-** What is to be sent lies in segments. A segment is what one sendmsg begins
-** with: it has fds, or it has none; more bytes join it until it is being sent.
-*/
+/* channel_send.c - the sending half of a channel.
+
+   What is to be sent lies in segments. A segment is what one sendmsg begins
+   with: it has fds, or it has none; more bytes join it until it is being sent.
+   With FRAMES, one with fds is a carrier: it opens with an ORR_FDS frame. */
 #include "channel.h"
 #include "channel_halves.h"
 #include "io.h"
@@ -57,6 +56,8 @@ void orr_channel_drop_output(struct orr_channel *channel) {
   channel->spare = NULL;
 }
 
+/* Appends an empty segment, the spare one if there is one, and returns it; NULL
+   if memory is short. */
 static struct orr_segment *new_segment(struct orr_channel *channel) {
   struct orr_segment *segment = channel->spare;
   channel->spare = NULL;
@@ -72,7 +73,7 @@ static struct orr_segment *new_segment(struct orr_channel *channel) {
   return segment;
 }
 
-/* Whether one more frame may go into a segment. */
+/* Returns whether one more frame may go into a segment. */
 static bool has_place(const struct orr_segment *segment, bool with_fd) {
   if (segment->committed == 0)
     return true;
@@ -82,7 +83,8 @@ static bool has_place(const struct orr_segment *segment, bool with_fd) {
          segment->count < ORR_SET_SIZE && segment->committed < SEGMENT;
 }
 
-/* The segment for the next frame, its buffer cut to what is committed. */
+/* Returns the segment for the next frame, its buffer cut to what is committed;
+   NULL if memory is short. */
 static struct orr_segment *segment_for(struct orr_channel *channel,
                                        bool with_fd) {
   struct orr_segment *segment = channel->tail;
@@ -103,7 +105,8 @@ static struct orr_segment *segment_for(struct orr_channel *channel,
   return segment;
 }
 
-/* Room for the fd that is being sent: all that can fail comes before commit. */
+/* Makes room for an fd, before the frame is committed: commit cannot fail by
+   it. */
 static bool reserve_fd(struct orr_segment *segment) {
   if (segment->fds == NULL)
     segment->fds = malloc(ORR_SET_SIZE * sizeof *segment->fds);
@@ -135,7 +138,9 @@ struct orr_buffer *orr_channel_begin(struct orr_channel *channel, int type,
   return out;
 }
 
-/* Ends a frame of which `more` bytes are still to be appended. */
+/* Ends the open frame, to which `more` bytes are still to be appended: writes
+   its length into the header, or appends the newline. 0, -EMSGSIZE or
+   -ENOMEM. */
 static int seal_frame(struct orr_channel *channel, struct orr_buffer *out,
                       size_t more) {
   size_t length = out->length - channel->frame_start + more;
@@ -154,6 +159,7 @@ static int seal_frame(struct orr_channel *channel, struct orr_buffer *out,
   return 0;
 }
 
+/* Makes what is in the last segment part of what is sent, with the fd. */
 static void commit_bytes(struct orr_channel *channel) {
   struct orr_segment *segment = channel->tail;
   if (channel->pending_fd >= 0)
@@ -176,7 +182,8 @@ size_t orr_channel_queued(const struct orr_channel *channel) {
   return (size_t)(channel->accepted - channel->sent);
 }
 
-/* sendmsg of a segment's rest, with its fds where it has not been begun. */
+/* Sends the rest of a segment, with its fds if nothing of it has been sent.
+   Returns as orr_sendmsg. */
 static ssize_t send_segment(struct orr_channel *channel,
                             struct orr_segment *segment) {
   union {
@@ -200,8 +207,8 @@ static ssize_t send_segment(struct orr_channel *channel,
   return orr_sendmsg(channel->fd, &message);
 }
 
-/* A segment that is sent is used again: for the next frames, or by the next
-   segment. */
+/* Takes the head off, which is sent: it becomes the spare segment, or, if it is
+   the only one, stays for the next frames. */
 static void retire_head(struct orr_channel *channel) {
   struct orr_segment *segment = channel->head;
   segment->committed = segment->sent = segment->bytes.length = 0;
@@ -217,6 +224,7 @@ static void retire_head(struct orr_channel *channel) {
   channel->spare = segment;
 }
 
+/* Notes that the socket has taken `n` bytes of the head, and its fds. */
 static void note_sent(struct orr_channel *channel, size_t n) {
   struct orr_segment *segment = channel->head;
   segment->started = true;
@@ -226,6 +234,7 @@ static void note_sent(struct orr_channel *channel, size_t n) {
     retire_head(channel);
 }
 
+/* Writes the ORR_FDS frame of a carrier, now that it gets no more fds. */
 static void open_set(struct orr_segment *segment) {
   put_header(segment->bytes.data, 4, ORR_FDS, 0, (unsigned)segment->count);
   orr_put_u32le(segment->bytes.data + ORR_HEADER, segment->number);
@@ -260,7 +269,7 @@ int orr_channel_commit_long(struct orr_channel *channel, const void *bytes,
     struct iovec parts[] = {{out->data, start}, {(void *)bytes, length}};
     ssize_t n = orr_sendmsg(
         channel->fd, &(struct msghdr){.msg_iov = parts, .msg_iovlen = 2});
-    sent = n > 0 ? (size_t)n : 0; /* errors come back with the next flush */
+    sent = n > 0 ? (size_t)n : 0; /* the next flush meets the error again */
   }
   size_t gone = sent > start ? sent - start : 0;
   memcpy(out->data + start + gone, (const char *)bytes + gone, length - gone);

@@ -27,8 +27,8 @@ ssize_t orr_write(int fd, const void *data, size_t size);
 ssize_t orr_send(int socket, const void *data, size_t size);
 ssize_t orr_sendmsg(int socket, const struct msghdr *message);
 
-/* Receives what is there; -EAGAIN: nothing is. Fds that come along are CLOEXEC.
- */
+/* Receives what is there; -EAGAIN: nothing is. Fds that come along are
+   CLOEXEC. */
 ssize_t orr_recvmsg(int socket, struct msghdr *message);
 
 /* Returns the fd of the next connection, CLOEXEC and non-blocking; -EAGAIN:

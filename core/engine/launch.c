@@ -1,12 +1,10 @@
-/*
-** launch.c - the parent's side of a start: which road, which fds, what failed.
-**
-** The roads. Best: clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_FILES) on
-** a stack of our own; the fd table is shared and cut by the child, so neither
-** the heap nor the number of fds makes a start slower. Where memory is not
-** shared (valgrind, qemu-user, gVisor) or may not be, a plain clone, and errno
-** travels over a pipe that exec closes. Where there are no pidfds, a pid.
-*/
+/* launch.c - the parent's side of a start: which road, which fds, what failed.
+
+   The roads. Best: clone(CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_FILES) on
+   a stack of our own; the fd table is shared and cut by the child, so neither
+   the heap nor the number of fds makes a start slower. Where memory is not
+   shared (valgrind, qemu-user, gVisor) or may not be, a plain clone, and errno
+   travels over a pipe that exec closes. Where there are no pidfds, a pid. */
 #include "launch.h"
 
 #include "io.h"
@@ -32,8 +30,9 @@ const char *orr_stage_name(enum orr_stage stage) {
   return (unsigned)stage < ORR_STAGE_COUNT ? names[stage] : "unknown";
 }
 
-/* {{{ the launcher */
+/* The launcher ------------------------------------------------------------- */
 
+/* Returns whether a list that is separated by commas, or NULL, has the word. */
 static bool listed(const char *list, const char *word) {
   size_t n = strlen(word);
   for (const char *at = list; at != NULL; at = strchr(at, ',')) {
@@ -55,6 +54,7 @@ int orr_fill_std_fds(void) {
   return 0;
 }
 
+/* Opens the reserved fds, all of them /dev/null until they are used. */
 static int open_slots(struct orr_launcher *l) {
   l->slots[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (l->slots[0] < 0)
@@ -67,6 +67,7 @@ static int open_slots(struct orr_launcher *l) {
   return 0;
 }
 
+/* Maps the stack, with a page at its foot that no child can run into. */
 static int map_stack(struct orr_launcher *l) {
   long page = sysconf(_SC_PAGESIZE);
   l->stack_size = STACK_SIZE + (size_t)page;
@@ -84,9 +85,9 @@ int orr_launcher_open(struct orr_launcher *l, const char *force) {
   memset(l, 0, sizeof *l);
   for (int i = 0; i < ORR_SLOTS; i++)
     l->slots[i] = -1;
-  l->forbidden.clone_vm = force != NULL && listed(force, "no_clone_vm");
-  l->forbidden.pidfd = force != NULL && listed(force, "no_pidfd");
-  l->forbidden.close_range = force != NULL && listed(force, "no_close_range");
+  l->forbidden.clone_vm = listed(force, "no_clone_vm");
+  l->forbidden.pidfd = listed(force, "no_pidfd");
+  l->forbidden.close_range = listed(force, "no_close_range");
   int rc = orr_fill_std_fds();
   if (rc == 0)
     rc = open_slots(l);
@@ -108,12 +109,11 @@ void orr_launcher_close(struct orr_launcher *l) {
   l->stack = NULL;
 }
 
-/* }}} */
+/* clone -------------------------------------------------------------------- */
 
-/* {{{ clone */
-
-/* Raw, for libc's calls leave its internal signals open, and one of those
-   handlers in a child that shares our memory would be a disaster. */
+/* Blocks all signals and returns the mask from before. A raw system call:
+   libc's wrapper leaves its two internal signals unblocked, and their handlers
+   must not run in a child that shares our memory. */
 static uint64_t block_signals(void) {
   uint64_t all = ~(uint64_t)0, old = 0;
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old, sizeof all);
@@ -124,7 +124,8 @@ static void restore_signals(uint64_t mask) {
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof mask);
 }
 
-/* clone on the launcher's stack; a pid, or -errno. */
+/* Runs fn(arg) in a child, on the launcher's stack. Returns its pid or
+   -errno. */
 static pid_t clone_child(struct orr_launcher *l, int (*fn)(void *), void *arg,
                          int flags, int *pidfd) {
   char *top = (char *)l->stack + l->stack_size;
@@ -132,16 +133,16 @@ static pid_t clone_child(struct orr_launcher *l, int (*fn)(void *), void *arg,
   return pid < 0 ? -errno : pid;
 }
 
-/* }}} */
-
-/* {{{ the probe */
+/* The probe ---------------------------------------------------------------- */
 
 struct probe {
   volatile bool shared;
   bool ask_close_range;
 };
 
-/* Touches no fd: the range begins where no table can reach. */
+/* The child of the probe: it tells by `shared` whether it shares our memory,
+   and by its exit code 0 that there is close_range, which it calls with a range
+   that no fd table reaches. */
 static int probe_child(void *arg) {
   struct probe *probe = arg;
   probe->shared = true;
@@ -152,12 +153,15 @@ static int probe_child(void *arg) {
   return 0;
 }
 
-/* Answers that mean "not here": old kernels, and the seccomp profiles of old
-   container engines, which say EPERM to what they do not know. */
+/* Returns whether an error means "not here": so answer old kernels, and the
+   seccomp profiles of old container engines, which say EPERM to what they do
+   not know. */
 static bool not_here(int error) {
   return error == ENOSYS || error == EPERM || error == EINVAL;
 }
 
+/* Returns whether a child can be signalled and waited for by its pidfd. It is
+   not reaped by that. */
 static bool pidfd_works(int pidfd) {
   if (pidfd < 0)
     return false;
@@ -167,7 +171,8 @@ static bool pidfd_works(int pidfd) {
                     NULL) == 0;
 }
 
-/* One child that ends at once tells all. */
+/* Starts one child with these flags, which ends at once, and learns the roads
+   from it. 0 or -errno. */
 static int probe_with(struct orr_launcher *l, int flags) {
   struct probe probe = {false, !l->forbidden.close_range};
   siginfo_t info = {0};
@@ -203,10 +208,9 @@ int orr_launcher_probe(struct orr_launcher *l) {
   return rc;
 }
 
-/* }}} */
+/* A start ------------------------------------------------------------------ */
 
-/* {{{ a start */
-
+/* Fills `f`. Returns -error. */
 static int failed(struct orr_failure *f, enum orr_stage stage, int error,
                   int index) {
   f->stage = stage;
@@ -222,11 +226,10 @@ static const char *path_of(const char **envp) {
   return default_path;
 }
 
-/*
-** Copies sources with high numbers into the reserved low fds, so that the
-** child can drop all the rest of the table without copying it. Sources beyond
-** the slots stay where they are and raise the cut. Returns it, or -errno.
-*/
+/* Copies sources with high numbers into the reserved low fds, so that the child
+   can drop all the rest of the table without copying it. Returns the cut, the
+   number from which on all fds are dropped, or -errno. If there are more such
+   sources than slots, they stay where they are and raise the cut. */
 static int stage_fds(struct orr_launcher *l, const struct orr_program *p,
                      int *used, struct orr_failure *f) {
   int cut = LOW_FDS;
@@ -244,13 +247,15 @@ static int stage_fds(struct orr_launcher *l, const struct orr_program *p,
   return cut;
 }
 
-/* The slots let go of what they held: it must not outlive its owner there. */
+/* Makes the slots /dev/null again: what they held must not outlive its
+   owner. */
 static void unstage_fds(struct orr_launcher *l, int used) {
   for (; used > 0; used--)
     dup3(l->slots[0], l->slots[used], O_CLOEXEC);
 }
 
-/* Where memory is not shared: the child's report, or EOF when it has exec'd. */
+/* Reads what a child that does not share our memory reports: a failure, or the
+   end of the pipe when it is past its exec. Closes `fd`. */
 static void read_report(int fd, struct orr_failure *f) {
   struct orr_failure report;
   if (orr_read(fd, &report, sizeof report) == (ssize_t)sizeof report)
@@ -267,11 +272,14 @@ static int clone_flags(const struct orr_launcher *l, int cut) {
   return flags;
 }
 
+/* Returns whether the child takes another uid, gid or other groups. */
 static bool changes_ids(const struct orr_program *p) {
   return p->has_uid || p->has_gid || p->has_groups;
 }
 
-/* Clones with a report pipe where it is needed; 0 when the child has exec'd. */
+/* Clones, with a report pipe if memory is not shared. Returns 0 when the child
+   is past its exec; -errno with s->failure filled, and then it has been
+   reaped. */
 static int start(struct orr_launcher *l, struct orr_start *s, pid_t *pid,
                  int *pidfd) {
   int report[2] = {-1, -1};
@@ -303,8 +311,9 @@ static int start(struct orr_launcher *l, struct orr_start *s, pid_t *pid,
   return -s->failure.error;
 }
 
-/* Before the engine opens fds of its own, which could take the number of a
-   source that is closed. */
+/* Checks that all sources are open; to be called before the engine opens fds of
+   its own, which could take the number of a source that is closed. 0 or
+   -errno. */
 static int check_fds(const struct orr_program *p, struct orr_failure *f) {
   for (int i = 0; i < p->nfds; i++)
     if (p->fds[i] >= 0 && fcntl(p->fds[i], F_GETFD) < 0)
@@ -312,8 +321,8 @@ static int check_fds(const struct orr_program *p, struct orr_failure *f) {
   return 0;
 }
 
-/* The limit of fds that the child ends with: its own, else the one that this
-   process had before it raised it. */
+/* Chooses the limit of fds that the child ends with: the one of the program, or
+   the one that this process had before it raised it, or none. */
 static void choose_nofile(const struct orr_launcher *l, struct orr_start *s) {
   const struct orr_program *p = s->program;
   s->nofile = l->nofile_raised ? &l->old_nofile : NULL;
@@ -348,5 +357,3 @@ int orr_launch(struct orr_launcher *l, const struct orr_program *p, pid_t *pid,
   *failure = s.failure;
   return rc;
 }
-
-/* }}} */

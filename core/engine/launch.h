@@ -1,10 +1,8 @@
-/*
-** launch.h - starts a program: the engine half, without Lua and without libuv.
-**
-** A launcher owns what outlives one start: which roads this kernel allows, the
-** stack that children run on until exec, and a few reserved low fds. It is used
-** by one thread at a time.
-*/
+/* launch.h - starts a program. Engine: no Lua, and no libuv.
+
+   A launcher owns what outlives one start: which roads this kernel allows, the
+   stack that children run on until exec, and a few reserved low fds. It is used
+   by one thread at a time. */
 #ifndef ORR_LAUNCH_H
 #define ORR_LAUNCH_H
 
@@ -36,9 +34,10 @@ enum orr_stage {
   ORR_STAGE_COUNT
 };
 
+/* Returns the name of a stage: "exec" for ORR_STAGE_EXEC. */
 const char *orr_stage_name(enum orr_stage stage);
 
-/* Which ways into a child work here; found out by one probe. */
+/* Which ways into a child work on this machine; one probe finds it out. */
 struct orr_roads {
   bool clone_vm;    /* CLONE_VM really shares memory */
   bool pidfd;       /* CLONE_PIDFD, waitid(P_PIDFD), pidfd_send_signal */
@@ -55,7 +54,7 @@ struct orr_launcher {
   size_t stack_size;
   int slots[ORR_SLOTS];     /* owned, CLOEXEC, -1 when closed */
   struct rlimit old_nofile; /* what children start with ... */
-  bool nofile_raised;       /* ... where this process raised its own */
+  bool nofile_raised;       /* ... if this process raised its own */
 };
 
 struct orr_limit {
@@ -63,11 +62,9 @@ struct orr_limit {
   struct rlimit value;
 };
 
-/*
-** What to start. Strings and arrays belong to the caller and are only read, but
-** for two: `fds` is scratch afterwards, and argv[-1] is a spare slot that the
-** caller leaves, for a script without "#!" becomes an argument of /bin/sh.
-*/
+/* What to start. Strings and arrays belong to the caller and are only read, but
+   for two: `fds` is scratch afterwards, and argv[-1] is a spare slot that the
+   caller leaves, for a script without "#!" becomes an argument of /bin/sh. */
 struct orr_program {
   const char *file;  /* a path, or a name to be found in the child's PATH */
   const char **argv; /* NULL at the end */
@@ -95,24 +92,27 @@ struct orr_failure {
   int index; /* dup: the child fd; rlimit: the place in `limits` */
 };
 
-/* Opens /dev/null where fds 0 to 2 are closed: what a process opens next would
-   take their place, and its children would have it as stdio. 0 or -errno. */
+/* Opens /dev/null for those of fds 0 to 2 that are closed: what a process opens
+   next would take their place, and its children would have it as stdio. 0 or
+   -errno. */
 int orr_fill_std_fds(void);
 
-/* All of it is found out lazily; opening fails with -errno when out of fds or
-   memory. `force` is ORRERY_FORCE's value or NULL. */
+/* Opens a launcher; the roads are found out later. 0 or -errno: fds or memory
+   are short, and the launcher is closed. `force` is the value of ORRERY_FORCE,
+   a list of no_clone_vm, no_pidfd, no_close_range, or NULL. */
 int orr_launcher_open(struct orr_launcher *l, const char *force);
+
+/* Closes it. Does nothing to one that is closed. */
 void orr_launcher_close(struct orr_launcher *l);
 
-/* Finds out the roads, once. 0 or -errno (EAGAIN, ENOMEM: ask again later). */
+/* Finds out the roads by starting a child, if they are not known yet. 0 or
+   -errno (EAGAIN, ENOMEM: ask again later). */
 int orr_launcher_probe(struct orr_launcher *l);
 
-/*
-** Starts `p`. Returns 0 with the pid, and with a CLOEXEC pidfd (-1 where there
-** are none), both the caller's; the program is then past its exec. Otherwise
-** -errno with `failure` filled and nothing left behind. Blocks until the exec
-** is done, as vfork does.
-*/
+/* Starts `p`. Returns 0 with the pid, and with a CLOEXEC pidfd (-1 if this
+   kernel has none), both the caller's; the program is then past its exec.
+   Otherwise returns -errno with `failure` filled, and nothing is left behind.
+   Blocks until the exec is done, as vfork does. */
 int orr_launch(struct orr_launcher *l, const struct orr_program *p, pid_t *pid,
                int *pidfd, struct orr_failure *failure);
 

@@ -1,10 +1,8 @@
-/*
-** launch_child.c - what runs between clone and exec.
-**
-** The child shares the parent's memory (CLONE_VM) while the parent's thread
-** sleeps, so here are system calls only: no malloc, no stdio, no locks, and no
-** libc wrapper that signals threads or caches (setuid, setgroups, nice).
-*/
+/* launch_child.c - what runs between clone and exec.
+
+   The child shares the parent's memory (CLONE_VM) while the parent's thread
+   sleeps, so here are system calls only: no malloc, no stdio, no locks, and no
+   libc wrapper that signals threads or caches (setuid, setgroups, nice). */
 #include "launch_child.h"
 
 #include "io.h"
@@ -24,7 +22,8 @@
 
 enum { LAST_SIGNAL = 64 };
 
-/* Reports over memory and, where that is not shared, over the pipe; ends. */
+/* Reports errno and the step that failed, in memory and, if that is not shared,
+   through the pipe; and ends the child. */
 CHILD static _Noreturn void fail(struct orr_start *s, enum orr_stage stage,
                                  int index) {
   s->failure.error = errno;
@@ -36,9 +35,9 @@ CHILD static _Noreturn void fail(struct orr_start *s, enum orr_stage stage,
     syscall(SYS_exit_group, 127);
 }
 
-/* Default dispositions and an empty mask, as libuv gives. Handlers go first:
-   they are the parent's code, and would run in the parent's memory as soon as
-   the mask opens. An all-zero kernel sigaction is SIG_DFL on every
+/* Sets default dispositions and an empty mask, as libuv does. Handlers go
+   first: they are the parent's code, and would run in the parent's memory as
+   soon as the mask opens. An all-zero kernel sigaction is SIG_DFL on every
    architecture. SIGKILL and SIGSTOP answer EINVAL, which is fine. */
 CHILD static void default_signals(void) {
   static const unsigned long dfl[8];
@@ -57,8 +56,8 @@ CHILD static void set_session(struct orr_start *s) {
     fail(s, ORR_STAGE_PGROUP, 0);
 }
 
-/* The limit of fds is set last (limit_fds), but raising the hard one takes a
-   right that a change of uid gives up. */
+/* Raises the hard limit of fds, if it is to be raised: that takes a right which
+   a change of uid gives up. The limit itself is set last, by limit_fds. */
 CHILD static void raise_hard_nofile(struct orr_start *s, int index) {
   const struct rlimit *value = &s->program->limits[index].value;
   struct rlimit now;
@@ -93,9 +92,9 @@ CHILD static void set_resources(struct orr_start *s) {
     syscall(SYS_umask, p->umask);
 }
 
-/* Groups before gid before uid: each needs a right that the next gives up.
-   Without a `groups` of its own a child with another uid or gid loses ours, as
-   in Node; where we may not drop them, they are not worth much either. */
+/* Sets groups before gid before uid: each needs a right that the next gives up.
+   A child with another uid or gid and no `groups` of its own loses ours, as in
+   Node; if we may not drop them, they are not worth much either. */
 CHILD static void set_identity(struct orr_start *s) {
   const struct orr_program *p = s->program;
   if (p->has_groups) {
@@ -110,8 +109,9 @@ CHILD static void set_identity(struct orr_start *s) {
     fail(s, ORR_STAGE_UID, 0);
 }
 
-/* After setuid, which clears the death signal. A parent that died in between
-   sends none any more: then the child ends itself. */
+/* Asks for SIGKILL when the parent dies; after setuid, which clears that. A
+   parent that has died meanwhile sends none any more: then the child ends
+   itself. */
 CHILD static void tie_to_parent(struct orr_start *s) {
   if (!s->program->die_with_parent)
     return;
@@ -131,7 +131,7 @@ struct dirent64 {
   char name[];
 };
 
-/* A decimal file name, or -1 ("." and ".."). */
+/* Returns the number that a file name is, or -1 (for "." and ".."). */
 CHILD static int fd_number(const char *name) {
   int n = 0;
   if (*name == '\0')
@@ -144,7 +144,8 @@ CHILD static int fd_number(const char *name) {
   return n;
 }
 
-/* Without /proc: every number up to the limit, which is all there can be. */
+/* close_from without /proc: closes every number up to the limit, which is all
+   there can be. */
 CHILD static void close_by_number(int first, int keep) {
   struct rlimit limit = {1024, 1024};
   syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, NULL, &limit);
@@ -153,8 +154,8 @@ CHILD static void close_by_number(int first, int keep) {
       syscall(SYS_close, (int)fd);
 }
 
-/* The road without close_range: whatever /proc/self/fd lists. Closing while
-   reading may skip entries, so it reads until a pass closes nothing. */
+/* close_from without close_range: closes what /proc/self/fd lists. Closing
+   while reading may skip entries, so it reads until a pass closes nothing. */
 CHILD static void close_by_listing(int first, int keep) {
   _Alignas(struct dirent64) char buffer[2048];
   int dir = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/fd",
@@ -196,7 +197,7 @@ CHILD static void close_from(const struct orr_start *s, int first) {
   }
 }
 
-/* Lifts fd above the numbers that the map is about to overwrite. */
+/* Returns a copy of fd above the numbers that map_fds is about to overwrite. */
 CHILD static int lift(struct orr_start *s, int fd, int index) {
   int high = (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, s->program->nfds);
   if (high < 0)
@@ -204,23 +205,28 @@ CHILD static int lift(struct orr_start *s, int fd, int index) {
   return high;
 }
 
-/*
-** Puts every source on its number and closes the rest. With `cut` the table is
-** still the parent's own: the first step makes it ours and keeps only the low
-** part, so the cost does not grow with the number of fds that the parent has.
-*/
-CHILD static void map_fds(struct orr_start *s) {
+/* Lifts the sources that others would be put on, and the error pipe. */
+CHILD static void lift_fds(struct orr_start *s) {
   int n = s->program->nfds, *fds = s->program->fds;
-  if (s->cut > 0 &&
-      syscall(SYS_close_range, (unsigned)s->cut, ~0U, CLOSE_RANGE_UNSHARE) < 0)
-    fail(s, ORR_STAGE_DUP, 0);
   if (s->report >= 0 && s->report < n)
     s->report = lift(s, s->report, 0);
   for (int i = 0; i < n; i++)
     if (fds[i] >= 0 && fds[i] < n && fds[i] != i)
       fds[i] = lift(s, fds[i], i);
+}
+
+/* Puts every source on its number and closes the rest. With `cut` the table is
+   still the parent's own: the first step makes it ours and keeps only the low
+   part, so the cost does not grow with the number of fds that the parent
+   has. */
+CHILD static void map_fds(struct orr_start *s) {
+  int n = s->program->nfds;
+  if (s->cut > 0 &&
+      syscall(SYS_close_range, (unsigned)s->cut, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+    fail(s, ORR_STAGE_DUP, 0);
+  lift_fds(s);
   for (int i = 0; i < n; i++) {
-    int fd = fds[i];
+    int fd = s->program->fds[i];
     if (fd < 0)
       syscall(SYS_close, i);
     else if (fd == i ? syscall(SYS_fcntl, i, F_SETFD, 0) < 0
@@ -230,7 +236,8 @@ CHILD static void map_fds(struct orr_start *s) {
   close_from(s, n);
 }
 
-/* execve, and what POSIX asks of execvp where the kernel knows no format. */
+/* Calls execve, and does what POSIX asks of execvp if the kernel knows no such
+   format: gives the file to a shell. Returns if that fails, with errno. */
 CHILD static void try_exec(const struct orr_program *p, const char *path) {
   syscall(SYS_execve, path, p->argv, p->envp);
   if (errno == ENOEXEC) {
@@ -242,19 +249,22 @@ CHILD static void try_exec(const struct orr_program *p, const char *path) {
   }
 }
 
-/* Errors after which the next directory of PATH is tried. */
+/* Returns whether the next directory of PATH is to be tried after this
+   error. */
 CHILD static bool look_further(int error) {
   return error == ENOENT || error == ENOTDIR || error == EACCES ||
          error == ESTALE || error == ENODEV || error == ETIMEDOUT;
 }
 
-/* A file that may not be run, and not a directory that may not be entered. */
+/* After EACCES: returns whether there is a file that may not be run, and not a
+   directory that may not be entered. */
 CHILD static bool is_there(const char *path) {
   return syscall(SYS_faccessat, AT_FDCWD, path, F_OK) == 0;
 }
 
-/* execvp by hand: PATH is the child's, and an empty element is ".". EACCES is
-   remembered: it tells more than the ENOENT of a later directory. */
+/* execvp by hand: PATH is the child's, and an empty element of it is ".".
+   EACCES is remembered: it tells more than the ENOENT of a later directory.
+   Returns if that fails, with errno. */
 CHILD static void exec_in_path(struct orr_start *s) {
   const struct orr_program *p = s->program;
   char path[PATH_MAX];
@@ -280,8 +290,8 @@ CHILD static void exec_in_path(struct orr_start *s) {
   errno = denied ? EACCES : ENOENT;
 }
 
-/* Last of all fd work: a limit below what that needs must not get in its way.
- */
+/* Sets the limit of fds; after all that is done with fds, which it must not get
+   in the way of. */
 CHILD static void limit_fds(struct orr_start *s) {
   if (s->nofile != NULL &&
       syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, s->nofile, NULL) < 0)

@@ -1,4 +1,5 @@
-/* launch_child.h - between launch.c and launch_child.c only. */
+/* launch_child.h - between launch.c, which starts a child, and launch_child.c,
+   which is the child until its exec. */
 #ifndef ORR_LAUNCH_CHILD_H
 #define ORR_LAUNCH_CHILD_H
 
@@ -9,8 +10,8 @@
 
 _Static_assert(sizeof(long) == 8, "32-bit system calls have other numbers");
 
-/* Kernel headers and libcs older than the calls: the numbers are the same on
-   all architectures. */
+/* For kernel headers and libcs older than these calls. Their numbers are the
+   same on all architectures. */
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
@@ -21,20 +22,23 @@ _Static_assert(sizeof(long) == 8, "32-bit system calls have other numbers");
 #define CLONE_PIDFD 0x00001000
 #endif
 
-/* What the child needs beyond the program: made by the parent, on its stack. */
+/* What the child needs beyond the program. The parent makes it, on its
+   stack. */
 struct orr_start {
   const struct orr_program *program;
   const char *path; /* PATH of the child's environment */
-  int cut;          /* share the fd table, keep fds below this; 0: no */
-  bool close_range; /* may be used */
-  int report;       /* write end of the error pipe, or -1 */
-  pid_t parent;     /* for die_with_parent */
+  int cut; /* the fd table is shared: keep fds below this; 0: it is not */
+  bool close_range;            /* may be used */
+  int report;                  /* write end of the error pipe, or -1 */
+  pid_t parent;                /* for die_with_parent */
   const struct rlimit *nofile; /* the limit of fds to end with, or NULL */
   int nofile_index;            /* its place in the program's limits */
-  struct orr_failure failure;  /* filled by the child where memory is shared */
+  struct orr_failure failure;  /* filled by the child, if memory is shared */
 };
 
-/* The child: never returns to anything of the parent's. */
+/* The child, from clone to exec: prepares itself as `start` (a struct
+   orr_start) says, and runs the program. If a step fails it reports it and
+   ends. Never returns. */
 int orr_child_main(void *start);
 
 #endif

@@ -1,6 +1,4 @@
-/*
-** reaper.c - epoll over pidfds, waitid with the child's resource usage.
-*/
+/* reaper.c - epoll over pidfds, waitid with the child's resource usage. */
 #include "reaper.h"
 
 #include "io.h"
@@ -54,8 +52,8 @@ static void unlink_child(struct orr_reaper *r, struct orr_child *child) {
 }
 
 int orr_reaper_watch(struct orr_reaper *r, struct orr_child *child) {
-  /* Edge-triggered: a dead child whose tracer has not let go of it is ready
-     and cannot be reaped, and would keep us spinning. */
+  /* Edge-triggered: a dead child whose tracer has not let go of it is ready and
+     cannot be reaped, and would keep us spinning. */
   struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.ptr = child};
   if (child->pidfd < 0)
     link_child(r, child);
@@ -74,15 +72,17 @@ static int wait_child(struct orr_child *child, siginfo_t *info) {
   return orr_waitid(type, id, info, WEXITED | WNOHANG, &child->usage);
 }
 
-/* Out of the set before it is closed: a child that is just being started may
-   still hold a copy, and then closing alone would leave a stale entry. */
+/* Closes the pidfd, but takes it out of the set before: a child that is just
+   being started may still hold a copy, and then closing alone would leave a
+   stale entry. */
 static void release_pidfd(struct orr_reaper *r, struct orr_child *child) {
   epoll_ctl(r->epoll, EPOLL_CTL_DEL, child->pidfd, NULL);
   close(child->pidfd);
   child->pidfd = -1;
 }
 
-/* True when `child` has ended, and is then reaped. */
+/* Reaps `child` if it has ended, fills its fields and watches it no longer.
+   Returns whether it has ended. */
 static bool collect(struct orr_reaper *r, struct orr_child *child) {
   siginfo_t info;
   int rc = wait_child(child, &info);
@@ -101,8 +101,9 @@ static bool collect(struct orr_reaper *r, struct orr_child *child) {
   return true;
 }
 
-/* Without pidfds: SIGCHLD says that somebody ended, and each of ours is asked.
-   The cursor survives between calls, so one round asks each once. */
+/* orr_reaper_next without pidfds: SIGCHLD says that some process ended, and
+   each child of ours is asked. The cursor survives between calls, so one round
+   asks each once. */
 static struct orr_child *next_of_list(struct orr_reaper *r) {
   struct orr_child *child = r->cursor != NULL ? r->cursor : r->list;
   while (child != NULL) {

@@ -1,8 +1,6 @@
-/*
-** decode.c - JSON text to Lua values: jansson parses, and its tree becomes
-** tables. The text may be hostile. The tree belongs to a userdata, and is freed
-** branch by branch while the tables are made.
-*/
+/* decode.c - JSON text to Lua values: jansson parses, and its tree becomes
+   tables. The text may be hostile. The tree belongs to a userdata, and is freed
+   branch by branch while the tables are made. */
 #include "binding/values.h"
 #include "json.h"
 
@@ -25,6 +23,7 @@ struct tree {
   char nul[4]; /* see struct orr_json_mended */
 };
 
+/* Frees the tree of a `decode` that raised. */
 static int m_gc(lua_State *L) {
   struct tree *tree = luaL_checkudata(L, 1, TREE);
   json_decref(tree->root);
@@ -32,6 +31,7 @@ static int m_gc(lua_State *L) {
   return 0;
 }
 
+/* Pushes and returns an empty tree. */
 static struct tree *new_tree(lua_State *L) {
   struct tree *tree = lua_newuserdatauv(L, sizeof *tree, 0);
   tree->root = NULL;
@@ -39,9 +39,10 @@ static struct tree *new_tree(lua_State *L) {
   return tree;
 }
 
-/* Pushes the function's own tree, which is empty. It is not when an error of
-   Lua's came between, or when this is a finalizer's call amid another: the
-   function then gets a new one, and the old one is left to the collector. */
+/* Pushes and returns the tree that decode has as an upvalue, empty. It is not
+   empty if an error of Lua came between, or if this is a finalizer's call amid
+   another: decode then gets a new one, and the old one is left to the
+   collector. */
 static struct tree *push_tree(lua_State *L) {
   lua_pushvalue(L, lua_upvalueindex(1));
   struct tree *tree = lua_touserdata(L, -1);
@@ -52,8 +53,9 @@ static struct tree *push_tree(lua_State *L) {
   return tree;
 }
 
-/* jansson knows decimal points other than a dot, and aborts over those of
-   several bytes: it parses in the C locale, whatever the program's is. */
+/* Parses with jansson; NULL: see `error`. In the C locale, whatever the
+   program's is: jansson knows decimal points other than a dot, and aborts over
+   those of several bytes. */
 static json_t *load(const char *text, size_t length, json_error_t *error) {
   locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
   locale_t before = uselocale(plain);
@@ -63,7 +65,8 @@ static json_t *load(const char *text, size_t length, json_error_t *error) {
   return root;
 }
 
-/* Parses into `tree`; false: see `error`. Nothing of Lua's is called. */
+/* Parses into `tree`, if need be after mending the text. Returns whether it
+   could; if not, see `error`. Calls nothing of Lua, which could raise. */
 static bool parse(struct tree *tree, const char *text, size_t length,
                   json_error_t *error) {
   tree->nul[0] = '\0';
@@ -79,7 +82,7 @@ static bool parse(struct tree *tree, const char *text, size_t length,
   return tree->root != NULL;
 }
 
-/* The string with NUL bytes where the tree has something in their place. */
+/* Pushes the string with NUL bytes for what the tree has in their place. */
 static void push_mended(lua_State *L, const struct tree *tree, const char *text,
                         size_t length) {
   const char *end = text + length, *found;
@@ -103,14 +106,19 @@ static void push_string(lua_State *L, const struct tree *tree, const char *text,
     push_mended(L, tree, text, length);
 }
 
+/* Pushes a value that is inside of `depth` others. Returns false if they are
+   too many; then there may be more on the stack. */
 static bool push_value(lua_State *L, const struct tree *tree, json_t *value,
                        int depth);
 
-/* A hint for a table's size: an int that a hostile text cannot overflow. */
+/* Returns a hint for a table's size: an int that a hostile text cannot
+   overflow. */
 static int size_hint(size_t size) {
   return size < INT_MAX ? (int)size : INT_MAX;
 }
 
+/* Pushes an array as a list. What is pushed is freed in the tree, so that text,
+   tree and tables are never there whole at the same time. */
 static bool push_array(lua_State *L, const struct tree *tree, json_t *array,
                        int depth) {
   size_t n = json_array_size(array);
@@ -141,8 +149,6 @@ static bool push_object(lua_State *L, const struct tree *tree, json_t *object,
   return true;
 }
 
-/* Pushes a value that is inside of `depth` others. False when they are too
-   many: then there may be more on the stack. */
 static bool push_value(lua_State *L, const struct tree *tree, json_t *value,
                        int depth) {
   luaL_checkstack(L, LUA_MINSTACK, NULL);
@@ -177,7 +183,8 @@ static int fail_depth(lua_State *L) {
   return 2;
 }
 
-/* nil, message. jansson quotes the text, which may be meant for a terminal. */
+/* Pushes nil, message. jansson quotes the text, which may contain commands for
+   a terminal: they are made harmless. */
 static int fail(lua_State *L, json_error_t *error) {
   enum json_error_code code = json_error_code(error);
   if (code == json_error_stack_overflow)
@@ -191,8 +198,8 @@ static int fail(lua_State *L, json_error_t *error) {
   return 2;
 }
 
-/* Whether there are more values than we take: each has a bracket or a comma in
-   front of it, or is the first. */
+/* Returns whether there are more values than we take. Each but the first has a
+   bracket or a comma in front of it. */
 static bool has_too_many(const char *text, size_t length) {
   size_t values = 0;
   bool quoted = false;
@@ -210,7 +217,8 @@ static bool has_too_many(const char *text, size_t length) {
   return values > MAX_VALUES;
 }
 
-/* decode(string) -> value; nil, message. */
+/* json.decode(string) -> value; nil, message: it is no JSON, too deep, or has
+   too many values. Raises if memory is short. */
 static int l_decode(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
   size_t length;

@@ -1,9 +1,7 @@
-/*
-** encode.c - Lua values to JSON text, in one pass from the stack into a buffer
-** that belongs to Lua: an error leaves nothing behind. There is no tree of
-** jansson's in between (it costs three times the time, and memory for a second
-** copy of the message), and its floats are not the shortest.
-*/
+/* encode.c - Lua values to JSON text, in one pass from the stack into a buffer
+   that belongs to Lua: an error leaves nothing behind. There is no tree of
+   jansson's in between: it costs three times the time, and memory for a second
+   copy of the message, and its floats are not the shortest. */
 #include "binding/utf8.h"
 #include "binding/values.h"
 #include "json.h"
@@ -19,8 +17,8 @@ struct encoder {
   size_t used, size;
 };
 
-/* Makes room for n bytes more. May run finalizers, as all of Lua's calls that
-   allocate: no string on the stack goes away by them. */
+/* Makes room for n bytes more. May run finalizers, as all functions of Lua that
+   allocate; no string on the stack goes away by that. */
 static void reserve(struct encoder *encoder, size_t n) {
   if (encoder->size - encoder->used >= n)
     return;
@@ -62,7 +60,7 @@ static const unsigned char *plain_end(const unsigned char *at,
   return at;
 }
 
-/* Room for 6 bytes must be there. */
+/* Appends the escape of a character. Room for 6 bytes must be there. */
 static void add_escape(struct encoder *encoder, unsigned char c) {
   static const char short_forms[] = "\"\"\\\\\bb\ff\nn\rr\tt";
   char *to = encoder->data + encoder->used;
@@ -105,6 +103,7 @@ static void write_string(struct encoder *encoder, int index,
   encoder->data[encoder->used++] = '"';
 }
 
+/* Writes an integer as text and returns its length. */
 static size_t format_integer(lua_Integer value, char text[ORR_JSON_NUMBER]) {
   char digits[ORR_JSON_NUMBER];
   size_t n = 0, length = 0;
@@ -121,7 +120,8 @@ static size_t format_integer(lua_Integer value, char text[ORR_JSON_NUMBER]) {
   return length;
 }
 
-/* An integral float stays a float for readers that know the difference. */
+/* Writes a float as text and returns its length. An integral one gets ".0": it
+   stays a float for readers that know the difference. */
 static size_t format_float(double value, char text[ORR_JSON_NUMBER]) {
   size_t length = orr_json_number(value, text);
   if (memchr(text, '.', length) == NULL && memchr(text, 'e', length) == NULL) {
@@ -131,6 +131,8 @@ static size_t format_float(double value, char text[ORR_JSON_NUMBER]) {
   return length;
 }
 
+/* Writes the number at `index`: null if it is infinite or not a number, as
+   JavaScript does. */
 static void write_number(struct encoder *encoder, int index) {
   char text[ORR_JSON_NUMBER];
   if (lua_isinteger(encoder->L, index)) {
@@ -249,6 +251,7 @@ static void write_value(struct encoder *encoder, int index,
     orr_value_error(L, level, "a %s cannot be sent", lua_typename(L, type));
 }
 
+/* encode(value) -> string. */
 static int encode(lua_State *L) {
   char start[1024];
   struct encoder encoder = {L, start, 0, sizeof start};
@@ -259,7 +262,8 @@ static int encode(lua_State *L) {
   return 1;
 }
 
-/* encode, with errors that speak of the argument 2 instead of "message". */
+/* encode(value, name) -> string. Its errors speak of `name` instead of
+   "message". */
 static int encode_as(lua_State *L) {
   const char *name = luaL_checkstring(L, 2);
   lua_pushcfunction(L, encode);
@@ -272,6 +276,14 @@ static int encode_as(lua_State *L) {
   return lua_error(L);
 }
 
-int orr_json_encode(lua_State *L) {
+/* json.encode(value, name) -> string. Raises, with the place in the value, if
+   something in it is nothing for JSON; `name` (default "message") is what the
+   error calls the whole value. */
+static int l_encode(lua_State *L) {
   return lua_isnoneornil(L, 2) ? encode(L) : encode_as(L);
+}
+
+void orr_json_open_encode(lua_State *L) {
+  lua_pushcfunction(L, l_encode);
+  lua_setfield(L, -2, "encode");
 }

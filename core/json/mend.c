@@ -1,8 +1,7 @@
-/*
-** mend.c - texts that Node sends and jansson refuses. Called with what did not
-** parse, mostly garbage: it may change what is wrong anyway, and makes nothing
-** wrong right. Knows strings from what is between them, and no more.
-*/
+/* mend.c - mends texts that Node sends and jansson refuses. It is called with
+   what did not parse, mostly garbage: it may change what is wrong anyway, and
+   makes nothing wrong right. It tells strings from what is between them, and no
+   more. */
 #include "json.h"
 
 #include <stdint.h>
@@ -10,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* U+FDD0 to U+FDEF are characters that no text should contain. */
+/* U+FDD0 to U+FDEF are characters that no text should contain: one of them
+   stands for NUL. ESCAPE: bytes of "\uXXXX". */
 enum { STAND_INS = 32, FIRST_STAND_IN = 0xfdd0, ESCAPE = 6 };
 
 struct mender {
@@ -27,7 +27,7 @@ static int hex(char c) {
   return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The code of "\uXXXX" at `at`; -1 if there is none. */
+/* Returns the code of the "\uXXXX" at `at`; -1 if there is none. */
 static int escaped(const char *at, const char *end) {
   if (end - at < ESCAPE || at[0] != '\\' || at[1] != 'u')
     return -1;
@@ -41,14 +41,16 @@ static int escaped(const char *at, const char *end) {
   return code;
 }
 
-/* The same for the UTF-8 of a stand-in. */
+/* Returns the code of the UTF-8 of a stand-in at `at`, or of a neighbour of
+   those; -1 if there is none. */
 static int stand_in(const char *at, const char *end) {
   if (end - at < 3 || memcmp(at, "\xef\xb7", 2) != 0)
     return -1;
   return 0xfdc0 + ((unsigned char)at[2] & 0x3f);
 }
 
-/* The place of a stand-in that the text does not contain; -1: it has all. */
+/* Returns the number, from 0, of a stand-in that the text does not contain; -1:
+   it contains all. */
 static int free_stand_in(const char *at, const char *end) {
   uint32_t used = 0;
   for (; at < end; at++) {
@@ -62,12 +64,14 @@ static int free_stand_in(const char *at, const char *end) {
   return -1;
 }
 
+/* Copies n bytes. */
 static void copy(struct mender *mender, size_t n) {
   memcpy(mender->to, mender->at, n);
   mender->to += n;
   mender->at += n;
 }
 
+/* Puts `escape` in the place of the one that is here. */
 static void replace(struct mender *mender, const char *escape) {
   memcpy(mender->to, escape, ESCAPE);
   mender->to += ESCAPE;
@@ -75,6 +79,7 @@ static void replace(struct mender *mender, const char *escape) {
   mender->changed = true;
 }
 
+/* Copies the escape that is here, or what it has to be. */
 static void mend_escape(struct mender *mender) {
   int code = escaped(mender->at, mender->end);
   if (code < 0) {
@@ -92,7 +97,7 @@ static void mend_escape(struct mender *mender) {
   }
 }
 
-/* From one quote to the other, or to the end. */
+/* Mends a string, from one quote to the other or to the end of the text. */
 static void mend_string(struct mender *mender) {
   copy(mender, 1);
   while (mender->at < mender->end) {
@@ -112,7 +117,7 @@ static bool is_number(char c) {
          c == 'e' || c == 'E';
 }
 
-/* Is it an integer that 64 bits do not hold? */
+/* Returns whether a number is an integer that 64 bits do not hold. */
 static bool is_beyond(const char *text, size_t length) {
   const char *limit = "9223372036854775807";
   if (length > 0 && text[0] == '-') {

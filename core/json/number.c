@@ -1,7 +1,5 @@
-/*
-** number.c - floating-point numbers as text. Whatever the locale has for a
-** decimal point, JSON has a dot.
-*/
+/* number.c - floating-point numbers as text. Whatever the locale has for a
+   decimal point, JSON has a dot. */
 #include "json.h"
 
 #include <float.h>
@@ -31,8 +29,8 @@ static void parse(struct decimal *decimal, const char *text) {
   decimal->point = (int)strtol(text + 1, NULL, 10) + 1;
 }
 
-/* 15 digits tell any two short texts apart, 17 any two numbers. Subnormal
-   numbers have fewer. */
+/* Finds the shortest digits that read back as `value`. 15 digits tell any two
+   short texts apart, 17 any two numbers; subnormal numbers may need fewer. */
 static void shorten(struct decimal *decimal, double value) {
   char text[64];
   int digits = value < DBL_MIN ? 1 : DBL_DIG;
@@ -61,7 +59,7 @@ static char *put_exponential(char *to, const struct decimal *decimal) {
   return to + sprintf(to, "e%+d", decimal->point - 1);
 }
 
-/* ECMA-262, Number::toString. */
+/* Writes the number as ECMA-262, Number::toString, does. */
 static char *put_decimal(char *to, const struct decimal *decimal) {
   int count = decimal->count, point = decimal->point;
   if (point < -5 || point > 21)

@@ -124,7 +124,10 @@ function Emitter:off(event, fn)
   check("off", event, fn)
   local list = self.listeners_ and self.listeners_[event] or {}
   for i = #list, 1, -1 do
-    if list[i].fn == fn then return self:remove_(event, list[i]) end
+    if list[i].fn == fn then
+      self:remove_(event, list[i])
+      return
+    end
   end
 end
 

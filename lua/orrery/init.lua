@@ -1,10 +1,12 @@
 --- Orrery: processes, orchestrated. Every part is loaded when it is first
 --- asked for, and `require "orrery"` changes nothing in its host.
 
-local orrery = { version = "0.1.0" }
+local orrery = {}
 
---- Name here → module, and the field of it where that has another name.
+--- What has a name here: the module that holds it, and the field of it, if it
+--- is not the module itself.
 local parts = {
+  version = { "orrery.runtime.version" },
   process = { "orrery.process" },
   child_process = { "orrery.child_process" },
   events = { "orrery.events" },

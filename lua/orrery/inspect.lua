@@ -10,6 +10,7 @@ for word in ("and break do else elseif end false for function goto if in local "
   words[word] = true
 end
 
+--- Returns a key as it is written in front of a value.
 local function key_text(key, inner)
   if type(key) == "string" and key:find("^[%a_][%w_]*$") and not words[key] then
     return key
@@ -17,7 +18,8 @@ local function key_text(key, inner)
   return "[" .. inner(key) .. "]"
 end
 
---- Numbers first, then strings, then the rest; each in its own order.
+--- Returns the keys of a table but the integers from 1 to `skip`: numbers
+--- first, then strings, then the rest, each in its own order.
 local function sorted_keys(value, skip)
   local rank = { number = 1, string = 2 }
   local keys = {}
@@ -35,6 +37,7 @@ local function sorted_keys(value, skip)
   return keys
 end
 
+--- Returns a table's text from its items': on one line if they fit.
 local function join(items, indent)
   local line = "{" .. table.concat(items, ", ") .. "}"
   if #line + #indent <= WIDTH and not line:find("\n") then return line end
@@ -43,6 +46,7 @@ local function join(items, indent)
     .. "}"
 end
 
+--- Returns a value's text. `open` has the tables that it is within.
 local function text_of(value, indent, open)
   if type(value) == "string" then
     return (("%q"):format(value):gsub("\\\n", "\\n"))
@@ -57,14 +61,17 @@ local function text_of(value, indent, open)
   local items = {}
   for i = 1, #value do items[i] = inner(rawget(value, i)) end
   for _, key in ipairs(sorted_keys(value, #items)) do
-    items[#items + 1] = key_text(key, inner) .. " = " .. inner(rawget(value, key))
+    items[#items + 1] = key_text(key, inner) .. " = "
+      .. inner(rawget(value, key))
   end
   open[value] = nil
   return join(items, indent)
 end
 
+--- Returns a value as Lua text that a person can read. A table within itself is
+--- <cycle>; an object with __tostring is its own text.
 --- @param value any
---- @return string
+--- @return string text
 local function inspect(value)
   return text_of(value, "", {})
 end

@@ -1,64 +1,51 @@
---- What tasks are composed with: deadline, all, race, scopes, timers. The public
---- face of the scheduler.
+--- Tasks, and what they are composed with: deadline, all, race, scopes, timers.
 
-local clock = require "orrery.runtime.clock"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
+local subordinates = require "orrery.task.subordinates"
+local timers = require "orrery.task.timers"
 
-local new, on_end = scheduler.new, scheduler.on_end
+-- Needed by the first task that is cancelled, when there may be no fd left to
+-- load them by.
+require "orrery.runtime.errors"
+require "orrery.runtime.unwinding"
+
+local new, on_end, outcome = scheduler.new, scheduler.on_end, scheduler.outcome
 local check_may_wait = scheduler.check_may_wait
-local outcome, wait_end = scheduler.outcome, scheduler.wait_end
-local Task = scheduler.Task
+local attend, stop = subordinates.attend, subordinates.stop
 
 local task = {
   go = scheduler.go,
   sleep = scheduler.sleep,
   wait = scheduler.wait,
   current = scheduler.current,
+  after = timers.after,
+  every = timers.every,
 }
 
--- Structure ------------------------------------------------------------------
-
---- Cancels tasks and waits for all, whatever happens to the caller meanwhile.
-local function stop_all(tasks, reason)
-  for _, t in ipairs(tasks) do
-    t.observed = true
-    t:cancel(reason)
-  end
-  for _, t in ipairs(tasks) do
-    if t.status == "running" then
-      scheduler.shield(wait_end, t, nil, "scope")
-    end
-  end
-end
-task.stop_all = stop_all
-
---- Waits for a subordinate task; a caller that is cancelled takes it along.
-local function attend(subordinate, t, what)
-  local ok, woken, err = pcall(wait_end, subordinate, t, what)
-  if ok then return woken, err end
-  stop_all({ subordinate }, "its owner was cancelled")
-  error(woken, 0)
-end
-
---- Runs fn(...) as a task of its own for at most `ms`. [w]
+--- Runs fn(...) as a task of its own for at most `ms`, and then cancels it.
+--- Raises what it raises. [w]
 --- @param ms integer
 --- @param fn function
---- @return any ... fn's results; nil, err (ETIMEDOUT) once it is cancelled
+--- @param ... any fn's arguments
+--- @return any ... fn's results; nil, err if the time is up
+--- @return Error? err (ETIMEDOUT)
 function task.deadline(ms, fn, ...)
   options.argument("deadline", "the time", ms, options.checks.ms)
   options.argument("deadline", "fn", fn, options.checks.callback)
   check_may_wait("deadline")
   local inner = new(fn, ...)
-  inner.observed = true
-  local ended, err = attend(inner, ms, "deadline")
+  inner.observed_ = true
+  local ended, err = attend({ inner }, scheduler.wait_end, inner, ms,
+    "deadline")
   if ended then return outcome(inner) end
-  stop_all({ inner }, "deadline")
+  stop({ inner }, "deadline")
   if inner.status == "failed" then return outcome(inner) end
   return nil, err
 end
 
---- Tasks of a list, whose functions become tasks.
+--- Returns the tasks of a list, whose functions become tasks. Raises, and
+--- starts none, if an item is neither.
 local function tasks_of(where, list)
   if type(list) ~= "table" then
     options.raise("%s: a list of tasks expected, got %s", where,
@@ -66,19 +53,19 @@ local function tasks_of(where, list)
   end
   local tasks = {}
   for i, item in ipairs(list) do
-    if getmetatable(item) ~= Task and type(item) ~= "function" then
+    if getmetatable(item) ~= scheduler.Task and type(item) ~= "function" then
       options.raise("%s: item %d must be a task or a function, got %s",
         where, i, type(item))
     end
   end
   for i, item in ipairs(list) do
     tasks[i] = type(item) == "function" and new(item) or item
-    tasks[i].observed = true
+    tasks[i].observed_ = true
   end
   return tasks
 end
 
---- Waits until one of several tasks has ended; the number of one that has.
+--- Waits until one of several tasks has ended, and returns its place.
 local function wait_any(tasks, what)
   return scheduler.wait(function(wake)
     local undos = {}
@@ -91,27 +78,19 @@ local function wait_any(tasks, what)
   end, nil, what)
 end
 
---- wait_any for a caller that owns the tasks.
-local function attend_any(tasks, what)
-  local ok, first = pcall(wait_any, tasks, what)
-  if ok then return first end
-  stop_all(tasks, "its owner was cancelled")
-  error(first, 0)
-end
-
---- Waits for all. The first error cancels the rest, waits for them and is
+--- Waits for all tasks. The first error cancels the rest, waits for them and is
 --- raised. [w]
---- @param list (Task|function)[]
---- @return any[] results the first result of each, in order
+--- @param list (Task|function)[] functions are started as tasks
+--- @return any[] results the first result of each, in order, and `n`
 function task.all(list)
   check_may_wait("all")
   local tasks = tasks_of("all", list)
   local results, left = { n = #tasks }, { table.unpack(tasks) }
   while #left > 0 do
-    local i = attend_any(left, "all")
+    local i = attend(left, wait_any, left, "all")
     local ended = table.remove(left, i)
     if ended.status == "failed" then
-      stop_all(left, "another task of all failed")
+      stop(left, "another task of all failed")
       outcome(ended)
     end
   end
@@ -119,81 +98,28 @@ function task.all(list)
   return results
 end
 
---- Waits for the first to end; the others are cancelled and awaited. [w]
---- @param list (Task|function)[] not empty
---- @return any ... its results
+--- Waits for the first task to end, and gives what `join` would give; the
+--- others are cancelled and awaited. [w]
+--- @param list (Task|function)[] not empty; functions are started as tasks
+--- @return any ... its results; nil, err if it was cancelled
+--- @return Error? err (ECANCELED)
 function task.race(list)
   check_may_wait("race")
   local tasks = tasks_of("race", list)
   if #tasks == 0 then
     options.raise("race: the list is empty, so nothing can come first")
   end
-  local winner = tasks[attend_any(tasks, "race")]
-  stop_all(tasks, "another task was first")
+  local winner = tasks[attend(tasks, wait_any, tasks, "race")]
+  stop(tasks, "another task was first")
   return outcome(winner)
 end
 
-task.attend = attend -- for scope.lua
-
--- Timers ---------------------------------------------------------------------
-
---- @class Timer
-local Timer = {}
-Timer.__index = Timer
-
-local function timer_of(where, ms, fn, again)
-  options.argument(where, "the time", ms, options.checks.ms)
-  options.argument(where, "fn", fn, options.checks.callback)
-  local self = setmetatable({ referenced = true }, Timer)
-  local function handler()
-    if not self.stopped then fn() end
-  end
-  local function fire()
-    if again then
-      self.entry = clock.after(ms, fire)
-      self.entry:set_ref(self.referenced)
-      if self.task and self.task.status == "running" then return end
-    end
-    self.task = new(handler)
-  end
-  self.entry = clock.after(ms, fire)
-  return self
-end
-
---- Runs fn as a task, once, `ms` from now.
---- @param ms integer
---- @param fn function
---- @return Timer
-function task.after(ms, fn) return timer_of("after", ms, fn, false) end
-
---- Runs fn as a task every `ms`; a tick whose handler still waits is skipped.
---- @param ms integer
---- @param fn function
---- @return Timer
-function task.every(ms, fn) return timer_of("every", ms, fn, true) end
-
---- No further tick. A handler that runs goes on.
-function Timer:stop()
-  self.stopped = true
-  self.entry:stop()
-end
-Timer.__close = Timer.stop
-
---- Keeps the loop alive (the default).
-function Timer:ref()
-  self.referenced = true
-  self.entry:set_ref(true)
-  return self
-end
-
-function Timer:unref()
-  self.referenced = false
-  self.entry:set_ref(false)
-  return self
-end
-
---- Runs fn(scope) until nothing of the scope is left; see scope.lua. [w]
+--- Runs fn(scope), and returns when no task and no child of the scope is left:
+--- tasks are cancelled, children stopped, all awaited. The first task that
+--- fails cancels the rest and is raised. [w]
 --- @param fn fun(s: Scope): ...
+--- @return any ... fn's results; nil, err if its body was cancelled
+--- @return Error? err (ECANCELED)
 function task.scope(fn)
   options.argument("scope", "fn", fn, options.checks.callback)
   check_may_wait("scope")

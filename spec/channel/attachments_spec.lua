@@ -24,9 +24,11 @@ local function finish(child)
 end
 
 describe("a sent handle", function()
-  it("G83: is a connection that the child answers, closed here, as the server can be", function()
+  it("G83: is a connection that the child answers, closed here, as the server "
+    .. "can be", function()
     run(function()
-      local child = fork "process.on('message', function(m, s) s:finish(m .. ' by child') end)"
+      local child = fork [[
+        process.on("message", function(m, s) s:finish(m .. " by child") end)]]
       local sent, err
       local server = serve(function(socket)
         sent = socket
@@ -41,7 +43,8 @@ describe("a sent handle", function()
     end)
   end)
 
-  it("G84: is a server that both accept from, and each closes for itself", function()
+  it("G84: is a server that both accept from, and each closes "
+    .. "for itself", function()
     run(function()
       local child = fork [[
         process.on("message", function(m, server)
@@ -67,14 +70,18 @@ describe("a sent handle", function()
     end)
   end)
 
-  it("G85: counts for the server that accepted it until it ends, or the child does", function()
+  it("G85: counts for the server that accepted it until it ends, or the child "
+    .. "does", function()
     run(function()
       local children = {}
       for i = 1, 3 do
         children[i] = fork [[
           local sockets = {}
-          process.on("message", function(m, s) sockets[#sockets + 1] = s s:resume() end)
-          process.handle(function() for _, s in ipairs(sockets) do s:finish() end end)]]
+          process.on("message",
+            function(m, s) sockets[#sockets + 1] = s s:resume() end)
+          process.handle(function()
+            for _, s in ipairs(sockets) do s:finish() end
+          end)]]
       end
       local clients, n = {}, 0
       local server = serve(function(socket)
@@ -104,7 +111,8 @@ describe("a sent handle", function()
 
   it("G86: is counted by get_connections", function()
     run(function()
-      local child = fork "local s process.on('message', function(_, socket) s = socket end)"
+      local child = fork [[
+        local s process.on("message", function(_, socket) s = socket end)]]
       local n = 0
       local server = serve(function(socket)
         n = n + 1
@@ -188,7 +196,8 @@ describe("a sent handle", function()
 
   it("G90: comes with the right message of 800 kB, both ways", function()
     run(function()
-      local child = fork "process.on('message', function(m, h) process.send(m, h) end)"
+      local child =
+        fork "process.on('message', function(m, h) process.send(m, h) end)"
       for i = 1, 4 do
         local mine <close> = core.open("/dev/zero", "r")
         child:send({ i, ("x"):rep(800000) }, core.fd(mine:fileno()))
@@ -198,14 +207,16 @@ describe("a sent handle", function()
         local message, handle = child:receive(10000)
         assert.equal(i, message[1])
         assert.equal(800000, #message[2])
-        assert.equal("/dev/zero", uv.fs_readlink("/proc/self/fd/" .. handle:fileno()))
+        assert.equal("/dev/zero",
+          uv.fs_readlink("/proc/self/fd/" .. handle:fileno()))
         handle:close()
       end
       finish(child)
     end)
   end)
 
-  it("G91: is one of many: 20 children pass sockets up, and none is lost", function()
+  it("G91: is one of many: 20 children pass sockets up, and "
+    .. "none is lost", function()
     run(function()
       local server = serve(function(socket) socket:pipe(socket) end)
       local children, done = {}, 0
@@ -238,10 +249,12 @@ describe("a sent handle", function()
       local child = fork [[
         orrery.go(function()
           local server = orrery.net.create_server():listen(0, "127.0.0.1")
-          process.send(server:address().port, server, nil, function() server:close() end)
+          process.send(server:address().port, server, nil,
+            function() server:close() end)
         end)]]
       local port, server = child:receive(5000)
-      server:on("connection", function(socket) socket:finish("from the parent") end)
+      server:on("connection",
+        function(socket) socket:finish("from the parent") end)
       assert.equal(0, child:wait(5000))
 
       assert.equal(port, server:address().port)
@@ -251,14 +264,18 @@ describe("a sent handle", function()
     end)
   end)
 
-  it("G93: that is sent twice fails the second time, and crashes nobody", function()
+  it("G93: that is sent twice fails the second time, and "
+    .. "crashes nobody", function()
     run(function()
-      local child = fork "process.on('message', function(m, s) if s then s:finish(m) end end)"
+      local child = fork [[
+        process.on("message", function(m, s) if s then s:finish(m) end end)]]
       local errs = {}
       local server = serve(function(socket)
-        child:send("first", socket, nil, function(err) errs[1] = err or "none" end)
+        child:send("first", socket, nil,
+          function(err) errs[1] = err or "none" end)
         helper.eventually(function() return errs[1] end)
-        child:send("second", socket, nil, function(err) errs[2] = err or "none" end)
+        child:send("second", socket, nil,
+          function(err) errs[2] = err or "none" end)
       end)
 
       assert.equal("first", ask(server))
@@ -297,7 +314,8 @@ describe("a sent handle", function()
     end)
   end)
 
-  it("G95: to a child that ends with handles unread: every callback, and no crash", function()
+  it("G95: to a child that ends with handles unread: every callback, and no "
+    .. "crash", function()
     run(function()
       local child = fork "process.exit(0)"
       local null <close> = core.open("/dev/null", "r")
@@ -317,7 +335,9 @@ describe("a sent handle", function()
     run(function()
       local child = fork [[
         process.on("message", function(_, s)
-          orrery.go(function() s:finish("child read " .. s:read_exactly(6, 5000)) end)
+          orrery.go(function()
+            s:finish("child read " .. s:read_exactly(6, 5000))
+          end)
         end)]]
       local server = serve(function(socket)
         local first = socket:read(2, 5000)
@@ -332,18 +352,21 @@ describe("a sent handle", function()
     end)
   end)
 
-  it("G97: is a listening socket that a child has as fd 3, parent or not", function()
+  it("G97: is a listening socket that a child has as fd 3, "
+    .. "parent or not", function()
     run(function()
       local server = serve()
       local path = helper.tmpname()
       local file <close> = io.open(path, "w")
       file:write [[
         local orrery = require "orrery"
-        orrery.net.create_server(function(s) s:finish("child") orrery.process.exit(0) end)
+        orrery.net.create_server(
+          function(s) s:finish("child") orrery.process.exit(0) end)
           :listen({ fd = 3 })]]
       file:flush()
       local child = orrery.spawn(helper.orrery, { path },
-        { stdio = { "ignore", "inherit", "inherit", server }, env_extend = helper.env() })
+        { stdio = { "ignore", "inherit", "inherit", server },
+          env_extend = helper.env() })
 
       local port = server:address().port
       server:close()
@@ -355,7 +378,8 @@ describe("a sent handle", function()
     end)
   end)
 
-  it("G98: may be bound again where the kernel shares ports: not offered yet", function()
+  it("G98: may be bound again where the kernel shares ports: not "
+    .. "offered yet", function()
     run(function()
       local ok, err = pcall(function()
         local server = net.create_server()
@@ -371,7 +395,8 @@ describe("a sent handle", function()
     run(function()
       local child = fork [[
         process.on("message", function(m, h)
-          local kind = type(h) == "table" and h.kind_ or tostring(h):match("^%S+")
+          local kind = type(h) == "table" and h.kind_
+            or tostring(h):match("^%S+")
           process.send { m, kind }
         end)]]
       local reading <close>, writing = core.pipe()
@@ -416,7 +441,8 @@ describe("a sent handle", function()
     end)
   end)
 
-  it("that is lost for want of fds is told of with its message, and only that", function()
+  it("that is lost for want of fds is told of with its message, and "
+    .. "only that", function()
     run(function()
       local child = fork([[
         local kept, bad = {}, {}
@@ -440,7 +466,8 @@ describe("a sent handle", function()
     end)
   end)
 
-  it("of a kind that nobody knows, or none at all, is an error with its message", function()
+  it("of a kind that nobody knows, or none at all, is an error with its "
+    .. "message", function()
     run(function()
       local child = helper.raw_peer [[
         local ch = core.fork(peer, "frames", 1000)
@@ -450,7 +477,8 @@ describe("a sent handle", function()
         ch:post(0, 0, 9, nil, { type = "luv", kind = {} }, null:fileno())
         ch:flush()]]
       local seen = {}
-      child:on("message", function(m, h, err) seen[m] = { h, err and err.code } end)
+      child:on("message",
+        function(m, h, err) seen[m] = { h, err and err.code } end)
       await_close(child)
 
       assert.same({ nil, "ERR_INVALID_HANDLE_TYPE" }, seen[7])

@@ -15,7 +15,9 @@ describe("80 children and 200 handles each #chaos", function()
           local process = orrery.process
           local kept, sum = {}, 0
           process.on("message", function(m, h, err)
-            if not h then return process.send { m, err and err.code or "no handle" } end
+            if not h then
+              return process.send { m, err and err.code or "no handle" }
+            end
             kept[#kept + 1] = h
             sum = sum + m
             if #kept == 200 then process.send(sum) process.disconnect() end
@@ -26,7 +28,8 @@ describe("80 children and 200 handles each #chaos", function()
         for i = 1, 80 do
           local child = orrery.fork(path)
           child:on("message", function(m)
-            if m == 20100 then good = good + 1 else print("bad", orrery.inspect(m)) end
+            if m == 20100 then good = good + 1 return end
+            print("bad", orrery.inspect(m))
           end)
           child:on("close", function()
             ended = ended + 1

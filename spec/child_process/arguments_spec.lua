@@ -1,3 +1,4 @@
+local arguments = require "orrery.child_process.arguments"
 local helper = require "spec.helper"
 local orrery = require "orrery"
 local output_of = require "spec.fixture.children".output_of
@@ -41,7 +42,8 @@ describe("spawn's arguments #spawn", function()
     end
   end)
 
-  it("A5: raises for options among the arguments, which would be lost", function()
+  it("A5: raises for options among the arguments, which "
+    .. "would be lost", function()
     assert.matches('has the key "cwd"', raised("ls", { "-l", cwd = "/" }))
     assert.matches('has the key "cwd"', raised { "ls", cwd = "/" })
   end)
@@ -49,18 +51,21 @@ describe("spawn's arguments #spawn", function()
   it("A7: raises for NUL bytes anywhere", function()
     for _, case in ipairs {
       { "tr\0ue" }, { "true", { "a\0b" } }, { "true", {}, { cwd = "/\0" } },
-      { "true", {}, { argv0 = "a\0" } }, { "true", {}, { shell = "/bin/sh\0" } },
+      { "true", {}, { argv0 = "a\0" } },
+      { "true", {}, { shell = "/bin/sh\0" } },
       { "true", {}, { env = { ["a\0"] = "b" } } },
       { "true", {}, { env = { a = "b\0" } } },
       { "true", {}, { env_extend = { a = "b\0" } } },
       { "true", {}, { stdio = { { file = "/dev\0null" } } } },
       { "true", {}, { user = "roo\0t" } }, { { "true", "\0" } },
     } do
-      assert.matches("^spec/child_process/arguments_spec.lua", raised(table.unpack(case, 1, 3)))
+      assert.matches("^spec/child_process/arguments_spec.lua",
+        raised(table.unpack(case, 1, 3)))
     end
   end)
 
-  it("A9: takes nil and {} as no arguments, with options still honoured", function()
+  it("A9: takes nil and {} as no arguments, with options still "
+    .. "honoured", function()
     run(function()
       assert.equal("/\n", (output_of("pwd", nil, { cwd = "/" })))
       assert.equal("/\n", (output_of("pwd", {}, { cwd = "/" })))
@@ -72,7 +77,8 @@ describe("spawn's arguments #spawn", function()
     run(function()
       local script = { "-c", "tr '\\0' ' ' < /proc/$$/cmdline" }
       assert.matches("^/bin/sh %-c", (output_of("/bin/sh", script)))
-      assert.matches("^moon %-c", (output_of("/bin/sh", script, { argv0 = "moon" })))
+      assert.matches("^moon %-c",
+        (output_of("/bin/sh", script, { argv0 = "moon" })))
     end)
   end)
 
@@ -82,11 +88,13 @@ describe("spawn's arguments #spawn", function()
       assert.equal("foo\n", text)
       assert.equal("/bin/sh", child.spawn_file)
       assert.equal("echo foo", child.spawn_args[#child.spawn_args])
-      assert.equal("bar\n", (output_of("echo bar | cat", nil, { shell = true })))
+      assert.equal("bar\n",
+        (output_of("echo bar | cat", nil, { shell = true })))
       assert.equal("buzz\n", (output_of("echo $BAZ", nil,
         { shell = true, env_extend = { BAZ = "buzz" } })))
 
-      local lost = spawn("does-not-exist", nil, { shell = true, stdio = "ignore" })
+      local lost = spawn("does-not-exist", nil,
+        { shell = true, stdio = "ignore" })
       local log = helper.record(lost, { "spawn", "error", "exit" })
       assert.equal(127, lost:wait())
       lost:wait_for("close")
@@ -101,5 +109,87 @@ describe("spawn's arguments #spawn", function()
 
       assert.equal("<a;b><$(id)><it's><*><>< x >", text)
     end)
+  end)
+end)
+
+
+describe("arguments.split", function()
+  local split = arguments.split
+
+  it("takes a command, arguments and options, or a list", function()
+    local opts = { cwd = "/" }
+    for _, case in ipairs {
+      { { "ls", { "-l", 5 }, opts }, { "ls", "-l", "5" }, opts },
+      { { "ls", opts }, { "ls" }, opts },
+      { { { "ls", "-l" }, opts }, { "ls", "-l" }, opts },
+      { { "ls", nil, opts }, { "ls" }, opts },
+      { { "ls", {} }, { "ls" }, nil },
+    } do
+      local argv, given = split("spawn", table.unpack(case[1], 1, 3))
+
+      assert.same(case[2], argv)
+      assert.equal(case[3], given)
+    end
+  end)
+
+  it("copies the arguments", function()
+    local args = { "-l" }
+    split("spawn", "ls", args)[2] = "-a"
+
+    assert.same({ "-l" }, args)
+  end)
+end)
+
+describe("arguments.command_line", function()
+  it("is the command, with another name if there is one", function()
+    local file, argv = arguments.command_line({ "ls", "a b" }, { argv0 = "l" })
+
+    assert.equal("ls", file)
+    assert.same({ "l", "a b" }, argv)
+  end)
+
+  it("quotes what a shell would take apart", function()
+    local file, argv = arguments.command_line({ "echo $HOME", "a b", "it's" },
+      { shell = true })
+
+    assert.equal("/bin/sh", file)
+    assert.same({ "/bin/sh", "-c", [[echo $HOME 'a b' 'it'\''s']] }, argv)
+  end)
+end)
+
+describe("arguments.with", function()
+  local with = arguments.with
+
+  local function split(...)
+    return arguments.split("spawn", with("scope", "s", ...))
+  end
+
+  it("adds an option wherever options stand", function()
+    for _, case in ipairs {
+      { { "ls" }, { "ls" }, { scope = "s" } },
+      { { "ls", { "-l" } }, { "ls", "-l" }, { scope = "s" } },
+      { { "ls", { cwd = "/" } }, { "ls" }, { scope = "s", cwd = "/" } },
+      { { "ls", nil, { scope = "t" } }, { "ls" }, { scope = "s" } },
+      { { { "ls", "-l" } }, { "ls", "-l" }, { scope = "s" } },
+      { { { "ls" }, { cwd = "/" } }, { "ls" }, { scope = "s", cwd = "/" } },
+    } do
+      local argv, opts = split(table.unpack(case[1], 1, 3))
+
+      assert.same(case[2], argv)
+      assert.same(case[3], opts)
+    end
+  end)
+
+  it("changes no table of the caller's", function()
+    local opts = { cwd = "/" }
+    with("scope", "s", "ls", nil, opts)
+
+    assert.same({ cwd = "/" }, opts)
+  end)
+
+  it("leaves what is bad to be found", function()
+    assert.equal(5, select(3, with("scope", "s", "ls", {}, 5)))
+    assert.has_error(function() split({ "ls" }, {}, {}) end)
+    assert.has_error(function() split("ls", { "-l", x = 1 }) end)
   end)
 end)

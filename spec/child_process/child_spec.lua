@@ -8,7 +8,8 @@ local sleeper, stubborn, alive =
   fixture.sleeper, fixture.stubborn, fixture.alive
 
 describe("child:kill #spawn", function()
-  it("E56: signals, sets killed but not for 0 (quirk 5), and reports the signal", function()
+  it("E56: signals, sets killed but not for 0 (quirk 5), and reports the "
+    .. "signal", function()
     run(function()
       local child = sleeper()
       local log = helper.record(child, { "exit" })
@@ -39,7 +40,8 @@ describe("child:kill #spawn", function()
       for _, bad in ipairs { "foo", "SIGTREM", 500, -1, 1.5, {}, true } do
         local ok, err = pcall(function() return (child:kill(bad)) end)
         assert.is_false(ok)
-        assert.matches("^spec/child_process/child_spec.lua:%d+: kill: unknown signal", err)
+        assert.matches(
+          "^spec/child_process/child_spec.lua:%d+: kill: unknown signal", err)
       end
     end)
   end)
@@ -143,7 +145,8 @@ describe("a <close> child #spawn", function()
 end)
 
 describe("the option timeout #spawn", function()
-  it("E58: ends the child by kill_signal, and has no part in an early exit", function()
+  it("E58: ends the child by kill_signal, and has no part in an "
+    .. "early exit", function()
     run(function()
       local slow = sleeper { timeout = 20, kill_signal = "SIGKILL" }
       local quick = spawn("true", {}, { timeout = 100000, stdio = "ignore" })
@@ -155,7 +158,8 @@ describe("the option timeout #spawn", function()
 end)
 
 describe("the option scope #spawn", function()
-  it("E59: stops the child when the task is cancelled, after spawn (quirk 7)", function()
+  it("E59: stops the child when the task is cancelled, after spawn "
+    .. "(quirk 7)", function()
     run(function()
       local owner = task.go(task.sleep, 100000)
       local child = sleeper { scope = owner }
@@ -206,7 +210,8 @@ describe("the option scope #spawn", function()
             orrery.process.stdout:write(child.pid .. "\n")
             orrery.sleep(1000000)
           end)
-        end)]] }, { env_extend = helper.env(), stdio = { "ignore", "pipe", "inherit" } })
+        end)]] }, { env_extend = helper.env(),
+          stdio = { "ignore", "pipe", "inherit" } })
       local pid = tonumber(parent.stdout:lines()())
       parent:kill("SIGKILL")
       parent:wait()
@@ -248,7 +253,8 @@ describe("child:stop #spawn", function()
     end)
   end)
 
-  it("gives the result of a child that has ended, and nil, err of a failed start",
+  it("gives the result of a child that has ended, and nil, err of a failed "
+    .. "start",
     function()
       run(function()
         local ended = spawn("sh", { "-c", "exit 7" }, { stdio = "ignore" })
@@ -278,7 +284,8 @@ describe("child:wait #spawn", function()
     run(function()
       local child = spawn("sh", { "-c", "exit 4" }, { stdio = "ignore" })
       local codes = task.all {
-        function() return (child:wait()) end, function() return (child:wait()) end,
+        function() return (child:wait()) end,
+        function() return (child:wait()) end,
       }
 
       assert.same({ 4, 4, n = 2 }, codes)
@@ -290,7 +297,8 @@ end)
 describe("child.usage #spawn", function()
   it("gives CPU times and memory of a child that uses them", function()
     run(function()
-      local ours = io.open("/proc/self/status"):read("a"):match("VmHWM:%s+(%d+)")
+      local ours =
+        io.open("/proc/self/status"):read("a"):match("VmHWM:%s+(%d+)")
       local bytes = ours * 1024 + 64 * 1024 * 1024 | 0
       local result = assert(orrery.run(helper.interpreter, { "-e",
         ("local s = ('x'):rep(%d) local t = os.clock() "
@@ -339,7 +347,8 @@ describe("lifetime #spawn", function()
         local n = tonumber(arg[1])
         local orrery = require "orrery"
         if n == 0 then orrery.process.exit(3) end
-        local child = orrery.spawn(orrery.process.env.CLI, {arg[0] or "", tostring(n - 1)},
+        local child = orrery.spawn(orrery.process.env.CLI,
+          {arg[0] or "", tostring(n - 1)},
           {stdio="inherit"})
         orrery.process.exit((child:wait()))]]
       local path = helper.tmpname()
@@ -358,7 +367,8 @@ describe("lifetime #spawn", function()
   it("prints well", function()
     run(function()
       local child = sleeper()
-      assert.equal(("child %d (sleep 1000): running"):format(child.pid), tostring(child))
+      assert.equal(("child %d (sleep 1000): running"):format(child.pid),
+        tostring(child))
       child:stop()
       assert.matches("ended by SIGTERM", tostring(child))
       local lost = spawn("/no/such")

@@ -24,7 +24,8 @@ describe("exec_file #spawn", function()
       local err, stdout, stderr = result_of(exec_file, "sh",
         { "-c", "echo out; echo err >&2; exit 42" })
 
-      assert.equal("Command failed: sh -c echo out; echo err >&2; exit 42\nerr\n",
+      assert.equal(
+        "Command failed: sh -c echo out; echo err >&2; exit 42\nerr\n",
         err.message)
       assert.same({ 42, false, "out\n", "err\n" },
         { err.code, err.killed, err.stdout, err.stderr })
@@ -49,14 +50,17 @@ describe("exec_file #spawn", function()
           return child
         end)
         assert.is_false(ok)
-        assert.matches("^spec/child_process/exec_spec.lua:%d+: exec_file: ", why)
+        assert.matches("^spec/child_process/exec_spec.lua:%d+: exec_file: ",
+          why)
       end
     end)
   end)
 
-  it("C41: reports a file that is missing; exec says 127 for a command", function()
+  it("C41: reports a file that is missing; exec says 127 for "
+    .. "a command", function()
     run(function()
-      local err, out, errout, child = result_of(exec_file, "does-not-exist", { "x" })
+      local err, out, errout, child = result_of(exec_file, "does-not-exist",
+        { "x" })
       assert.same({ "ENOENT", "does-not-exist x", "", "" },
         { err.code, err.cmd, out, errout })
       assert.is_nil(child.pid)
@@ -100,10 +104,12 @@ describe("exec #spawn", function()
     end)
   end)
 
-  it("C44: ends at the timeout by kill_signal, and not before its time", function()
+  it("C44: ends at the timeout by kill_signal, and not before "
+    .. "its time", function()
     run(function()
       local err = result_of(exec_file, "sleep", { "100" }, { timeout = 10 })
-      assert.same({ true, "SIGTERM", "sleep 100" }, { err.killed, err.signal, err.cmd })
+      assert.same({ true, "SIGTERM", "sleep 100" },
+        { err.killed, err.signal, err.cmd })
       assert.is_nil(err.code)
       local killed = result_of(exec_file, "sleep", { "100" },
         { timeout = 10, kill_signal = "SIGKILL" })
@@ -115,18 +121,20 @@ describe("exec #spawn", function()
   it("C44: ends a child that ignores SIGTERM by SIGKILL, once", function()
     run(function()
       local capture = require "orrery.child_process.capture"
-      local child = orrery.spawn("sh", { "-c", "trap '' TERM; echo; while :; do sleep 0.01; done" },
+      local child = orrery.spawn("sh",
+        { "-c", "trap '' TERM; echo; while :; do sleep 0.01; done" },
         { stdio = { "ignore", "pipe", "inherit" } })
       child.stdout:read()
       local job = capture.start(child, { timeout = 10 }, 1000)
-      job.grace = 20
-      local code, signal = capture.await(job)
+      job.grace_ = 20
+      local code, signal = job:await()
 
       assert.same({ 137, "SIGKILL", true }, { code, signal, job.forced })
     end)
   end)
 
-  it("C45: calls back once where the child was killed by somebody else", function()
+  it("C45: calls back once where the child was killed by "
+    .. "somebody else", function()
     run(function()
       local err = result_of(exec, "kill -9 $$")
 
@@ -135,10 +143,12 @@ describe("exec #spawn", function()
     end)
   end)
 
-  it("C46: works where the streams are destroyed or were never there", function()
+  it("C46: works where the streams are destroyed or were "
+    .. "never there", function()
     run(function()
       local got
-      local child = exec("echo x; sleep 0.02", function(...) got = table.pack(...) end)
+      local child = exec("echo x; sleep 0.02",
+        function(...) got = table.pack(...) end)
       child.stdout:destroy()
       child.stderr:destroy()
       helper.eventually(function() return got end)
@@ -159,7 +169,8 @@ describe("exec #spawn", function()
     end)
   end)
 
-  it("C48: is run for tasks: a result with the output, and the child's end", function()
+  it("C48: is run for tasks: a result with the output, and the "
+    .. "child's end", function()
     run(function()
       local result = orrery.sh("echo 42; exit 3")
 
@@ -194,7 +205,8 @@ describe("exec #spawn", function()
   it("shares its output with who listens, from then on", function()
     run(function()
       local done, late
-      local child = exec("echo one; echo ready >&2; read x; echo two", function(err, out)
+      local command = "echo one; echo ready >&2; read x; echo two"
+      local child = exec(command, function(err, out)
         done = { err, out }
       end)
       assert.equal("ready\n", child.stderr:wait_for("data"))
@@ -211,7 +223,8 @@ describe("exec #spawn", function()
   it("gives its output to another child, who expects it to block", function()
     run(function()
       local done
-      local first = exec("echo one; read x; echo two", function() done = true end)
+      local first = exec("echo one; read x; echo two",
+        function() done = true end)
       local second = orrery.spawn("sh", { "-c", "read a; echo $a >&2; cat" },
         { stdio = { first.stdout, "pipe", "pipe" } })
       assert.equal("one\n", second.stderr:read())
@@ -230,7 +243,8 @@ describe("exec #spawn", function()
       local _, stdout, _, child = result_of(exec, "echo out")
 
       assert.equal("out\n", stdout)
-      assert.is_true(child.stdout.closed and child.stderr.closed and child.stdin.closed)
+      assert.is_true(child.stdout.closed and child.stderr.closed
+        and child.stdin.closed)
       assert.is_nil(child.stdout:read())
       assert.is_false(child.stdin:write("late"))
     end)
@@ -238,7 +252,8 @@ describe("exec #spawn", function()
 
   it("does not wait for a grandchild that keeps stdout open", function()
     run(function()
-      local err, pid = result_of(exec, "sleep 1000 & echo $!", { stdio_grace = 10 })
+      local err, pid = result_of(exec, "sleep 1000 & echo $!",
+        { stdio_grace = 10 })
       orrery.process.kill(tonumber(pid), "SIGKILL")
 
       assert.is_nil(err)
@@ -254,7 +269,8 @@ describe("exec #spawn", function()
           return child
         end)
         assert.is_false(ok)
-        assert.matches("exec_spec.lua:%d+: exec: nothing may follow the callback",
+        assert.matches(
+          "exec_spec.lua:%d+: exec: nothing may follow the callback",
           why)
       end
     end)
@@ -280,7 +296,8 @@ describe("exec #spawn", function()
     run(function()
       local path, out = helper.tmpname(), nil
       os.remove(path)
-      local child = exec(("(until [ -e %s ]; do sleep 0.01; done; echo late) &"):format(path),
+      local child = exec(
+        ("(until [ -e %s ]; do sleep 0.01; done; echo late) &"):format(path),
         { stdio_grace = 400 }, function(_, text) out = text end)
       child:wait()
       task.sleep(1)
@@ -297,17 +314,21 @@ describe("exec #spawn", function()
     run(function()
       local result = helper.lua([[
         local orrery = require "orrery"
-        orrery.process.on("uncaught_exception", function(e) print("uncaught", e) end)
+        orrery.process.on("uncaught_exception",
+          function(e) print("uncaught", e) end)
         local function show(err) print("called back", err.code) end
-        orrery.exec_file("/no/such", show):on("error", function() error("mine", 0) end)
+        orrery.exec_file("/no/such", show):on("error",
+          function() error("mine", 0) end)
         orrery.exec_file("/no/such", show):remove_all("error")
-        orrery.exec_file("/no/such", show):prepend("error", function() error("first", 0) end)
+        orrery.exec_file("/no/such", show):prepend("error",
+          function() error("first", 0) end)
         require "luv".run()]])
 
       local lines = {}
       for line in result.stdout:gmatch("[^\n]+") do lines[#lines + 1] = line end
       table.sort(lines)
-      assert.same({ "called back\tENOENT", "called back\tENOENT", "called back\tENOENT",
+      assert.same({ "called back\tENOENT", "called back\tENOENT",
+        "called back\tENOENT",
         "uncaught\tfirst", "uncaught\tmine" }, lines)
     end)
   end)
@@ -316,7 +337,8 @@ describe("exec #spawn", function()
     run(function()
       local result = helper.lua([[
         local orrery = require "orrery"
-        orrery.process.on("uncaught_exception", function(e) print("caught", e) end)
+        orrery.process.on("uncaught_exception",
+          function(e) print("caught", e) end)
         orrery.exec("true", function() error("in the callback", 0) end)
         require "luv".run()]])
 

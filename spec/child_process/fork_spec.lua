@@ -8,7 +8,8 @@ local raw_peer = helper.raw_peer
 local ECHO = "process.on('message', function(m, h) process.send(m, h) end)"
 
 describe("fork", function()
-  it("F63: exchanges messages, changes no argument, ends with exit 0", function()
+  it("F63: exchanges messages, changes no argument, ends "
+    .. "with exit 0", function()
     run(function()
       local args = { "a", "b" }
       local child = fork([[
@@ -36,16 +37,20 @@ describe("fork", function()
       for _, case in ipairs {
         { nil, "a message is missing %(ERR_MISSING_ARGS%)" },
         { print, "message: a function cannot be sent" },
-        { { a = { b = io.stdout } }, "message%.a%.b: a userdata cannot be sent" },
-        { { { coroutine.create(print) } }, "message%[1%]%[1%]: a thread cannot" },
-        { { [{}] = 1 }, "message: keys must be strings or numbers, not a table" },
+        { { a = { b = io.stdout } },
+          "message%.a%.b: a userdata cannot be sent" },
+        { { { coroutine.create(print) } },
+          "message%[1%]%[1%]: a thread cannot" },
+        { { [{}] = 1 },
+          "message: keys must be strings or numbers, not a table" },
       } do
         local ok, err = pcall(function()
           local sent = child:send(case[1])
           return sent
         end)
         assert.is_false(ok)
-        assert.matches("^spec/child_process/fork_spec.lua:%d+: .*" .. case[2], err)
+        assert.matches("^spec/child_process/fork_spec.lua:%d+: .*" .. case[2],
+          err)
       end
       local cycle = {}
       cycle.inner = { cycle }
@@ -57,17 +62,20 @@ describe("fork", function()
     end)
   end)
 
-  it("F64: checks script, arguments and options, at the caller's line", function()
+  it("F64: checks script, arguments and options, at the "
+    .. "caller's line", function()
     for _, case in ipairs {
       { "the script must be a string", 5 },
       { "the script must not be an empty string", "" },
       { "the arguments must be a list of strings", "x.lua", 5 },
       { "argument 1 must be a string", "x.lua", { {} } },
-      { "unknown option \"slient\"; did you mean 'silent'", "x.lua", {}, { slient = true } },
+      { "unknown option \"slient\"; did you mean 'silent'", "x.lua", {},
+        { slient = true } },
       { "options must be a table", "x.lua", {}, 5 },
       { "'serialization' must be \"msgpack\" or \"json\"", "x.lua", {},
         { serialization = "advanced" } },
-      { "'max_message' must be an integer of bytes", "x.lua", {}, { max_message = 0 } },
+      { "'max_message' must be an integer of bytes", "x.lua", {},
+        { max_message = 0 } },
     } do
       local ok, err = pcall(function()
         local child = orrery.fork(case[2], case[3], case[4])
@@ -79,10 +87,13 @@ describe("fork", function()
     end
   end)
 
-  it("F64: takes options as second argument, and the caller's environment", function()
+  it("F64: takes options as second argument, and the caller's "
+    .. "environment", function()
     run(function()
-      local env = { LD_PRELOAD = helper.env().LD_PRELOAD, MINE = "1", PATH = "/bin" }
-      local child = fork("process.send { os.getenv('MINE'), process.argv[1] or 'none' }",
+      local env = { LD_PRELOAD = helper.env().LD_PRELOAD, MINE = "1",
+        PATH = "/bin" }
+      local child =
+        fork("process.send { os.getenv('MINE'), process.argv[1] or 'none' }",
         { env = env, env_extend = {} })
 
       assert.same({ "1", "none" }, child:receive(5000))
@@ -91,7 +102,8 @@ describe("fork", function()
     end)
   end)
 
-  it("F65: runs another interpreter, and hands exec_argv to generations", function()
+  it("F65: runs another interpreter, and hands exec_argv to "
+    .. "generations", function()
     run(function()
       local link = helper.tmpname()
       os.remove(link)
@@ -168,10 +180,12 @@ describe("fork", function()
     end)
   end)
 
-  it("F68: emits message, disconnect, exit and close once, close last", function()
+  it("F68: emits message, disconnect, exit and close once, "
+    .. "close last", function()
     run(function()
       local child = fork "process.send 'hello'"
-      local log = helper.record(child, { "spawn", "message", "disconnect", "exit", "close" })
+      local log = helper.record(child,
+        { "spawn", "message", "disconnect", "exit", "close" })
       child:wait_for("close", 10000)
 
       local names = helper.names(log)
@@ -209,14 +223,16 @@ describe("fork", function()
       local result = helper.lua([[
         local orrery = require "orrery"
         local path = os.tmpname()
-        orrery.fork(path):on("close", function(code) print("closed", code) os.remove(path) end)
+        orrery.fork(path):on("close",
+          function(code) print("closed", code) os.remove(path) end)
         require "luv".run()]])
 
       assert.equal("closed\t0\n", result.stdout)
     end)
   end)
 
-  it("F72: disconnect is asynchronous, once on each side, and ends the child", function()
+  it("F72: disconnect is asynchronous, once on each side, and ends "
+    .. "the child", function()
     run(function()
       local child = fork [[
         process.on("disconnect", function() assert(not process.connected) end)
@@ -234,7 +250,8 @@ describe("fork", function()
     end)
   end)
 
-  it("F73: what starts with NODE_ is Node's own over json, fooNODE_ is not", function()
+  it("F73: what starts with NODE_ is Node's own over json, "
+    .. "fooNODE_ is not", function()
     run(function()
       local child = fork(ECHO, { serialization = "json" })
       child:send { cmd = "NODE_bar" }
@@ -267,7 +284,8 @@ describe("fork", function()
     end)
   end)
 
-  it("F75: calls back without error, and delivers though the child ends", function()
+  it("F75: calls back without error, and delivers though the "
+    .. "child ends", function()
     run(function()
       local child = fork [[
         process.send("last words", nil, nil, function(err)
@@ -280,7 +298,8 @@ describe("fork", function()
     end)
   end)
 
-  it("F76: send after the end is false and calls back, without an error event", function()
+  it("F76: send after the end is false and calls back, without an "
+    .. "error event", function()
     run(function()
       local child = fork ""
       await_close(child)
@@ -299,7 +318,8 @@ describe("fork", function()
     end)
   end)
 
-  it("F77: send is true, then false above the mark, then there is drain", function()
+  it("F77: send is true, then false above the mark, then there "
+    .. "is drain", function()
     run(function()
       for _, serialization in ipairs { "msgpack", "json" } do
         local child = fork([[
@@ -329,8 +349,10 @@ describe("fork", function()
     run(function()
       local child = fork "process.on('message', print)"
       for _, case in ipairs {
-        { { 1, "" }, "ERR_INVALID_HANDLE_TYPE" }, { { 1, {} }, "ERR_INVALID_HANDLE_TYPE" },
-        { { 1, nil, "x" }, "options must be a table" }, { { 1, nil, 0 }, "options must be" },
+        { { 1, "" }, "ERR_INVALID_HANDLE_TYPE" },
+        { { 1, {} }, "ERR_INVALID_HANDLE_TYPE" },
+        { { 1, nil, "x" }, "options must be a table" },
+        { { 1, nil, 0 }, "options must be" },
         { { 1, nil, { keep = 1 } }, "did you mean 'keep_open'" },
         { { 1, nil, nil, 5 }, "the callback must be a function" },
         { { 1, io.stdout }, "ERR_INVALID_HANDLE_TYPE" },
@@ -362,7 +384,8 @@ describe("fork", function()
     end)
   end)
 
-  it("F80: large binary messages arrive whole, and one after the other", function()
+  it("F80: large binary messages arrive whole, and one after "
+    .. "the other", function()
     run(function()
       local child = fork(ECHO)
       local bytes = {}
@@ -380,12 +403,14 @@ describe("fork", function()
     end, 60000)
   end)
 
-  it("F81: hostile headers, garbage and nesting end the channel, not us", function()
+  it("F81: hostile headers, garbage and nesting end the "
+    .. "channel, not us", function()
     run(function()
       for _, case in ipairs {
         { "'\\xff\\xff\\xff\\xff\\0\\0\\0\\0'", "EMSGSIZE" },
         { "'\\1\\0\\0\\0\\0\\0\\0\\0\\xc1'", "EPROTO" },
-        { "'\\1\\0\\0\\0\\1\\0\\0\\0\\1'", "EPROTO" }, -- a request without an id
+        -- a request without an id
+        { "'\\1\\0\\0\\0\\1\\0\\0\\0\\1'", "EPROTO" },
         { "'\\4\\0\\0\\0\\0\\1\\0\\0\\0\\0\\0\\0'", "EPROTO" }, -- no such set
         { "'\\4\\0\\0\\0\\3\\0\\0\\0\\0\\0\\0\\0'", "EPROTO" }, -- a set of none
         { "'\\xc8\\0\\0\\0\\0\\0\\0\\0' .. ('\\x91'):rep(200)", "EPROTO" },
@@ -408,7 +433,8 @@ describe("fork", function()
 
   it("F81: garbage over json ends the channel, not us", function()
     run(function()
-      for _, line in ipairs { "", "not json", '{"a":', "[1]]", "\xff", ("["):rep(200) } do
+      for _, line in ipairs { "", "not json", '{"a":', "[1]]", "\xff",
+        ("["):rep(200) } do
         local child = raw_peer(("peer:write(%q .. '\\n')"):format(line),
           { serialization = "json" })
         local log = helper.record(child, { "disconnect", "message", "error" })
@@ -420,11 +446,13 @@ describe("fork", function()
     end)
   end)
 
-  it("F82: hands search paths down, in another directory, and no variables", function()
+  it("F82: hands search paths down, in another directory, and no "
+    .. "variables", function()
     run(function()
       local child = fork([[
         process.send { path = package.path, cwd = process.cwd(),
-          left = os.getenv "ORRERY_FORK" or os.getenv "ORRERY_CHANNEL_FD" or "nothing",
+          left = os.getenv "ORRERY_FORK" or os.getenv "ORRERY_CHANNEL_FD"
+            or "nothing",
           task = require "orrery.task" ~= nil }]], { cwd = "/" })
       local message = child:receive(5000)
 

@@ -1,6 +1,8 @@
+local core = require "orrery.core"
 local helper = require "spec.helper"
 local orrery = require "orrery"
 local output_of = require "spec.fixture.children".output_of
+local spawn_options = require "orrery.child_process.options"
 local uv = require "luv"
 
 local spawn, run = orrery.spawn, helper.run
@@ -29,10 +31,12 @@ describe("spawn's options #spawn", function()
       },
       umask = { good = { 0, 18, 511 }, bad = { -1, 512, "022", {} } },
       nice = { good = { 19 }, bad = { 20, -21, "x" } },
-      cpu_affinity = { good = { { 0 } }, bad = { 0, { -1 }, { "x" }, { 5000 } } },
+      cpu_affinity = { good = { { 0 } },
+        bad = { 0, { -1 }, { "x" }, { 5000 } } },
       rlimits = {
         good = { { core = 0 }, { cpu = { soft = 9, hard = 10 } } },
-        bad = { 5, { cores = 1 }, { core = -1 }, { core = "x" }, { cpu = { 1 } } },
+        bad = { 5, { cores = 1 }, { core = -1 }, { core = "x" },
+          { cpu = { 1 } } },
       },
       pgroup = { good = { true, 0, false }, bad = { -1, "x" } },
       env = { good = { {} }, bad = { 5, "x" } },
@@ -44,7 +48,8 @@ describe("spawn's options #spawn", function()
     run(function()
       for name, values in pairs(cases) do
         for _, value in ipairs(values.good) do
-          local child = spawn("/bin/true", {}, { [name] = value, stdio = "ignore" })
+          local child = spawn("/bin/true", {},
+            { [name] = value, stdio = "ignore" })
           assert.equal(0, child:wait(), name)
         end
         for _, value in ipairs(values.bad) do
@@ -58,7 +63,8 @@ describe("spawn's options #spawn", function()
   it("A6: raises for unknown options and names the nearest", function()
     local err = raised("true", {}, { kil_signal = 9 })
 
-    assert.matches("unknown option \"kil_signal\"; did you mean 'kill_signal'", err)
+    assert.matches("unknown option \"kil_signal\"; did you mean 'kill_signal'",
+      err)
   end)
 
   it("A16: ignores options that come from a metatable", function()
@@ -74,9 +80,12 @@ describe("spawn's options #spawn", function()
       if helper.is_root then
         local result = helper.lua_as([[
           local spawn = require "orrery".spawn
-          local _, err = spawn("true", {}, {uid=0}):wait() print(err.code, err.stage)
-          _, err = spawn("true", {}, {gid=0}):wait() print(err.code, err.stage)
-          _, err = spawn("true", {}, {groups={0}}):wait() print(err.code, err.stage)]],
+          local _, err = spawn("true", {}, {uid=0}):wait()
+          print(err.code, err.stage)
+          _, err = spawn("true", {}, {gid=0}):wait()
+          print(err.code, err.stage)
+          _, err = spawn("true", {}, {groups={0}}):wait()
+          print(err.code, err.stage)]],
           { uid = 65534, gid = 65534, groups = {} })
         assert.equal("EPERM\tuid\nEPERM\tgid\nEPERM\tgroups\n", result.stdout)
         return
@@ -92,7 +101,8 @@ describe("spawn's options #spawn", function()
   it("sets resources: umask, nice, affinity, limits", function()
     run(function()
       local text = output_of("sh", { "-c",
-        "umask; nice; ulimit -n; ulimit -c; grep Cpus_allowed_list /proc/self/status" },
+        "umask; nice; ulimit -n; ulimit -c; "
+          .. "grep Cpus_allowed_list /proc/self/status" },
         { umask = 63, nice = 5, cpu_affinity = { 0 },
           rlimits = { nofile = 77, core = 0 } })
 
@@ -160,5 +170,67 @@ describe("spawn's options #spawn", function()
       assert.same({ "ENOENT", "uid", "no-such-user" },
         { err.code, err.stage, err.path })
     end)
+  end)
+end)
+
+
+describe("an option of spawn", function()
+  it("is told to the core under its name there", function()
+    assert.same({ setsid = true, umask = 18, pgroup = 0 },
+      spawn_options.attributes {
+        detached = true, umask = 18, pgroup = true, cwd = "", stdio = "pipe",
+      })
+  end)
+
+  it("costs nothing if it is not for the core", function()
+    assert.is_nil(spawn_options.attributes {})
+    assert.is_nil(spawn_options.attributes {
+      stdio = "ignore", timeout = 5, env = {}, shell = true, encoding = "utf8",
+    })
+  end)
+
+  it("is a limit by number, and named when it fails", function()
+    local attributes = spawn_options.attributes {
+      rlimits = { nofile = { soft = 8, hard = 9 } },
+    }
+
+    assert.same({ core.rlimits.nofile, 8, 9 }, attributes.rlimits)
+    assert.equal("nofile", spawn_options.failed_on("rlimit", 0, attributes))
+  end)
+
+  it("lets a scope's child die with us, unless it says otherwise", function()
+    run(function()
+      orrery.scope(function(s)
+        local tell = spawn_options.attributes
+
+        assert.same({ die_with_parent = true }, tell { scope = s })
+        assert.same({ die_with_parent = false },
+          tell { scope = s, die_with_parent = false })
+      end)
+    end)
+  end)
+
+  it("names in err.path what its stage failed on", function()
+    local function path(stage, opts)
+      return spawn_options.failed_on(stage, 0, spawn_options.attributes(opts))
+    end
+
+    assert.equal("/x", path("chdir", { cwd = "/x" }))
+    assert.equal("7", path("gid", { gid = 7 }))
+    assert.equal("0", path("pgroup", { pgroup = true }))
+    assert.equal("-5", path("nice", { nice = -5 }))
+    assert.is_nil(path("setsid", { detached = true }))
+    assert.is_nil(path("fork", {}))
+  end)
+
+  it("replaces the name of a user by what the core takes", function()
+    local attributes = spawn_options.attributes { user = "root", uid = 5 }
+
+    assert.is_true(spawn_options.look_up_user(attributes))
+    assert.same({ 0, 0 }, { attributes.uid, attributes.gid })
+    attributes.user = "no such user"
+    local ok, err = spawn_options.look_up_user(attributes)
+    assert.is_nil(ok)
+    assert.same({ "uid", "no such user" }, { err.stage, err.path })
   end)
 end)

@@ -5,10 +5,12 @@ local task = require "orrery.task"
 local pipeline, run = orrery.pipeline, helper.run
 
 describe("pipeline #spawn", function()
-  it("joins programs, and gives the last one's output and all results", function()
+  it("joins programs, and gives the last one's output and "
+    .. "all results", function()
     run(function()
       local result = pipeline {
-        { "printf", "b\\na\\nb\\n" }, { "sort" }, { "uniq", "-c" }, max_buffer = 1000,
+        { "printf", "b\\na\\nb\\n" }, { "sort" }, { "uniq", "-c" },
+        max_buffer = 1000,
       }
 
       assert.is_true(result.ok)
@@ -25,14 +27,16 @@ describe("pipeline #spawn", function()
       assert.matches("^MIT", pipeline { { "cat" }, { "head", "-1" },
         stdin = { file = "LICENSE" } }.stdout)
       local child = orrery.spawn("echo", { "streamed" })
-      assert.equal("streamed\n", pipeline { { "cat" }, { "cat" }, stdin = child.stdout }.stdout)
+      assert.equal("streamed\n",
+        pipeline { { "cat" }, { "cat" }, stdin = child.stdout }.stdout)
       child:wait()
       for _, stream in pairs(child.stdio) do stream:destroy() end
       assert.equal("0\n", pipeline { { "cat" }, { "wc", "-c" } }.stdout)
     end)
   end)
 
-  it("is ok only when all stages are, but forgives an earlier one's SIGPIPE", function()
+  it("is ok only when all stages are, but forgives an earlier "
+    .. "one's SIGPIPE", function()
     run(function()
       local first = pipeline { { "false" }, { "cat" } }
       local last = pipeline { { "echo" }, { "sh", "-c", "cat; exit 3" } }
@@ -55,9 +59,11 @@ describe("pipeline #spawn", function()
     end)
   end)
 
-  it("gives nil, err where a stage cannot start, and stops the others", function()
+  it("gives nil, err where a stage cannot start, and stops "
+    .. "the others", function()
     run(function()
-      local result, err = pipeline { { "sleep", "1000" }, { "no-such-program" }, { "cat" } }
+      local result, err = pipeline { { "sleep", "1000" }, { "no-such-program" },
+        { "cat" } }
 
       assert.is_nil(result)
       assert.equal("ENOENT", err.code)
@@ -79,7 +85,8 @@ describe("pipeline #spawn", function()
 
   it("gathers the stderr of all", function()
     run(function()
-      local result = pipeline { { "sh", "-c", "echo 1 >&2" }, { "sh", "-c", "echo 2 >&2" } }
+      local result = pipeline { { "sh", "-c", "echo 1 >&2" },
+        { "sh", "-c", "echo 2 >&2" } }
 
       assert.equal("1\n2\n", result.stderr)
     end)
@@ -87,8 +94,10 @@ describe("pipeline #spawn", function()
 
   it("tells of the whole what is true of a stage", function()
     run(function()
-      local cut = pipeline { { "sh", "-c", "yes >&2" }, { "cat" }, max_buffer = 10 }
-      local held = pipeline { { "sh", "-c", "sleep 1000 >&- & echo $!" }, { "cat" },
+      local cut = pipeline { { "sh", "-c", "yes >&2" }, { "cat" },
+        max_buffer = 10 }
+      local held = pipeline { { "sh", "-c", "sleep 1000 >&- & echo $!" },
+        { "cat" },
         stdio_grace = 10 }
       orrery.process.kill(tonumber(held.stdout), "SIGKILL")
 
@@ -105,7 +114,8 @@ describe("pipeline #spawn", function()
         ["stage 2 must be"] = { { "printf", "a" }, nil, { "wc", "-c" } },
         ["stage 1 must be"] = { nil, { "wc", "-c" } },
         ["option 'stdin' must be"] = { { "cat" }, stdin = true },
-        ["option 'stdin' must be a string"] = { { "cat" }, stdin = { file = 5 } },
+        ["option 'stdin' must be a string"] = { { "cat" },
+          stdin = { file = 5 } },
         ["unknown option \"stdio\""] = { { "cat" }, stdio = "pipe" },
         ["unknown option 0"] = { { "cat" }, [0] = { "cat" } },
       } do
@@ -114,20 +124,23 @@ describe("pipeline #spawn", function()
           return result
         end)
         assert.is_false(ok)
-        assert.matches("^spec/child_process/pipeline_spec.lua:%d+: pipeline: " .. what, err)
+        assert.matches("^spec/child_process/pipeline_spec.lua:%d+: pipeline: "
+          .. what, err)
       end
     end)
   end)
 
   it("raises for what is no pipeline, at the caller's line", function()
     run(function()
-      for _, bad in ipairs { 5, {}, { "ls" }, { { 5 } }, { { "ls" }, tiemout = 1 } } do
+      for _, bad in ipairs { 5, {}, { "ls" }, { { 5 } },
+        { { "ls" }, tiemout = 1 } } do
         local ok, err = pcall(function()
           local result = pipeline(bad)
           return result
         end)
         assert.is_false(ok)
-        assert.matches("^spec/child_process/pipeline_spec.lua:%d+: pipeline: ", err)
+        assert.matches("^spec/child_process/pipeline_spec.lua:%d+: pipeline: ",
+          err)
       end
     end)
   end)

@@ -1,13 +1,16 @@
+local core = require "orrery.core"
 local helper = require "spec.helper"
 local orrery = require "orrery"
+local reaper = require "orrery.child_process.reaper"
 
 local spawn, run = orrery.spawn, helper.run
 
 describe("reaping #spawn", function()
   it("works where SIGCHLD was ignored when we started", function()
     run(function()
-      local result = assert(orrery.sh("trap '' CHLD; exec " .. helper.interpreter
-        .. [[ -e 'print(require "orrery".spawn("sh", {"-c", "exit 6"}):wait())']],
+      local result = assert(orrery.sh("trap '' CHLD; exec "
+        .. helper.interpreter .. [[ -e '
+          print(require "orrery".spawn("sh", {"-c", "exit 6"}):wait())']],
         { env_extend = helper.env() }))
 
       assert.equal("6\n", result.stdout)
@@ -37,7 +40,8 @@ describe("reaping #spawn", function()
     run(function()
       local result = helper.lua([[
         local spawn = require "orrery".spawn
-        local child = spawn("sleep", {"1000"}, {stdio="ignore", die_with_parent=true})
+        local child = spawn("sleep", {"1000"},
+          {stdio="ignore", die_with_parent=true})
         child:unref()
         require "luv".run()
         local quick = spawn("true", {}, {stdio="ignore"}):unref():ref()
@@ -67,7 +71,8 @@ describe("reaping #spawn", function()
       local result = helper.lua([[
         local orrery = require "orrery"
         local seen, caught = 0, 0
-        orrery.process.on("uncaught_exception", function() caught = caught + 1 end)
+        orrery.process.on("uncaught_exception",
+          function() caught = caught + 1 end)
         for i = 1, 10 do
           orrery.spawn("true", {}, {stdio="ignore"}):on("exit", function()
             seen = seen + 1
@@ -78,6 +83,43 @@ describe("reaping #spawn", function()
         print(seen, caught)]])
 
       assert.equal("10\t10\n", result.stdout)
+    end)
+  end)
+end)
+
+
+describe("the reaper", function()
+  it("tells a child that is watched, once, and forgets it", function()
+    local told = 0
+    local spawned = assert(core.spawn("true", { "true" }, { -1, -1, -1 }))
+    reaper.watch(spawned, { on_reaped_ = function() told = told + 1 end })
+    while select(3, spawned:status()) do reaper.reap() end
+    reaper.reap()
+
+    assert.equal(1, told)
+    assert.equal(0, (spawned:status()))
+  end)
+
+  it("takes in what nothing watches, and leaves its status", function()
+    local spawned = assert(core.spawn("false", { "false" }, { -1, -1, -1 }))
+    while select(3, spawned:status()) do reaper.reap() end
+
+    assert.equal(1, (spawned:status()))
+  end)
+
+  it("opens once", function()
+    assert.is_true(reaper.open())
+    assert.is_true(reaper.open())
+  end)
+
+  it("keeps the loop alive for children that are not unref'd", function()
+    helper.run(function()
+      local child = orrery.spawn("sleep", { "100" }, { stdio = "ignore" })
+      child:unref():unref()
+      child:ref():ref()
+      child:kill("SIGKILL")
+
+      assert.equal(137, (child:wait()))
     end)
   end)
 end)

@@ -26,7 +26,8 @@ describe("run #spawn", function()
       assert.is_true(result.duration > 0)
       assert.equal("integer", math.type(result.pid))
       assert.is_table(result.usage)
-      for _, name in ipairs { "timed_out", "killed", "forced", "stdio_incomplete",
+      for _, name in ipairs { "timed_out", "killed", "forced",
+        "stdio_incomplete",
         "truncated" } do
         assert.is_false(result[name])
       end
@@ -41,9 +42,11 @@ describe("run #spawn", function()
         return { result.stdout, result.stderr, result.stdio_incomplete }
       end
 
-      assert.same({ "out\n", "err\n", false }, both { "ignore", "socket", "socket" })
+      assert.same({ "out\n", "err\n", false },
+        both { "ignore", "socket", "socket" })
       assert.same({ "", "err\n", false }, both { "ignore", "ignore", "pipe" })
-      assert.same({ "out\nerr\n", "", false }, both { "ignore", "pipe", "stdout" })
+      assert.same({ "out\nerr\n", "", false },
+        both { "ignore", "pipe", "stdout" })
       assert.same({ "", "", false }, both "ignore")
     end)
   end)
@@ -52,7 +55,8 @@ describe("run #spawn", function()
     in_task(function()
       local result = run { "sh", "-c", "kill -USR1 $$" }
 
-      assert.same({ false, 138, "SIGUSR1" }, { result.ok, result.code, result.signal })
+      assert.same({ false, 138, "SIGUSR1" },
+        { result.ok, result.code, result.signal })
     end)
   end)
 
@@ -83,15 +87,18 @@ describe("run #spawn", function()
 
   it("raises for input that has no pipe to go through", function()
     in_task(function()
-      for _, stdin in ipairs { "ignore", "inherit", { file = "/dev/null" }, 0 } do
+      for _, stdin in ipairs { "ignore", "inherit", { file = "/dev/null" },
+        0 } do
         for name, fn in pairs { run = run, sh = sh } do
           local ok, err = pcall(function()
             local opts = { input = "x", stdio = { stdin, "pipe", "pipe" } }
-            local result = name == "run" and fn("cat", {}, opts) or fn("cat", opts)
+            local result = name == "run" and fn("cat", {}, opts)
+              or fn("cat", opts)
             return result
           end)
           assert.is_false(ok)
-          assert.matches("run_spec.lua:%d+: " .. name .. ": option 'input'", err)
+          assert.matches("run_spec.lua:%d+: " .. name .. ": option 'input'",
+            err)
         end
       end
     end)
@@ -101,14 +108,16 @@ describe("run #spawn", function()
     in_task(function()
       local result = run("sleep", { "1000" }, { timeout = 20 })
 
-      assert.same({ true, true, false, 143, "SIGTERM", false }, { result.timed_out,
+      assert.same({ true, true, false, 143, "SIGTERM", false },
+        { result.timed_out,
         result.killed, result.forced, result.code, result.signal, result.ok })
     end)
   end)
 
   it("does not wait for a grandchild that holds the output", function()
     in_task(function()
-      local result = sh("echo early; sleep 1000 & echo $! >&2", { stdio_grace = 20 })
+      local result = sh("echo early; sleep 1000 & echo $! >&2",
+        { stdio_grace = 20 })
       orrery.process.kill(tonumber(result.stderr), "SIGKILL")
 
       assert.is_true(result.stdio_incomplete)
@@ -117,9 +126,11 @@ describe("run #spawn", function()
     end)
   end)
 
-  it("does not call it timed out where the time passes after the exit", function()
+  it("does not call it timed out where the time passes after "
+    .. "the exit", function()
     in_task(function()
-      local result = sh("sleep 1000 & echo $!", { timeout = 100, stdio_grace = 300 })
+      local result = sh("sleep 1000 & echo $!",
+        { timeout = 100, stdio_grace = 300 })
       orrery.process.kill(tonumber(result.stdout), "SIGKILL")
 
       assert.same({ true, true, false, false },
@@ -144,13 +155,16 @@ describe("run #spawn", function()
     end)
   end)
 
-  it("loses nothing of many that end together, however short the grace", function()
+  it("loses nothing of many that end together, however short "
+    .. "the grace", function()
     in_task(function()
       local tasks, got = {}, 0
       for i = 1, 200 do
         tasks[i] = function()
           local result = run("echo", { "x" }, { stdio_grace = 0 })
-          if result.stdout == "x\n" and not result.stdio_incomplete then got = got + 1 end
+          if result.stdout == "x\n" and not result.stdio_incomplete then
+            got = got + 1
+          end
         end
       end
       orrery.all(tasks)
@@ -166,15 +180,18 @@ describe("run #spawn", function()
 
       assert.same({ 12345, true, false, true },
         { #cut.stdout, cut.truncated, cut.ok, cut.killed })
-      assert.same({ "12345", false, true }, { whole.stdout, whole.truncated, whole.ok })
+      assert.same({ "12345", false, true },
+        { whole.stdout, whole.truncated, whole.ok })
     end)
   end)
 
   it("never calls cut output a success", function()
     in_task(function()
       for _ = 1, 50 do
-        local result = run("head", { "-c", "100000", "/dev/zero" }, { max_buffer = 10 })
-        assert.same({ 10, true, false }, { #result.stdout, result.truncated, result.ok })
+        local result = run("head", { "-c", "100000", "/dev/zero" },
+          { max_buffer = 10 })
+        assert.same({ 10, true, false },
+          { #result.stdout, result.truncated, result.ok })
       end
     end)
   end)
@@ -191,13 +208,15 @@ describe("run #spawn", function()
     end)
   end)
 
-  it("takes a child that ignores SIGTERM along as well, with its pipeline", function()
+  it("takes a child that ignores SIGTERM along as well, with its "
+    .. "pipeline", function()
     in_task(function()
       local path = helper.tmpname()
       local command = STUBBORN:format(path)
       local tasks = {
         scheduler.go(run, "sh", { "-c", command }), scheduler.go(sh, command),
-        scheduler.go(orrery.pipeline, { { "sh", "-c", command }, { "sh", "-c", command } }),
+        scheduler.go(orrery.pipeline,
+          { { "sh", "-c", command }, { "sh", "-c", command } }),
       }
       helper.eventually(function() return line_count(path) == 4 end)
       for _, t in ipairs(tasks) do t:cancel() end
@@ -211,7 +230,8 @@ describe("run #spawn", function()
   it("raises for bad arguments at the caller's line", function()
     in_task(function()
       for _, args in ipairs {
-        { 5 }, { "x", 5 }, { "x", {}, { timeout = -1 } }, { "x", {}, { tiemout = 1 } },
+        { 5 }, { "x", 5 }, { "x", {}, { timeout = -1 } },
+        { "x", {}, { tiemout = 1 } },
         { "x", {}, { max_buffer = -1 } },
       } do
         local ok, err = pcall(function()
@@ -236,7 +256,8 @@ describe("run #spawn", function()
       assert.same({ "last" }, errs)
       assert.equal("one\ntwo\n\nthree", result.stdout)
       assert.equal("last", result.stderr)
-      assert.equal(3000000, #run("cat", {}, { input = ("x"):rep(3000000) }).stdout)
+      assert.equal(3000000,
+        #run("cat", {}, { input = ("x"):rep(3000000) }).stdout)
       assert.is_true(run("true", {}, { input = ("x"):rep(300000) }).ok)
     end)
   end)
@@ -244,7 +265,8 @@ describe("run #spawn", function()
   it("hands out a last line that has no end", function()
     in_task(function()
       local lines = {}
-      sh("printf 'a\\nb'", { on_stdout = function(line) lines[#lines + 1] = line end })
+      sh("printf 'a\\nb'",
+        { on_stdout = function(line) lines[#lines + 1] = line end })
       assert.same({ "a", "b" }, lines)
     end)
   end)
@@ -257,9 +279,11 @@ describe("run #spawn", function()
         error(mine)
       end
       for _, command in ipairs { "echo 1; echo 2; echo 3 >&2; exec sleep 1000",
-        "echo 1; echo 2", "printf 1", "printf 1 >&2", "printf 1; printf 2 >&2" } do
+        "echo 1; echo 2", "printf 1", "printf 1 >&2",
+        "printf 1; printf 2 >&2" } do
         calls = 0
-        local ok, err = pcall(sh, command, { on_stdout = refuse, on_stderr = refuse })
+        local ok, err = pcall(sh, command,
+          { on_stdout = refuse, on_stderr = refuse })
         assert.is_false(ok)
         assert.equal(mine, err)
         assert.equal(1, calls)
@@ -292,7 +316,8 @@ describe("run #spawn", function()
       assert.is_false(ok)
       assert.matches("exit code 4\nwhy", tostring(err))
       assert.equal(4, err.result.code)
-      local _, slow = pcall(run, "sleep", { "100" }, { check = true, timeout = 5 })
+      local _, slow = pcall(run, "sleep", { "100" },
+        { check = true, timeout = 5 })
       assert.matches("timed out", tostring(slow))
     end)
   end)
@@ -310,8 +335,8 @@ describe("run #spawn", function()
   end)
 end)
 
---- What a careless library does to its host, as functions: takes the exit status
---- of any child; ignores SIGCHLD, and undoes that.
+--- What a careless library does to its host, as functions: takes the exit
+--- status of any child; ignores SIGCHLD, and undoes that.
 local function careless()
   local path = helper.tmpname()
   assert(run("cc", { "-shared", "-fPIC", "-xc", "-", "-o", path }, { input = [[
@@ -319,7 +344,11 @@ local function careless()
     #include <sys/wait.h>
     static struct sigaction old, ignored = {.sa_handler = SIG_IGN};
     int take(void *L) { (void)L; waitpid(-1, 0, 0); return 0; }
-    int ignore(void *L) { (void)L; sigaction(SIGCHLD, &ignored, &old); return 0; }
+    int ignore(void *L) {
+      (void)L;
+      sigaction(SIGCHLD, &ignored, &old);
+      return 0;
+    }
     int restore(void *L) { (void)L; sigaction(SIGCHLD, &old, 0); return 0; }]],
     check = true }))
   local take = assert(package.loadlib(path, "take"))
@@ -355,7 +384,8 @@ describe("an exit status that somebody else has taken #spawn", function()
       scheduler.go(take)
       local ok, err = t:join()
       assert.is_false(ok)
-      assert.matches("^true: child %d+: its exit status was taken", tostring(err))
+      assert.matches("^true: child %d+: its exit status was taken",
+        tostring(err))
       assert.equal("ECHILD", err.result.error.code)
 
       local why
@@ -364,7 +394,8 @@ describe("an exit status that somebody else has taken #spawn", function()
       helper.eventually(function() return why end)
       assert.equal("ECHILD", why.code)
       assert.is_nil(why.signal)
-      assert.matches("^Command failed: true\nchild %d+: its exit status", why.message)
+      assert.matches("^Command failed: true\nchild %d+: its exit status",
+        why.message)
     end)
   end)
 

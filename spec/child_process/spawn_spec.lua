@@ -7,7 +7,8 @@ local uv = require "luv"
 local spawn, run = orrery.spawn, helper.run
 
 describe("spawn #spawn", function()
-  it("A1: reports a missing file as error and close(nil, nil) alone (quirk 8)", function()
+  it("A1: reports a missing file as error and close(nil, nil) alone "
+    .. "(quirk 8)", function()
     run(function()
       local child = spawn("foo123", { "a" })
       local log = helper.record(child, { "spawn", "error", "exit", "close" })
@@ -128,7 +129,8 @@ describe("spawn #spawn", function()
 
   it("finds the command in the child's PATH", function()
     run(function()
-      local _, err = spawn("ls", {}, { env = { PATH = "/does/not/exist" } }):wait()
+      local _, err = spawn("ls", {},
+        { env = { PATH = "/does/not/exist" } }):wait()
       assert.equal("ENOENT", err.code)
       assert.equal(0, spawn("true", {}, { env = {}, stdio = "ignore" }):wait())
     end)
@@ -140,7 +142,8 @@ describe("spawn #spawn", function()
       os.remove(dir)
       uv.fs_mkdir(dir, 493)
       io.open(dir .. "/secret", "w"):close()
-      local _, err = spawn("secret", {}, { env = { PATH = dir .. ":/bin" } }):wait()
+      local _, err = spawn("secret", {},
+        { env = { PATH = dir .. ":/bin" } }):wait()
       os.remove(dir .. "/secret")
       os.remove(dir)
 
@@ -148,7 +151,8 @@ describe("spawn #spawn", function()
     end)
   end)
 
-  it("runs a script without #! by sh, and names a missing interpreter", function()
+  it("runs a script without #! by sh, and names a missing "
+    .. "interpreter", function()
     run(function()
       local path = os.tmpname()
       local function write(text)
@@ -168,7 +172,8 @@ describe("spawn #spawn", function()
     end)
   end)
 
-  it("emits errors of any errno, and throws none (quirk 14): E2BIG, ENOTDIR, EACCES", function()
+  it("emits errors of any errno, and throws none (quirk 14): E2BIG, ENOTDIR, "
+    .. "EACCES", function()
     run(function()
       local _, big = spawn("true", { ("x"):rep(3000000) }):wait()
       local _, notdir = spawn("true", {}, { cwd = "/etc/passwd" }):wait()
@@ -249,7 +254,8 @@ describe("spawn #spawn", function()
     run(function()
       local parent = spawn(helper.interpreter, { "-e", [[
         local orrery = require "orrery"
-        local child = orrery.spawn("sleep", {"1000"}, {die_with_parent=true, stdio="ignore"})
+        local child = orrery.spawn("sleep", {"1000"},
+          {die_with_parent=true, stdio="ignore"})
         print(child.pid)
         io.stdout:flush()
         orrery.core.process():kill(orrery.process.pid, 9)]] },

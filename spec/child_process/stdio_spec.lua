@@ -20,7 +20,8 @@ local function raised(stdio)
 end
 
 describe("stdio #spawn", function()
-  it("B18: pads a short list with pipes, gives nil for ignore, changes nothing", function()
+  it("B18: pads a short list with pipes, gives nil for ignore, "
+    .. "changes nothing", function()
     run(function()
       local stdio = { "pipe" }
       local piped = spawn("true", {}, { stdio = stdio })
@@ -38,7 +39,8 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B19: raises for no fd, stream or word, and inherit above 2 (quirk 6)", function()
+  it("B19: raises for no fd, stream or word, and inherit above 2 "
+    .. "(quirk 6)", function()
     local before = helper.fds()
     for _, bad in ipairs {
       "foo", 5.5, true, { "foo" }, { -1 }, { 5.5 }, { {} }, { print },
@@ -46,7 +48,9 @@ describe("stdio #spawn", function()
       { nil, nil, nil, "inherit" }, { { file = 5 } },
       { { file = "/dev/null", mode = "x" } }, { "ipc", "ipc" }, { "pty" },
     } do
-      assert.matches("^spec/child_process/stdio_spec.lua:%d+: spawn: option 'stdio'", raised(bad))
+      assert.matches(
+        "^spec/child_process/stdio_spec.lua:%d+: spawn: option 'stdio'",
+        raised(bad))
     end
     assert.same(before, helper.fds())
   end)
@@ -62,7 +66,8 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B20: writes to stdin, which is not readable, and reads it all back", function()
+  it("B20: writes to stdin, which is not readable, and reads it "
+    .. "all back", function()
     run(function()
       local child = spawn("cat")
       local log = helper.record(child, { "exit", "close" })
@@ -96,7 +101,8 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B22: closes after the whole output of a child that exits at once", function()
+  it("B22: closes after the whole output of a child that "
+    .. "exits at once", function()
     run(function()
       local child = spawn("head", { "-c", "500000", "/dev/zero" })
       local size = 0
@@ -119,7 +125,8 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B23: closes without the streams that nobody asked for, which stay readable",
+  it("B23: closes without the streams that nobody asked for, which stay "
+    .. "readable",
     function()
       run(function()
         local child = spawn("echo", { "later" })
@@ -146,7 +153,8 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B25: reads a stream on, after the child that shared it has ended", function()
+  it("B25: reads a stream on, after the child that shared it "
+    .. "has ended", function()
     run(function()
       local cat = spawn("cat", {}, { stdio = { "pipe", "pipe", "inherit" } })
       local head = spawn("dd", { "bs=1", "count=5", "status=none" },
@@ -162,7 +170,8 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B26: lets two children share one stdin, and writes to it as well", function()
+  it("B26: lets two children share one stdin, and writes to "
+    .. "it as well", function()
     run(function()
       local cat = spawn("cat", {}, { stdio = { "pipe", "pipe", "inherit" } })
       local one = spawn("echo", { "one" }, { stdio = { "ignore", cat.stdin } })
@@ -193,7 +202,8 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B28: hands our stdio to a grandchild, and lives until the child has ended", function()
+  it("B28: hands our stdio to a grandchild, and lives until the child has "
+    .. "ended", function()
     run(function()
       local result = helper.lua([[
         local spawn = require "orrery".spawn
@@ -201,7 +211,8 @@ describe("stdio #spawn", function()
         local child = spawn("sh", {"-c", "read line; echo child $line; exit 3"},
           {stdio = "inherit"})
         child:on("exit", function(code) print("exit", code) end)
-        require "luv".run()]], { stdio = { { file = "README.md" }, "pipe", "pipe" } })
+        require "luv".run()]],
+          { stdio = { { file = "README.md" }, "pipe", "pipe" } })
 
       assert.matches("^parent child .*\nexit\t3\n$", result.stdout)
     end)
@@ -277,7 +288,8 @@ describe("stdio #spawn", function()
       local out = io.open(path, "w")
       out:close()
       local child = spawn("sh", { "-c", "echo file; echo merged >&2" },
-        { stdio = { { file = "/dev/null" }, { file = path, mode = "w" }, "stdout" } })
+        { stdio = { { file = "/dev/null" }, { file = path, mode = "w" },
+          "stdout" } })
       child:wait()
       local appended = spawn("echo", { "more" },
         { stdio = { "ignore", { file = path, mode = "a" } } })
@@ -293,7 +305,8 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B35: gives a real pipe, which can be opened again as /dev/stdin", function()
+  it("B35: gives a real pipe, which can be opened again as "
+    .. "/dev/stdin", function()
     run(function()
       local child = spawn("cat", { "/dev/stdin" })
       child.stdin:finish("reopened")
@@ -303,7 +316,8 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B36: starts with fds 1 and 2 closed and does not take them for others", function()
+  it("B36: starts with fds 1 and 2 closed and does not take them "
+    .. "for others", function()
     run(function()
       local result = orrery.sh(
         helper.orrery .. [[ -e 'local o = require "orrery"
@@ -339,15 +353,18 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("B37: does not hold the loop for a stdin that is untouched or paused", function()
+  it("B37: does not hold the loop for a stdin that is untouched "
+    .. "or paused", function()
     run(function()
       for _, code in ipairs {
         "", 'local x = require "orrery".process.stdin',
         'require "orrery".process.stdin:read()',
-        'local s = require "orrery".process.stdin s:on("data", function() s:pause() end)',
+        'local s = require "orrery".process.stdin '
+          .. 's:on("data", function() s:pause() end)',
       } do
         local child = spawn(helper.orrery, { "-e", code },
-          { env_extend = helper.env(), stdio = { "pipe", "inherit", "inherit" } })
+          { env_extend = helper.env(),
+            stdio = { "pipe", "inherit", "inherit" } })
         child.stdin:write("something\n")
         assert.equal(0, child:wait(10000), code)
         finish(child)
@@ -371,7 +388,8 @@ describe("stdio #spawn", function()
       local child = spawn(helper.orrery, { "-e", [[
         local process = require "orrery".process
         process.stdout:on("error", function(err)
-          process.exit(err.code == "EPIPE" and err.syscall == "write" and 9 or 1)
+          process.exit(err.code == "EPIPE" and err.syscall == "write" and 9
+            or 1)
         end)
         process.stdin:read()
         process.stdout:write("x")]] }, { env_extend = helper.env() })
@@ -385,10 +403,12 @@ describe("stdio #spawn", function()
 
   it("opens nothing where a file cannot be opened", function()
     run(function()
-      local child = spawn("true", {}, { stdio = { "pipe", { file = "/no/file" } } })
+      local child = spawn("true", {},
+        { stdio = { "pipe", { file = "/no/file" } } })
       local _, err = child:wait()
 
-      assert.same({ "ENOENT", "open", "/no/file" }, { err.code, err.stage, err.path })
+      assert.same({ "ENOENT", "open", "/no/file" },
+        { err.code, err.stage, err.path })
     end)
   end)
 
@@ -396,7 +416,8 @@ describe("stdio #spawn", function()
     run(function()
       local _, err = spawn("true", {}, { stdio = { 999 } }):wait()
 
-      assert.same({ "EBADF", "dup", "fd 999" }, { err.code, err.stage, err.path })
+      assert.same({ "EBADF", "dup", "fd 999" },
+        { err.code, err.stage, err.path })
     end)
   end)
 
@@ -427,10 +448,12 @@ describe("stdio #spawn", function()
       local child = spawn("true")
       child:wait()
       local called
-      assert.is_false(child.stdin:write("x", function(err) called = err.code end))
+      assert.is_false(child.stdin:write("x",
+        function(err) called = err.code end))
       helper.eventually(function() return called end)
 
-      local slow = spawn("sleep", { "100" }, { stdio = { "pipe", "ignore", "ignore" } })
+      local slow = spawn("sleep", { "100" },
+        { stdio = { "pipe", "ignore", "ignore" } })
       slow.stdin:write(("x"):rep(1000000), function(err) called = err end)
       slow:kill("SIGKILL")
       slow:wait()
@@ -440,7 +463,8 @@ describe("stdio #spawn", function()
     end)
   end)
 
-  it("gives a connection to a child as it comes, who reads it as any stdin", function()
+  it("gives a connection to a child as it comes, who reads it as "
+    .. "any stdin", function()
     run(function()
       local child, unread
       local server = orrery.net.create_server()
@@ -452,7 +476,8 @@ describe("stdio #spawn", function()
         end)
       end)
       assert(server:listen(0, "127.0.0.1"))
-      local client <close> = assert(orrery.net.connect(server:address().port, "127.0.0.1"))
+      local client <close> =
+        assert(orrery.net.connect(server:address().port, "127.0.0.1"))
       helper.eventually(function() return child end)
       client:write_wait("one\n")
       assert.equal("one\n", client:read())

@@ -13,9 +13,11 @@ end
 
 describe("spawn_sync #spawn", function()
   it("D50: runs to the end: status, output, cwd", function()
-    local result = spawn_sync("sh", { "-c", "pwd; echo err >&2; exit 3" }, { cwd = "/" })
+    local result = spawn_sync("sh", { "-c", "pwd; echo err >&2; exit 3" },
+      { cwd = "/" })
 
-    assert.same({ 3, "/\n", "err\n" }, { result.status, result.stdout, result.stderr })
+    assert.same({ 3, "/\n", "err\n" },
+      { result.status, result.stdout, result.stderr })
     assert.same({ "/\n", "err\n" }, result.output)
     assert.is_nil(result.signal)
     assert.equal("output pid status stderr stdout", keys(result))
@@ -25,7 +27,8 @@ describe("spawn_sync #spawn", function()
     local result = spawn_sync("foo123", { "a" })
 
     assert.equal("error output", keys(result))
-    assert.same({ "ENOENT", "foo123" }, { result.error.code, result.error.path })
+    assert.same({ "ENOENT", "foo123" },
+      { result.error.code, result.error.path })
   end)
 
   it("D50: tells the signal that ended it", function()
@@ -39,12 +42,15 @@ describe("spawn_sync #spawn", function()
 
   it("D50: raises for a channel, whose messages nobody could take", function()
     local ok, err = pcall(function()
-      local result = orrery.spawn_sync("true", {}, { stdio = { "pipe", "ipc" } })
+      local result = orrery.spawn_sync("true", {},
+        { stdio = { "pipe", "ipc" } })
       return result
     end)
 
     assert.is_false(ok)
-    assert.matches("^spec/child_process/sync_spec.lua:%d+: spawn_sync: .*ERR_IPC_SYNC_FORK", err)
+    assert.matches(
+      "^spec/child_process/sync_spec.lua:%d+: spawn_sync: .*ERR_IPC_SYNC_FORK",
+      err)
   end)
 
   it("D51: takes input, and raises for what is no string", function()
@@ -59,7 +65,8 @@ describe("spawn_sync #spawn", function()
       return result
     end)
     assert.is_false(ok)
-    assert.matches("^spec/child_process/sync_spec.lua:%d+: spawn_sync: option 'input'", err)
+    assert.matches(
+      "^spec/child_process/sync_spec.lua:%d+: spawn_sync: option 'input'", err)
   end)
 
   it("raises for input that has no pipe to go through", function()
@@ -70,9 +77,11 @@ describe("spawn_sync #spawn", function()
         return result
       end)
       assert.is_false(ok)
-      assert.matches("^spec/child_process/sync_spec.lua:%d+: " .. name .. ": option 'input'", err)
+      assert.matches("^spec/child_process/sync_spec.lua:%d+: " .. name
+        .. ": option 'input'", err)
     end
-    assert.equal("in", spawn_sync("cat", { input = "in", stdio = "pipe" }).stdout)
+    assert.equal("in",
+      spawn_sync("cat", { input = "in", stdio = "pipe" }).stdout)
   end)
 
   it("reads what is there after the exit, also without any grace", function()
@@ -94,14 +103,18 @@ describe("spawn_sync #spawn", function()
     assert.equal("late\n", late.stdout)
   end)
 
-  it("D52: ends at the timeout by kill_signal, and by SIGKILL what ignores it", function()
+  it("D52: ends at the timeout by kill_signal, and by SIGKILL what "
+    .. "ignores it", function()
     local result = spawn_sync("sleep", { "1000" }, { timeout = 20 })
-    assert.same({ "ETIMEDOUT", "SIGTERM" }, { result.error.code, result.signal })
-    local usr = spawn_sync("sleep", { "1000" }, { timeout = 20, kill_signal = "SIGUSR1" })
+    assert.same({ "ETIMEDOUT", "SIGTERM" },
+      { result.error.code, result.signal })
+    local usr = spawn_sync("sleep", { "1000" },
+      { timeout = 20, kill_signal = "SIGUSR1" })
     assert.equal("SIGUSR1", usr.signal)
     local stubborn = spawn_sync("sh",
       { "-c", "trap '' TERM; while :; do sleep 0.01; done" }, { timeout = 50 })
-    assert.same({ "ETIMEDOUT", "SIGKILL" }, { stubborn.error.code, stubborn.signal })
+    assert.same({ "ETIMEDOUT", "SIGKILL" },
+      { stubborn.error.code, stubborn.signal })
     assert.is_nil(spawn_sync("true", {}, { timeout = 100000 }).error)
   end)
 
@@ -123,7 +136,8 @@ describe("spawn_sync #spawn", function()
   end)
 
   it("does not wait for a grandchild that keeps the output open", function()
-    local result = spawn_sync("sh", { "-c", "sleep 1000 & echo $!" }, { stdio_grace = 10 })
+    local result = spawn_sync("sh", { "-c", "sleep 1000 & echo $!" },
+      { stdio_grace = 10 })
     orrery.process.kill(tonumber(result.stdout), "SIGKILL")
 
     assert.equal(0, result.status)
@@ -140,11 +154,13 @@ describe("spawn_sync #spawn", function()
     assert.equal(0, exited)
   end)
 
-  it("works where waiting is forbidden: in a listener, a sort, a coroutine", function()
+  it("works where waiting is forbidden: in a listener, a sort, a "
+    .. "coroutine", function()
     local text
     table.sort({ 1, 2 }, function() text = exec_sync("echo sorted") end)
     assert.equal("sorted\n", text)
-    assert.equal("hi\n", coroutine.wrap(function() return exec_sync("echo hi") end)())
+    assert.equal("hi\n",
+      coroutine.wrap(function() return exec_sync("echo hi") end)())
   end)
 end)
 
@@ -165,6 +181,7 @@ describe("exec_sync and exec_file_sync #spawn", function()
   it("D55: take a shell as an option", function()
     assert.equal("/bin/sh\n", exec_file_sync("echo $0", {}, { shell = true }))
     assert.equal("a;b\n", exec_file_sync("echo", { "a;b" }, { shell = true }))
-    assert.equal(127, spawn_sync("no-such-command", {}, { shell = true }).status)
+    assert.equal(127,
+      spawn_sync("no-such-command", {}, { shell = true }).status)
   end)
 end)

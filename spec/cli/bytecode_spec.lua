@@ -12,7 +12,8 @@ local function tree()
   local dir = sh("mktemp -d", { trim = true }).stdout
   local build = os.getenv("ORRERY_BUILD") or "build"
   assert(sh(("cp -r bin lua '%s' && mkdir -p '%s/build/orrery' && "
-    .. "cp %s/orrery/core.so '%s/build/orrery'"):format(dir, dir, build, dir)).ok)
+    .. "cp %s/orrery/core.so '%s/build/orrery'"):format(dir, dir, build,
+    dir)).ok)
   bytecode.build(dir .. "/lua/orrery", dir .. "/build/orrery")
   return setmetatable({ path = dir }, {
     __close = function() sh(("rm -rf '%s'"):format(dir)) end,
@@ -25,14 +26,16 @@ local function cli(dir, code, opts)
   env.LUA_PATH, env.LUA_CPATH = false, false
   opts = opts or {}
   opts.env_extend, opts.trim = env, true
-  return assert(require "orrery".run(dir .. "/bin/orrery", { "-e", code }, opts))
+  return assert(require "orrery".run(dir .. "/bin/orrery", { "-e", code },
+    opts))
 end
 
---- The name of the chunk that a function of `orrery` comes from, in the tree's CLI,
---- or what went wrong. [w]
+--- The name of the chunk that a function of `orrery` comes from, in the tree's
+--- CLI, or what went wrong. [w]
 local function origin(dir, name)
   local result = cli(dir,
-    ([[print(debug.getinfo(require "orrery".%s, "S").short_src)]]):format(name or "run"))
+    ([[print(debug.getinfo(require "orrery".%s, "S").short_src)]]):format(name
+      or "run"))
   return result.ok and result.stdout or result.stderr
 end
 
@@ -91,7 +94,8 @@ describe("compiled modules", function()
     end)
   end)
 
-  it("give way where they are of another Lua, cut off, damaged or gone", function()
+  it("give way where they are of another Lua, cut off, "
+    .. "damaged or gone", function()
     run(function()
       local dir <close> = tree()
       local path = dir.path .. MODULES
@@ -101,12 +105,17 @@ describe("compiled modules", function()
         function(text) return text:sub(1, #text // 2) end,
         function(text) return text:sub(1, -2) end,
         function(text) return text:sub(1, 63) end, -- the header is of 64 bytes
-        function(text) return text:sub(1, 52) .. "\xff\xff\xff\xff" .. text:sub(57) end,
-        function(text) return move_chunk(text, "child_process.run", 0xfffffff0) end,
+        function(text)
+          return text:sub(1, 52) .. "\xff\xff\xff\xff" .. text:sub(57)
+        end,
+        function(text)
+          return move_chunk(text, "child_process.run", 0xfffffff0)
+        end,
         function() return "" end,
       } do
         rewrite(path, change)
-        assert.matches("lua/orrery/child_process/run%.lua$", origin(dir.path), i)
+        assert.matches("lua/orrery/child_process/run%.lua$", origin(dir.path),
+          i)
         bytecode.build(dir.path .. "/lua/orrery", dir.path .. "/build/orrery")
       end
 
@@ -117,7 +126,8 @@ describe("compiled modules", function()
     end)
   end)
 
-  it("are written into a new file, for processes have the old one mapped", function()
+  it("are written into a new file, for processes have the old "
+    .. "one mapped", function()
     run(function()
       local dir <close> = tree()
       local path = dir.path .. MODULES
@@ -140,7 +150,8 @@ describe("compiled modules", function()
           local file = io.open("/dev/null")
           files[#files + 1] = file
         until not file
-        print(debug.getinfo(require "orrery.stream.file_handle".open, "S").short_src)]],
+        print(debug.getinfo(require "orrery.stream.file_handle".open,
+          "S").short_src)]],
         { rlimits = { nofile = { soft = 64, hard = 64 } } })
 
       assert.equal("[orrery.stream.file_handle]", result.stdout, result.stderr)

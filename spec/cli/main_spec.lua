@@ -12,7 +12,8 @@ describe("orrery", function()
       file:close()
       local script = cli { path, "x" }
       local code = cli { "-e", "print('code', arg[0], ...)", "x" }
-      local stdin = cli({ "-", "x" }, { stdio = { { file = path }, "pipe", "pipe" } })
+      local stdin = cli({ "-", "x" },
+        { stdio = { { file = path }, "pipe", "pipe" } })
       os.remove(path)
 
       assert.equal("script\t" .. path .. "\tx\n", script.stdout)
@@ -78,7 +79,8 @@ describe("orrery", function()
         end)]]
       local plain = cli { "-e", code:format("") }
       local caught = cli { "-e", code:format(
-        'orrery.process.on("uncaught_exception", function(e, o) print(e.code, o) end)') }
+        [[orrery.process.on("uncaught_exception",
+          function(e, o) print(e.code, o) end)]]) }
 
       assert.equal(1, plain.code)
       assert.matches("code = 1", plain.stderr)
@@ -90,7 +92,8 @@ describe("orrery", function()
     run(function()
       local result = cli({ "-e", [[
         local r = require "orrery".sh("ulimit -n")
-        local own = io.open("/proc/self/limits"):read("a"):match("open files%s+(%d+)%s+(%d+)")
+        local limits = io.open("/proc/self/limits"):read("a")
+        local own = limits:match("open files%s+(%d+)%s+(%d+)")
         print(r.stdout:match("%d+"), own)]] },
         { rlimits = { nofile = { soft = 100, hard = 300 } } })
 
@@ -104,7 +107,8 @@ describe("orrery", function()
       os.remove(link)
       uv.fs_symlink(uv.cwd() .. "/bin/orrery", link)
       local result = assert(require "orrery".run(link, { "-e",
-        'local o = require "orrery" o.process.chdir("/") print(o.sh("pwd").stdout)' },
+        'local o = require "orrery" o.process.chdir("/") '
+          .. 'print(o.sh("pwd").stdout)' },
         { env_extend = { LD_PRELOAD = helper.env().LD_PRELOAD } }))
       os.remove(link)
 
@@ -117,7 +121,8 @@ describe("orrery", function()
       local result = cli { "-e", [[
         local size = 0
         for name, _ in pairs(package.loaded) do
-          local path = name:match("^orrery") and package.searchpath(name, package.path)
+          local path = name:match("^orrery")
+            and package.searchpath(name, package.path)
           local file = path and io.open(path)
           if file then size = size + file:seek("end") file:close() end
         end
@@ -152,10 +157,12 @@ describe('require "orrery" in plain lua5.4', function()
     run(function()
       for _, code in ipairs {
         "", "orrery.run('true')", "orrery.spawn('cat')",
-        "local c = orrery.spawn('cat') c.stdin:write('x') c.stdout:read() c.stdout:destroy()",
+        "local c = orrery.spawn('cat') c.stdin:write('x') c.stdout:read() "
+          .. "c.stdout:destroy()",
         "local c = orrery.spawn('echo', {'x'}) c.stdout:on('data', print)",
         "orrery.spawn('/no/such'):wait()",
-        "local c = orrery.spawn('cat') c.stdin:write('x') c.stdin:destroy() os.exit(0, true)",
+        "local c = orrery.spawn('cat') c.stdin:write('x') c.stdin:destroy() "
+          .. "os.exit(0, true)",
         "orrery.after(100000, print)", "orrery.go(orrery.sleep, 100000)",
       } do
         local result = helper.lua("local orrery = require 'orrery' " .. code)
@@ -173,9 +180,11 @@ describe('require "orrery" in plain lua5.4', function()
           orrery.sleep(1)
           return a, "b"
         end, "a"))
-        print(pcall(orrery.main, function() orrery.events.new():wait_for "x" end))]])
+        print(pcall(orrery.main,
+          function() orrery.events.new():wait_for "x" end))]])
 
-      assert.matches("^later\na\tb\nfalse\tmain: the main task waits", result.stdout)
+      assert.matches("^later\na\tb\nfalse\tmain: the main task waits",
+        result.stdout)
     end)
   end)
 

@@ -35,7 +35,8 @@ describe("a channel of the core", function()
 
   it("says what is wrong with a frame in its own words", function()
     for text, data in pairs {
-      ["not MessagePack: something follows the value"] = frame(0, 0, 0, "\xa3abc\0"),
+      ["not MessagePack: something follows the value"] = frame(0, 0, 0,
+        "\xa3abc\0"),
       ["not MessagePack: it ends too early (byte 0)"] = frame(0, 0, 0, ""),
       ["a request without an id"] = frame(1, 0, 0, "\1\0\0"),
       ["a frame makes no sense"] = frame(3, 0, 0, "\0\0\0\0"),
@@ -51,13 +52,15 @@ describe("a channel of the core", function()
   it("says that a handle was lost which no fd came with", function()
     local set = frame(3, 0, 1, "\7\0\0\0")
 
-    assert.same({ 0, "x", 0, 1, {}, false }, { hostile(set, frame(0, 1, 0, "\7\0\0\0\x80\xa1x")) })
+    assert.same({ 0, "x", 0, 1, {}, false },
+      { hostile(set, frame(0, 1, 0, "\7\0\0\0\x80\xa1x")) })
     assert.same({ false, errnos.EPROTO, "a handle is not described" },
       { hostile(set, frame(0, 1, 0, "\7\0\0\0\xc2\xa1x")) })
   end)
 
   it("skips frames of types that it does not know", function()
-    assert.same({ 0, 5 }, { hostile(frame(200, 0, 9, "\xc1"), frame(0, 0, 0, "\5")) })
+    assert.same({ 0, 5 },
+      { hostile(frame(200, 0, 9, "\xc1"), frame(0, 0, 0, "\5")) })
   end)
 
   it("says with a frame what there may be more of", function()
@@ -95,7 +98,8 @@ describe("a channel of the core", function()
   end)
 
   for _, deed in ipairs { "close", "receive" } do
-    it("is safe from a finalizer that calls " .. deed .. " while a message is decoded", function()
+    it("is safe from a finalizer "
+      .. "that calls " .. deed .. " while a message is decoded", function()
       local a, b = channels()
       local on, deeds = true, 0
       local function arm()
@@ -108,7 +112,8 @@ describe("a channel of the core", function()
         end })
       end
       local items = {}
-      -- Enough for the collector to get round, however large the heap is already.
+      -- Enough for the collector to get round, however large the heap is
+      -- already.
       local n = 5000 + collectgarbage("count") * 4 // 1 | 0
       for i = 1, n do items[i] = { "item " .. i } end
       a:send(items)
@@ -128,7 +133,8 @@ describe("a channel of the core", function()
     end)
   end
 
-  it("sends a long string as far as the socket takes it, and the rest behind it", function()
+  it("sends a long string as far as the socket takes it, and the rest behind "
+    .. "it", function()
     local a, b = channels("frames", 1 << 20)
     local long = ("x"):rep(1000000) .. "\xff"
     local queued = a:send(long)

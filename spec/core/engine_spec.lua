@@ -45,7 +45,8 @@ leaked: 0
 local function run(fixture, parts, flags)
   local program = helper.tmpname()
   local built = assert(orrery.sh(("cc -std=c11 -D_GNU_SOURCE -g -Icore %s "
-    .. "-fsanitize=address,undefined -fno-sanitize-recover=all -o %s spec/fixture/%s %s")
+    .. "-fsanitize=address,undefined -fno-sanitize-recover=all "
+    .. "-o %s spec/fixture/%s %s")
     :format(flags or "", program, fixture, parts)))
   assert.equal("", built.stderr)
   local result = assert(orrery.run(program))
@@ -65,10 +66,12 @@ describe("the engine #spawn", function()
 end)
 
 describe("the engine's channel", function()
-  it("talks without Lua, under the sanitizers, and where memory and fds end #long", function()
+  it("talks without Lua, under the sanitizers, and where memory and fds end "
+    .. "#long", function()
     helper.run(function()
-      assert.equal(CHANNEL, run("channel.c",
-        "core/engine/channel*.c core/engine/buffer.c core/engine/io.c",
+      assert.equal(CHANNEL,
+        run("channel.c",
+          "core/engine/channel*.c core/engine/buffer.c core/engine/io.c",
         "-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc"))
     end, 60000)
   end)

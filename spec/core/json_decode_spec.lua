@@ -28,9 +28,10 @@ describe("json.decode", function()
   it("reads one value of any type", function()
     for text, value in pairs {
       ["true"] = true, [" false\n"] = false, ["null"] = null, ['""'] = "",
-      ['"a\\u0000b"'] = "a\0b", ["7"] = 7, ["-0"] = 0, ["1.0"] = 1.0, ["1e2"] = 100.0,
-      ["-1.5"] = -1.5,
-      ["9223372036854775807"] = math.maxinteger, ["-9223372036854775808"] = math.mininteger,
+      ['"a\\u0000b"'] = "a\0b", ["7"] = 7, ["-0"] = 0, ["1.0"] = 1.0,
+      ["1e2"] = 100.0, ["-1.5"] = -1.5,
+      ["9223372036854775807"] = math.maxinteger,
+      ["-9223372036854775808"] = math.mininteger,
       ['{"a":{"b":[]}}'] = { a = { b = list() } }, ["[[],{}]"] = { list(), {} },
       ['[1,null,"\\ud83d\\ude00\\u00e9\\/"]'] = { 1, null, "\u{1f600}é/" },
       [' [ 1 , 2 ] '] = { 1, 2 }, ['{"a":1,"b":2,"a":3}'] = { a = 3, b = 2 },
@@ -41,7 +42,8 @@ describe("json.decode", function()
   end)
 
   it("makes floats of integers beyond 64 bits, and of no others", function()
-    local text = '[18446744073709552000,9007199254740993,{"9223372036854775808":'
+    local text =
+      '[18446744073709552000,9007199254740993,{"9223372036854775808":'
       .. "[9223372036854775808,9223372036854775807,-9223372036854775809,"
       .. '-9223372036854775808]},"18446744073709552000",1.5,1e3]'
 
@@ -54,10 +56,12 @@ describe("json.decode", function()
 
   it("makes U+FFFD of half a surrogate pair", function()
     for text, value in pairs {
-      ["\\ud800"] = "\u{fffd}", ["\\uDFFF"] = "\u{fffd}", ["\\ud800\\u0041"] = "\u{fffd}A",
-      ["\\udc00\\ud800"] = "\u{fffd}\u{fffd}", ["\\ud800\\ud83d\\ude00"] = "\u{fffd}\u{1f600}",
+      ["\\ud800"] = "\u{fffd}", ["\\uDFFF"] = "\u{fffd}",
+      ["\\ud800\\u0041"] = "\u{fffd}A", ["\\udc00\\ud800"] = "\u{fffd}\u{fffd}",
+      ["\\ud800\\ud83d\\ude00"] = "\u{fffd}\u{1f600}",
       ["a\\ud800b\\\\ud800\\n\\\"\\udfff"] = "a\u{fffd}b\\ud800\n\"\u{fffd}",
-      ["\\ud83d\\ude00\\ude00"] = "\u{1f600}\u{fffd}", ["\\ud800é"] = "\u{fffd}é",
+      ["\\ud83d\\ude00\\ude00"] = "\u{1f600}\u{fffd}",
+      ["\\ud800é"] = "\u{fffd}é",
     } do
       assert.equal(show { value }, show(decode('["' .. text .. '"]')))
       assert.equal(show { [value] = 1 }, show(decode('{"' .. text .. '":1}')))
@@ -65,8 +69,10 @@ describe("json.decode", function()
   end)
 
   it("reads keys with NUL", function()
-    assert.equal(show { ["\0"] = "\0a\0", ["a\0b"] = { "\u{fdd0}", "\\u0000" } },
-      show(decode([[{"\u0000":"\u0000a\u0000","a\u0000b":["\ufdd0","\\u0000"]}]])))
+    assert.equal(show { ["\0"] = "\0a\0",
+      ["a\0b"] = { "\u{fdd0}", "\\u0000" } },
+      show(decode(
+        [[{"\u0000":"\u0000a\u0000","a\u0000b":["\ufdd0","\\u0000"]}]])))
     assert.equal(show { ["\0"] = "\u{fdd0}\u{fdd1}\u{fdd2}" },
       show(decode('{"\\u0000":"\u{fdd0}\\uFDD1\u{fdd2}"}')))
   end)
@@ -81,19 +87,24 @@ describe("json.decode", function()
 
   it("refuses what is no JSON, and says where", function()
     for text, why in pairs {
-      [""] = "at byte 0: unexpected token near end of file", [" \n"] = "near end of file",
-      ["[1,2"] = "at byte 4: ']' expected near end of file", ["[1,]"] = "near ']'",
-      ["nul"] = "invalid token near 'nul'", ["nothing"] = "'nothing'", ["'a'"] = "near '''",
-      ["1 2"] = "end of file expected near '2'", ["{}{}"] = "end of file expected",
-      ['{"a"}'] = "':' expected", ['{a:1}'] = "string or '}' expected",
-      ["[1 2]"] = "']' expected", ['"a'] = "premature end of input",
-      ['"\\x"'] = "invalid escape", ['"\\u12"'] = "invalid escape",
-      ['"\n"'] = "unexpected newline", ['"\1"'] = "control character 0x1", ["01"] = "near '0'",
-      ["+1"] = "near '+'", [".5"] = "near '.'", ["1."] = "near '1.'", ["1e"] = "near '1e'",
-      ["-"] = "near '-'", ["NaN"] = "'NaN'", ["\u{feff}1"] = "invalid token", ["]"] = "near ']'",
-      ['["\\ud800",'] = "']' expected", ["1e999"] = "overflow", ["-1e999"] = "overflow",
-      ["1" .. ("0"):rep(400)] = "overflow", ["\\"] = "near '\\'", ['"\\'] = "", ['"\\u'] = "",
-      ['"\\ud800'] = "", ['["\\ud800\\'] = "", ['{"\\u0000'] = "", ["1.5.5"] = "near",
+      [""] = "at byte 0: unexpected token near end of file",
+      [" \n"] = "near end of file",
+      ["[1,2"] = "at byte 4: ']' expected near end of file",
+      ["[1,]"] = "near ']'", ["nul"] = "invalid token near 'nul'",
+      ["nothing"] = "'nothing'", ["'a'"] = "near '''",
+      ["1 2"] = "end of file expected near '2'",
+      ["{}{}"] = "end of file expected", ['{"a"}'] = "':' expected",
+      ['{a:1}'] = "string or '}' expected", ["[1 2]"] = "']' expected",
+      ['"a'] = "premature end of input", ['"\\x"'] = "invalid escape",
+      ['"\\u12"'] = "invalid escape", ['"\n"'] = "unexpected newline",
+      ['"\1"'] = "control character 0x1", ["01"] = "near '0'",
+      ["+1"] = "near '+'", [".5"] = "near '.'", ["1."] = "near '1.'",
+      ["1e"] = "near '1e'", ["-"] = "near '-'", ["NaN"] = "'NaN'",
+      ["\u{feff}1"] = "invalid token", ["]"] = "near ']'",
+      ['["\\ud800",'] = "']' expected", ["1e999"] = "overflow",
+      ["-1e999"] = "overflow", ["1" .. ("0"):rep(400)] = "overflow",
+      ["\\"] = "near '\\'", ['"\\'] = "", ['"\\u'] = "", ['"\\ud800'] = "",
+      ['["\\ud800\\'] = "", ['{"\\u0000'] = "", ["1.5.5"] = "near",
     } do
       local err = refused(text)
       assert.matches("^invalid JSON at byte %d+: ", err)
@@ -111,27 +122,35 @@ describe("json.decode", function()
   end)
 
   it("refuses NUL bytes", function()
-    for _, text in ipairs { "\0", "1\0", "\0001", '"a\0b"', "[1\0,2]", "true\0", "12\0003" } do
-      assert.equal(("invalid JSON at byte %d: NUL byte"):format(text:find("\0")), refused(text))
+    for _, text in ipairs { "\0", "1\0", "\0001", '"a\0b"', "[1\0,2]", "true\0",
+      "12\0003" } do
+      assert.equal(("invalid JSON at byte %d: NUL byte"):format(
+        text:find("\0")), refused(text))
     end
   end)
 
   it("quotes no control characters", function()
-    assert.equal("invalid JSON at byte 1: invalid token near '?'", refused("\x1b[2J"))
+    assert.equal("invalid JSON at byte 1: invalid token near '?'",
+      refused("\x1b[2J"))
   end)
 
   it("takes 100 levels, and refuses more with little effort", function()
-    local function deep(n, open, close) return open:rep(n) .. "1" .. close:rep(n) end
+    local function deep(n, open, close)
+      return open:rep(n) .. "1" .. close:rep(n)
+    end
 
     assert.equal(show(nested(100)), show(decode(deep(100, "[", "]"))))
     for _, n in ipairs { 101, 2048, 2049, 100000 } do
-      for open, close in pairs { ["["] = "]", ['{"a":'] = "}", ['[{"a":'] = "}]" } do
-        assert.equal("JSON of more than 100 levels", refused(deep(n, open, close)))
+      for open, close in pairs { ["["] = "]", ['{"a":'] = "}",
+        ['[{"a":'] = "}]" } do
+        assert.equal("JSON of more than 100 levels",
+          refused(deep(n, open, close)))
       end
     end
     assert.equal("JSON of more than 100 levels", refused(("["):rep(1000000)))
     assert.matches("']' expected", refused(("["):rep(99) .. "1"))
-    assert.equal(show { list(nested(99)) }, show { list(decode(deep(99, "[", "]"))) })
+    assert.equal(show { list(nested(99)) },
+      show { list(decode(deep(99, "[", "]"))) })
   end)
 
   it("raises for what is no string", function()

@@ -41,7 +41,9 @@ describe("orrery.json", function()
     local kind = random(depth > 0 and #scalars + 2 or #scalars)
     if kind <= #scalars then return scalars[kind]() end
     local t, is_list, n = {}, kind == #scalars + 1, random(0, 6)
-    for i = 1, n do t[is_list and i or random_string()] = random_value(depth - 1) end
+    for i = 1, n do
+      t[is_list and i or random_string()] = random_value(depth - 1)
+    end
     return is_list and n == 0 and list(t) or t
   end
 
@@ -59,7 +61,8 @@ describe("orrery.json", function()
 
   it("survives 5,000 messages with random damage", function()
     math.randomseed(seed)
-    local tokens = { "[", "]", "{", "}", '"', ",", ":", "\\u0000", "\\ud800", "\\", "e", "-", ".",
+    local tokens = { "[", "]", "{", "}", '"', ",", ":", "\\u0000", "\\ud800",
+      "\\", "e", "-", ".",
       "18446744073709552000", "null", "\xef\xb7\x90", "\xff", "\0", " " }
     for i = 1, 5000 do
       local text = encode(random_value(4))
@@ -73,7 +76,8 @@ describe("orrery.json", function()
   end)
 
   it("may be opened twice, and its parts are the same", function()
-    local open = assert(package.loadlib(package.searchpath("orrery.json", package.cpath),
+    local open =
+      assert(package.loadlib(package.searchpath("orrery.json", package.cpath),
       "luaopen_orrery_json"))
     local other = open()
 
@@ -84,7 +88,8 @@ describe("orrery.json", function()
   it("has a dot for a decimal point in any locale there is", function()
     run(function()
       local dir = orrery.sh("mktemp -d", { trim = true }).stdout
-      for _, name in ipairs { "de_DE", "ps_AF" } do -- a point of one byte and of two
+      -- a point of one byte and of two
+      for _, name in ipairs { "de_DE", "ps_AF" } do
         orrery.sh(("localedef -i %s -f UTF-8 '%s/%s'"):format(name, dir, name))
         assert.equal("[0.5,1e+100,2.5]\n", helper.lua(([[
           os.setlocale("%s", "numeric")

@@ -6,7 +6,8 @@ local bytes, show, nested = values.bytes, values.show, values.nested
 local list, map = values.list, values.map
 
 local function hex(data)
-  return (data:gsub(".", function(c) return ("%02x "):format(c:byte()) end):sub(1, -2))
+  return (data:gsub(".",
+    function(c) return ("%02x "):format(c:byte()) end):sub(1, -2))
 end
 
 local function same(expected, value)
@@ -20,15 +21,19 @@ local function raised(...)
 end
 
 describe("core.pack", function()
-  it("writes what the specification of MessagePack says, byte by byte", function()
+  it("writes what the specification of MessagePack says, "
+    .. "byte by byte", function()
     for text, value in pairs {
       ["c0"] = null, ["c2"] = false, ["c3"] = true,
       ["00"] = 0, ["7f"] = 127, ["ff"] = -1, ["e0"] = -32,
-      ["cb 00 00 00 00 00 00 00 00"] = 0.0, ["cb 80 00 00 00 00 00 00 00"] = -0.0,
-      ["cb 3f f8 00 00 00 00 00 00"] = 1.5, ["cb 40 08 00 00 00 00 00 00"] = 3.0,
-      ["cb 7f f0 00 00 00 00 00 00"] = math.huge, ["cb ff f0 00 00 00 00 00 00"] = -math.huge,
-      ["a0"] = "", ["a1 61"] = "a", ["a2 c3 a9"] = "é", ["c4 01 ff"] = "\xff",
-      ["80"] = {}, ["90"] = array {}, ["93 01 a1 32 c3"] = { 1, "2", true },
+      ["cb 00 00 00 00 00 00 00 00"] = 0.0,
+      ["cb 80 00 00 00 00 00 00 00"] = -0.0,
+      ["cb 3f f8 00 00 00 00 00 00"] = 1.5,
+      ["cb 40 08 00 00 00 00 00 00"] = 3.0,
+      ["cb 7f f0 00 00 00 00 00 00"] = math.huge,
+      ["cb ff f0 00 00 00 00 00 00"] = -math.huge, ["a0"] = "", ["a1 61"] = "a",
+      ["a2 c3 a9"] = "é", ["c4 01 ff"] = "\xff", ["80"] = {}, ["90"] = array {},
+      ["93 01 a1 32 c3"] = { 1, "2", true },
       ["81 a1 61 91 c0"] = { a = { null } },
     } do
       assert.equal(text, hex(pack(value)))
@@ -44,12 +49,14 @@ describe("core.pack", function()
 
   it("writes integers in the shortest form", function()
     for value, text in pairs {
-      [127] = "7f", [128] = "cc 80", [255] = "cc ff", [256] = "cd 01 00", [65535] = "cd ff ff",
-      [65536] = "ce 00 01 00 00", [0xffffffff] = "ce ff ff ff ff",
+      [127] = "7f", [128] = "cc 80", [255] = "cc ff", [256] = "cd 01 00",
+      [65535] = "cd ff ff", [65536] = "ce 00 01 00 00",
+      [0xffffffff] = "ce ff ff ff ff",
       [0x100000000] = "cf 00 00 00 01 00 00 00 00",
-      [math.maxinteger] = "cf 7f ff ff ff ff ff ff ff",
-      [-32] = "e0", [-33] = "d0 df", [-128] = "d0 80", [-129] = "d1 ff 7f",
-      [-32768] = "d1 80 00", [-32769] = "d2 ff ff 7f ff", [-2147483648] = "d2 80 00 00 00",
+      [math.maxinteger] = "cf 7f ff ff ff ff ff ff ff", [-32] = "e0",
+      [-33] = "d0 df", [-128] = "d0 80", [-129] = "d1 ff 7f",
+      [-32768] = "d1 80 00", [-32769] = "d2 ff ff 7f ff",
+      [-2147483648] = "d2 80 00 00 00",
       [-2147483649] = "d3 ff ff ff ff 7f ff ff ff",
       [math.mininteger] = "d3 80 00 00 00 00 00 00 00",
     } do
@@ -58,10 +65,12 @@ describe("core.pack", function()
     end
   end)
 
-  it("writes text as str and other bytes as bin, in the shortest form", function()
+  it("writes text as str and other bytes as bin, in the "
+    .. "shortest form", function()
     for n, heads in pairs {
-      [31] = { "bf", "c4 1f" }, [32] = { "d9 20", "c4 20" }, [255] = { "d9 ff", "c4 ff" },
-      [256] = { "da 01 00", "c5 01 00" }, [65535] = { "da ff ff", "c5 ff ff" },
+      [31] = { "bf", "c4 1f" }, [32] = { "d9 20", "c4 20" },
+      [255] = { "d9 ff", "c4 ff" }, [256] = { "da 01 00", "c5 01 00" },
+      [65535] = { "da ff ff", "c5 ff ff" },
       [65536] = { "db 00 01 00 00", "c6 00 01 00 00" },
     } do
       for i, text in ipairs { ("x"):rep(n), ("x"):rep(n - 1) .. "\xff" } do
@@ -73,13 +82,17 @@ describe("core.pack", function()
   end)
 
   it("takes for text what is UTF-8", function()
-    for _, text in ipairs { "\0", "\x7f", "\u{80}", "\u{7ff}", "\u{800}", "\u{d7ff}", "\u{e000}",
-      "\u{ffff}", "\u{10000}", "\u{10ffff}", "12345678é", "1234567é12345678é" } do
+    for _, text in ipairs { "\0", "\x7f", "\u{80}", "\u{7ff}", "\u{800}",
+      "\u{d7ff}", "\u{e000}",
+      "\u{ffff}", "\u{10000}", "\u{10ffff}", "12345678é",
+      "1234567é12345678é" } do
       assert.equal(0xa0 | #text, pack(text):byte())
     end
-    for _, text in ipairs { "\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc3", "\xe0\x9f\xbf",
-      "\xe2\x82", "\xed\xa0\x80", "\xed\xbf\xbf", "\xf0\x8f\xbf\xbf", "\xf0\x90\x80",
-      "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "\xc3\x28", "12345678\xff", "é\xe9" } do
+    for _, text in ipairs { "\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc3",
+      "\xe0\x9f\xbf",
+      "\xe2\x82", "\xed\xa0\x80", "\xed\xbf\xbf", "\xf0\x8f\xbf\xbf",
+      "\xf0\x90\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff",
+      "\xc3\x28", "12345678\xff", "é\xe9" } do
       assert.equal(0xc4, pack(text):byte())
     end
   end)
@@ -87,7 +100,8 @@ describe("core.pack", function()
   it("writes lists and maps in the shortest form", function()
     for n, heads in pairs {
       [15] = { "9f", "8f" }, [16] = { "dc 00 10", "de 00 10" },
-      [65535] = { "dc ff ff", "de ff ff" }, [65536] = { "dd 00 01 00 00", "df 00 01 00 00" },
+      [65535] = { "dc ff ff", "de ff ff" },
+      [65536] = { "dd 00 01 00 00", "df 00 01 00 00" },
     } do
       for i, value in ipairs { list(n, true), map(n) } do
         local packed = pack(value)
@@ -109,8 +123,10 @@ describe("core.pack", function()
   end)
 
   it("takes for a map what has other keys, or gaps", function()
-    for _, value in ipairs { {}, { a = 1 }, { 1, a = 2 }, { [0] = 1 }, { [2] = 1 }, { 1, [3] = 3 },
-      { [1.5] = 1 }, { [-1] = 1 }, { 1, 2, [2.5] = 3 }, { [math.maxinteger] = 1 } } do
+    for _, value in ipairs { {}, { a = 1 }, { 1, a = 2 }, { [0] = 1 },
+      { [2] = 1 }, { 1, [3] = 3 },
+      { [1.5] = 1 }, { [-1] = 1 }, { 1, 2, [2.5] = 3 },
+      { [math.maxinteger] = 1 } } do
       local packed = pack(value)
       assert.equal(0x80, packed:byte() & 0xf0)
       same(value, unpack(packed))
@@ -127,7 +143,8 @@ describe("core.pack", function()
 
   it("reads tables raw", function()
     local t = setmetatable({ a = 1 }, {
-      __index = function() error("read") end, __pairs = function() error("walked") end,
+      __index = function() error("read") end,
+      __pairs = function() error("walked") end,
       __len = function() error("measured") end,
     })
 
@@ -146,8 +163,10 @@ describe("core.pack", function()
       ["message[1][2].x[-3]: a userdata cannot be sent"] =
         { { 1, { x = { [-3] = io.stdout } } } },
       ["message[number]: a function cannot be sent"] = { [1.5] = print },
-      ["message: keys must be strings or numbers, not a boolean"] = { [true] = 1 },
-      ["message.a: keys must be strings or numbers, not a table"] = { a = { [odd] = 1 } },
+      ["message: keys must be strings or numbers, not a boolean"] =
+        { [true] = 1 },
+      ["message.a: keys must be strings or numbers, not a table"] =
+        { a = { [odd] = 1 } },
     } do
       assert.equal(expected, raised(value))
     end
@@ -167,7 +186,8 @@ describe("core.pack", function()
     local deep = print
     for _ = 1, 50 do deep = { key = deep } end
 
-    assert.equal("message" .. (".key"):rep(10) .. "...: a function cannot be sent", raised(deep))
+    assert.equal("message" .. (".key"):rep(10)
+      .. "...: a function cannot be sent", raised(deep))
     assert.equal("message." .. ("k"):rep(60) .. ": a function cannot be sent",
       raised { [("k"):rep(1000)] = print })
   end)
@@ -182,8 +202,10 @@ describe("core.pack", function()
     last[1] = ring
 
     same(nested(100), unpack(pack(nested(100))))
-    assert.matches("more than 100 tables inside each other$", raised(nested(101)))
-    assert.matches("more than 100 tables inside each other$", raised(nested(100000)))
+    assert.matches("more than 100 tables inside each other$",
+      raised(nested(101)))
+    assert.matches("more than 100 tables inside each other$",
+      raised(nested(100000)))
     assert.matches("a table that contains itself cannot be sent$", raised(ring))
   end)
 
@@ -198,8 +220,12 @@ describe("core.pack", function()
     math.randomseed(seed)
     local random = math.random
     local function bits() return random(0) >> random(0, 63) end
-    local function text() return string.pack("I8", random(0)):rep(random(0, 5)):sub(random(8)) end
-    local function real() return (string.unpack("d", string.pack("j", random(0)))) end
+    local function text()
+      return string.pack("I8", random(0)):rep(random(0, 5)):sub(random(8))
+    end
+    local function real()
+      return (string.unpack("d", string.pack("j", random(0))))
+    end
     local function value(depth)
       local kind = random(depth > 0 and 8 or 5)
       if kind == 1 then return random() < 0.5 and bits() or -bits() end
@@ -216,7 +242,8 @@ describe("core.pack", function()
 
     for i = 1, 300 do
       local v = value(4)
-      assert.equal(show(v), show(unpack(pack(v))), ("ORRERY_SEED=%d, value %d"):format(seed, i))
+      assert.equal(show(v), show(unpack(pack(v))),
+        ("ORRERY_SEED=%d, value %d"):format(seed, i))
     end
   end)
 end)

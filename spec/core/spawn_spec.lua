@@ -8,7 +8,8 @@ describe("core.spawn #spawn", function()
   it("A8: checks what the core is given as well", function()
     local n = assert(core.null_fd())
     for _, args in ipairs {
-      {}, { 5 }, { "true" }, { "true", {} , { n } }, { "true", { "t" }, { "x" } },
+      {}, { 5 }, { "true" }, { "true", {} , { n } },
+      { "true", { "t" }, { "x" } },
       { "true", { "t" }, { -2 } }, { "true", { "t" }, {}, 5 },
       { "true", { "t" }, {}, { {} } }, { "true", { "t" }, {}, nil, 5 },
       { "true", { "t\0" }, {} }, { "true", { "t" }, {}, nil, { nice = 99 } },
@@ -19,9 +20,11 @@ describe("core.spawn #spawn", function()
     end
   end)
 
-  it("does not hand the engine's own fds to children in place of closed ones", function()
+  it("does not hand the engine's own fds to children in place of "
+    .. "closed ones", function()
     run(function()
-      local _, err = spawn("true", {}, { stdio = { "ignore", "ignore", 700 } }):wait()
+      local _, err = spawn("true", {},
+        { stdio = { "ignore", "ignore", 700 } }):wait()
       assert.equal("fd 700", err.path)
       local result = orrery.sh(helper.interpreter .. [[ -e '
         local core = require "orrery.core"
@@ -37,7 +40,8 @@ describe("core.spawn #spawn", function()
       local child = core.spawn("sleep", { "sleep", "1000" }, { -1, -1, -1 })
       assert.matches("^orrery.spawn %d+: running$", tostring(child))
       assert.is_true(child:kill(9))
-      helper.eventually(function() return core.reap() or select(2, child:status()) end)
+      helper.eventually(
+        function() return core.reap() or select(2, child:status()) end)
 
       assert.equal(9, (select(2, child:status())))
       assert.same({ nil, 3 }, { child:kill(9) })
@@ -58,7 +62,8 @@ describe("the roads into a child", function()
         local preload = env.LD_PRELOAD or ""
         env.LD_PRELOAD = nil
         local result = assert(orrery.run("strace", { "-f", "-qq", "-e",
-          "trace=clone,clone3,vfork,fork,close_range,pidfd_open,pidfd_send_signal,waitid",
+          "trace=clone,clone3,vfork,fork,close_range,pidfd_open,"
+            .. "pidfd_send_signal,waitid",
           "-E", "LD_PRELOAD=" .. preload, "-E", "ASAN_OPTIONS=detect_leaks=0",
           helper.interpreter, "-e", [[
             local orrery = require "orrery"

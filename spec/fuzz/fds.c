@@ -1,6 +1,4 @@
-/*
-** fds.c - files to send, and proof that none of them leaks: see fds.h.
-*/
+/* fds.c - files to send, and proof that none of them leaks: see fds.h. */
 #include "fds.h"
 #include "fuzz.h"
 

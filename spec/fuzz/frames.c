@@ -1,8 +1,6 @@
-/*
-** frames.c - fuzzes the channel. The first byte chooses: a hostile peer, which
-** sends any bytes in any chunks with any fds, or two channels that talk to each
-** other, of which one reads slowly and is short of fds at times.
-*/
+/* frames.c - fuzzes the channel. The first byte chooses: a hostile peer, which
+   sends any bytes in any chunks with any fds, or two channels that talk to each
+   other, of which one reads slowly and is short of fds at times. */
 #include "engine/channel.h"
 #include "fds.h"
 #include "fuzz.h"
@@ -20,8 +18,7 @@ static void connect_pair(int ends[2], int buffer) {
     setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
 }
 
-/* A hostile peer ------------------------------------------------------------
- */
+/* A hostile peer ----------------------------------------------------------- */
 
 struct hostile {
   struct input input;
@@ -206,8 +203,7 @@ static void run_hostile(struct input input, enum orr_framing framing) {
   orr_channel_close(&test.channel);
 }
 
-/* Two channels --------------------------------------------------------------
- */
+/* Two channels ------------------------------------------------------------- */
 
 enum { MOST_QUEUED = 4096, MOST_BYTES = 4 * 1024 * 1024, LIMIT = 500000 };
 
@@ -228,7 +224,8 @@ struct talk {
   uint64_t lossy_set; /* the last set that lost one, plus 1 */
 };
 
-/* What a message consists of: 'H' where an fd comes along, then a letter. */
+/* A message consists of an 'H' if an fd comes along, or a '-', and then of one
+   letter many times. */
 static int first_byte(const struct sent *sent) {
   return sent->file >= 0 ? 'H' : '-';
 }
@@ -256,7 +253,8 @@ static int put_message(struct talk *test, const struct sent *sent) {
                                             : orr_channel_commit(&test->from);
 }
 
-static void say(struct talk *test, size_t size, int file) {
+/* Returns the next message, of which type and flags follow from its number. */
+static struct sent next_message(struct talk *test, size_t size, int file) {
   struct sent sent = {.size = size + 1, .file = file, .seed = test->seed++};
   if (test->flying)
     sent.file = -1;
@@ -264,19 +262,28 @@ static void say(struct talk *test, size_t size, int file) {
     sent.type = sent.seed % 5 == ORR_FDS ? ORR_MESSAGE : sent.seed % 5;
     sent.flags = (sent.seed & 8) != 0 ? ORR_FAILED : 0;
   }
-  if (test->count == MOST_QUEUED ||
-      orr_channel_queued(&test->from) > MOST_BYTES)
+  return sent;
+}
+
+/* Checks that a message was refused only for its length, and expects one that
+   was not. */
+static void expect(struct talk *test, const struct sent *sent, int rc) {
+  bool handle = sent->file >= 0, lines = test->from.framing == ORR_LINES;
+  size_t most = LIMIT - (handle && !lines ? 4 : 0);
+  if (rc < 0)
+    CHECK(rc == -EMSGSIZE && sent->size > most);
+  if (rc != 0)
     return;
-  int rc = put_message(test, &sent);
-  bool lines = test->from.framing == ORR_LINES;
-  size_t most = LIMIT - (sent.file >= 0 && !lines ? 4 : 0);
-  if (rc == 0) {
-    CHECK(sent.size <= most);
-    test->flying = test->flying || (lines && sent.file >= 0);
-    test->queue[(test->first + test->count++) % MOST_QUEUED] = sent;
-  } else if (rc < 0) {
-    CHECK(rc == -EMSGSIZE && sent.size > most);
-  }
+  CHECK(sent->size <= most);
+  test->flying = test->flying || (lines && handle);
+  test->queue[(test->first + test->count++) % MOST_QUEUED] = *sent;
+}
+
+static void say(struct talk *test, size_t size, int file) {
+  struct sent sent = next_message(test, size, file);
+  if (test->count < MOST_QUEUED &&
+      orr_channel_queued(&test->from) <= MOST_BYTES)
+    expect(test, &sent, put_message(test, &sent));
 }
 
 static void say_many(struct talk *test) {

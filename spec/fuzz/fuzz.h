@@ -30,7 +30,7 @@ static inline unsigned next_byte(struct input *input) {
   return *input->at++;
 }
 
-/* Up to `most` bytes at *bytes; how many they are. */
+/* Takes up to `most` bytes, at *bytes; returns how many. */
 static inline size_t next_bytes(struct input *input, size_t most,
                                 const uint8_t **bytes) {
   size_t n = most < input->left ? most : input->left;

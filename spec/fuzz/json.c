@@ -1,7 +1,5 @@
-/*
-** json.c - fuzzes orrery.json: what it takes for JSON it writes again, and then
-** reads as the same; and of any value it writes JSON, or says why it cannot.
-*/
+/* json.c - fuzzes orrery.json: what it takes for JSON it writes again, and then
+   reads as the same; and of any value it writes JSON, or says why it cannot. */
 #include "json/json.h"
 #include "values.h"
 
@@ -51,7 +49,8 @@ static void run_text(lua_State *L, struct test *test) {
   CHECK(are_alike(L, top - 2, top));
 }
 
-/* What cannot be JSON has gone by after the first trip. */
+/* After the first trip nothing is left that JSON cannot say: the second one
+   must change nothing. */
 static void run_value(lua_State *L, struct test *test) {
   push_value(L, &test->input);
   if (call(L, "encode", 1) != LUA_OK) {
@@ -77,8 +76,8 @@ static int run(lua_State *L) {
   return 0;
 }
 
-/* The first byte says after how many allocations they fail, 0 that none does.
- */
+/* The first byte says after how many allocations all others fail; 0: none
+   does. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct test test = {.input = {data, size}};
   lua_State *L = open_state(&test.memory);

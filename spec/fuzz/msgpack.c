@@ -1,13 +1,10 @@
-/*
-** msgpack.c - fuzzes MessagePack. The second byte chooses: bytes that are
-*decoded,
-** values that are encoded, or frames of a hostile peer as the binding decodes
-** them, amid finalizers that read from the channel or close it.
-*/
-#include "binding/binding.h"
-#include "fds.h"
+/* msgpack.c - fuzzes MessagePack. The second byte chooses: bytes that are
+   decoded, values that are encoded, or frames of a hostile peer as the binding
+   decodes them, amid finalizers that read from the channel or close it. */
 #include "binding/msgpack.h"
+#include "binding/binding.h"
 #include "binding/values.h"
+#include "fds.h"
 #include "values.h"
 
 #include <string.h>
@@ -31,8 +28,8 @@ static int call(lua_State *L, const char *name, int results) {
   return lua_pcall(L, 1, results, 0);
 }
 
-/* ... value -> ...; the value comes back as it was, or says why it cannot go.
- */
+/* ... value -> ...: packs and unpacks it. It comes back as it was, or the error
+   says why it cannot be sent. */
 static void round_trip(lua_State *L, const struct test *test) {
   int rc = call(L, "pack", 1);
   if (rc != LUA_OK) {
@@ -67,8 +64,7 @@ static void run_value(lua_State *L, struct test *test) {
   round_trip(L, test);
 }
 
-/* Hostile frames ------------------------------------------------------------
- */
+/* Hostile frames ----------------------------------------------------------- */
 
 static void method(lua_State *L, const char *name, int results) {
   lua_getfield(L, CHANNEL, name);
@@ -78,6 +74,8 @@ static void method(lua_State *L, const char *name, int results) {
 
 static void arm(lua_State *L, int channel);
 
+/* Does to the channel what the next two bits of `mischief` say, and arms
+   anew. */
 static int l_finalizer(lua_State *L) {
   static const char *const names[] = {"receive", "next", "close", "partial"};
   struct test *test = lua_touserdata(L, lua_upvalueindex(1));
@@ -94,7 +92,7 @@ static int l_finalizer(lua_State *L) {
   return 0;
 }
 
-/* test -> nothing: makes garbage whose finalizer meddles with the channel. */
+/* test -> : makes garbage whose finalizer meddles with the channel. */
 static void arm(lua_State *L, int channel) {
   lua_newtable(L);
   lua_createtable(L, 0, 1);
@@ -158,8 +156,8 @@ static int run(lua_State *L) {
   return 0;
 }
 
-/* The first byte says after how many allocations they fail, 0 that none does.
- */
+/* The first byte says after how many allocations all others fail; 0: none
+   does. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct test test = {.input = {data, size}};
   open_files();

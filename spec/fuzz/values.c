@@ -1,8 +1,5 @@
-/*
-** values.c - a Lua state for the fuzz targets, and whether values are alike:
-*see
-** values.h.
-*/
+/* values.c - a Lua state for the fuzz targets, and whether values are alike:
+   see values.h. */
 #include "values.h"
 #include "binding/values.h"
 

@@ -13,7 +13,7 @@ struct memory {
   long fail_after;   /* allocations, then they fail; -1: none does */
 };
 
-/* A state with nothing in it, whose memory is counted and may fail. */
+/* Makes a state with nothing in it, whose memory is counted and may fail. */
 lua_State *open_state(struct memory *memory);
 
 /* Calls run(test) as a Lua function. After `fail_after` allocations all others
@@ -26,8 +26,9 @@ void run_in_state(lua_State *L, struct memory *memory, lua_CFunction run,
    sent, or a table that contains itself. */
 void push_value(lua_State *L, struct input *input);
 
-/* Whether the values at two absolute indexes are the same: numbers by type and
-   value, tables by their raw content, empty ones by being marked as lists. */
+/* Returns whether the values at two absolute indexes are the same: numbers by
+   type and value, tables by their raw content, empty ones by being marked as
+   lists. */
 bool are_alike(lua_State *L, int a, int b);
 
 #endif

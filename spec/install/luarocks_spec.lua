@@ -21,18 +21,21 @@ describe("luarocks make #long", function()
   it("installs, offline, into a tree of its own", function()
     run(function()
       local shop <close> = workshop.new()
-      there(shop.path .. "/src", "luarocks --lua-version 5.4 --tree ../tree make",
+      there(shop.path .. "/src",
+        "luarocks --lua-version 5.4 --tree ../tree make",
         offline(shop))
 
       assert.equal("orrery " .. orrery.version .. "\n",
         there("/", shop.path .. "/tree/bin/orrery --version"))
       local tree = shop.path .. "/tree/"
       local paths = {
-        LUA_PATH = tree .. "share/lua/5.4/?.lua;" .. tree .. "share/lua/5.4/?/init.lua;;",
+        LUA_PATH = tree .. "share/lua/5.4/?.lua;" .. tree
+          .. "share/lua/5.4/?/init.lua;;",
         LUA_CPATH = tree .. "lib/lua/5.4/?.so;;",
       }
       assert.equal(orrery.version .. "\t0\n", there("/",
-        [[lua5.4 -e 'local o = require "orrery" print(o.version, o.run("true").code)']],
+        [[lua5.4 -e 'local orrery = require "orrery"
+          print(orrery.version, orrery.run("true").code)']],
         paths))
       assert.equal('[1,"é"]\n', there("/", "lua5.4 -e '" .. JSON .. "'", paths))
     end, 180000)
@@ -49,7 +52,8 @@ describe("luarocks test #long", function()
         .. shop.path .. "/src/spec")
 
       assert.matches("%d+ successes / 0 failures / 0 errors",
-        there(shop.path .. "/src", "luarocks --lua-version 5.4 test", offline(shop)))
+        there(shop.path .. "/src", "luarocks --lua-version 5.4 test",
+          offline(shop)))
     end, 180000)
   end)
 end)

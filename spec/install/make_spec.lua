@@ -14,10 +14,12 @@ describe("make install #long", function()
   it("installs what runs from any folder", function()
     run(function()
       local shop <close> = workshop.new()
-      there(shop.path .. "/src", "make install PREFIX=" .. shop.path .. "/prefix")
+      there(shop.path .. "/src",
+        "make install PREFIX=" .. shop.path .. "/prefix")
       local prefix = shop.path .. "/prefix/"
       local paths = {
-        LUA_PATH = prefix .. "share/lua/5.4/?.lua;" .. prefix .. "share/lua/5.4/?/init.lua;;",
+        LUA_PATH = prefix .. "share/lua/5.4/?.lua;" .. prefix
+          .. "share/lua/5.4/?/init.lua;;",
         LUA_CPATH = prefix .. "lib/lua/5.4/?.so;;",
       }
 

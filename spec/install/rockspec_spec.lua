@@ -9,7 +9,8 @@ describe("the rockspec", function()
     for name, what in pairs(env.build.modules) do
       if type(what) == "string" then
         named[what] = true
-        local from_path = what:match("^lua/(.*)%.lua$"):gsub("/", "."):gsub("%.init$", "")
+        local from_path = what:match("^lua/(.*)%.lua$"):gsub("/",
+          "."):gsub("%.init$", "")
         assert.equal(from_path, name)
       else
         for _, source in ipairs(what.sources) do named[source] = true end
@@ -17,7 +18,8 @@ describe("the rockspec", function()
     end
 
     helper.run(function()
-      local files = orrery.sh("find lua core -name '*.lua' -o -name '*.c'").stdout
+      local files =
+        orrery.sh("find lua core -name '*.lua' -o -name '*.c'").stdout
       for path in files:gmatch("[^\n]+") do
         assert.is_true(named[path], path)
         named[path] = nil

@@ -1,5 +1,5 @@
--- A script that Node forks, for spec/node/child_spec.lua: tells what it was given, and
--- stays until the channel ends.
+-- A script that Node forks, for spec/node/child_spec.lua: tells what it was
+-- given, and stays until the channel ends.
 
 local orrery = require "orrery"
 local process = orrery.process

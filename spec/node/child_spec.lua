@@ -1,4 +1,5 @@
---- The JSON wire with real Node and Bun as children: messages and ends. See spec/fixture/node.lua.
+--- The JSON wire with real Node and Bun as children: messages and ends. See
+--- spec/fixture/node.lua.
 
 local helper = require "spec.helper"
 local orrery = require "orrery"
@@ -7,8 +8,10 @@ local fixture = require "spec.fixture.node"
 
 local run, null = helper.run, orrery.null
 local await_close = helper.await_close
-local each_engine, start, parent = fixture.each_engine, fixture.start, fixture.parent
-local next_message, finish, callback = fixture.next_message, fixture.finish, fixture.callback
+local each_engine, start, parent = fixture.each_engine, fixture.start,
+  fixture.parent
+local next_message, finish, callback = fixture.next_message, fixture.finish,
+  fixture.callback
 local NODE, BUN, TIME = fixture.NODE, fixture.BUN, fixture.TIME
 local RUN = fixture.RUN
 
@@ -20,7 +23,7 @@ describe("Node", function()
   if not NODE then pending("is a peer") end
 end)
 
--- Messages ---------------------------------------------------------------------
+-- Messages --------------------------------------------------------------------
 
 local WIDE = "aé€\u{1d11e}\u{2028}" -- 1 + 2 + 3 + 4 + 3 bytes
 local MB = 1024 * 1024
@@ -33,9 +36,11 @@ local there = {
   { math.maxinteger, "9223372036854776000" }, { 1e300, "1e+300" },
   { 5e-324, "5e-324" }, { 1 / 0, "null" }, { 0 / 0, "null" },
   { {}, "{}" }, { orrery.array {}, "[]" }, { { 1, { 2, {} } }, "[1,[2,{}]]" },
-  { { a = { b = null } }, '{"a":{"b":null}}' }, { { 1, null, 3 }, "[1,null,3]" },
+  { { a = { b = null } }, '{"a":{"b":null}}' },
+  { { 1, null, 3 }, "[1,null,3]" },
   { { [1] = "a", [3] = "c" }, '{"1":"a","3":"c"}' }, { "", '""' },
-  { 'a\0\n"\\\127', [["a\u0000\n\"\\]] .. '\127"' }, { WIDE, '"' .. WIDE .. '"' },
+  { 'a\0\n"\\\127', [["a\u0000\n\"\\]] .. '\127"' },
+  { WIDE, '"' .. WIDE .. '"' },
   { { cmd = "fooNODE_" }, '{"cmd":"fooNODE_"}' }, { { cmd = 7 }, '{"cmd":7}' },
 }
 
@@ -43,17 +48,20 @@ local there = {
 local back = {
   { "null", null }, { "true", true }, { "false", false }, { "'text'", "text" },
   { "0", 0 }, { "-0", 0 }, { "1.0", 1 }, { "0.1", 0.1 }, { "1e300", 1e300 },
-  { "2**53", 2 ^ 53 | 0 }, { "2**62", 4611686018427388000 }, { "2**63", 2 ^ 63 },
+  { "2**53", 2 ^ 53 | 0 }, { "2**62", 4611686018427388000 },
+  { "2**63", 2 ^ 63 },
   { "-(2**64)", -2 ^ 64 }, { "1e21", 1e21 }, { "5e-324", 5e-324 },
   { "NaN", null }, { "[]", orrery.array {} }, { "{}", {} },
   { "[1,[2,{}]]", { 1, { 2, {} } } }, { "[undefined,1]", { null, 1 } },
   { "{a:undefined,b:{c:null}}", { b = { c = null } } }, { "''", "" },
   { "'a\\0\\n'", "a\0\n" }, { "{'a\\0':1}", { ["a\0"] = 1 } },
   { "'\\ud834\\udd1e'", "\u{1d11e}" }, { "'\\ud834'", "\u{fffd}" },
-  { "'\\udd1e\\ud834'", "\u{fffd}\u{fffd}" }, { "{'\\ud834':[]}", { ["\u{fffd}"] = {} } },
+  { "'\\udd1e\\ud834'", "\u{fffd}\u{fffd}" },
+  { "{'\\ud834':[]}", { ["\u{fffd}"] = {} } },
   { "new Date(0)", "1970-01-01T00:00:00.000Z" },
   { "Buffer.from('ab')", { type = "Buffer", data = { 97, 98 } } },
-  { "{cmd:'fooNODE_'}", { cmd = "fooNODE_" } }, { "{cmd:'NODE_'}", { cmd = "NODE_" } },
+  { "{cmd:'fooNODE_'}", { cmd = "fooNODE_" } },
+  { "{cmd:'NODE_'}", { cmd = "NODE_" } },
 }
 
 each_engine(function(name, engine)
@@ -149,7 +157,8 @@ each_engine(function(name, engine)
       run(function()
         local child <close> = orrery.spawn(engine,
           { RUN, "process.on('message', (m) => process.send([m]));" },
-          { stdio = { "ignore", "inherit", "inherit", "ignore", "ignore", "ipc" },
+          { stdio = { "ignore", "inherit", "inherit", "ignore", "ignore",
+            "ipc" },
             serialization = "json" })
         child:send("hello")
 
@@ -161,14 +170,17 @@ each_engine(function(name, engine)
     it("come to an Orrery child, and from it", function()
       run(function()
         local got = parent(engine, [[
-          const child = orrery("process.on('message', function(m) process.send(m) end)");
-          const values = [null, true, 0.5, '', 'é€', [], {}, [[], {a: null}], 2 ** 53,
+          const child =
+            orrery("process.on('message', function(m) process.send(m) end)");
+          const values = [null, true, 0.5, '', 'é€', [], {},
+            [[], {a: null}], 2 ** 53,
             'x'.repeat(10 * 1024 * 1024), 'aé€'.repeat(100000)];
           const wrong = [];
           for (const value of values) {
             child.send(value);
             const [echo] = await next(child);
-            if (JSON.stringify(echo) !== JSON.stringify(value)) wrong.push(value);
+            if (JSON.stringify(echo) !== JSON.stringify(value))
+              wrong.push(value);
           }
           child.disconnect();
           await once(child, 'exit');
@@ -180,12 +192,12 @@ each_engine(function(name, engine)
   end)
 end)
 
--- The end ----------------------------------------------------------------------
+-- The end ---------------------------------------------------------------------
 
 local ENDS = { "disconnect", "exit", "close", "error" }
 
---- What has ended a child, each once: `close` comes last, the order of the others
---- is anybody's guess.
+--- What has ended a child, each once: `close` comes last, the order of the
+--- others is anybody's guess.
 local function sorted(log)
   assert.equal("close", log[#log][1])
   table.sort(log, function(a, b) return a[1] < b[1] end)
@@ -209,17 +221,20 @@ each_engine(function(name, engine)
         assert.equal("1 false\n", child.stdout:read_all())
         await_close(child)
 
-        assert.same({ { "close", 0 }, { "disconnect" }, { "exit", 0 } }, sorted(log))
+        assert.same({ { "close", 0 }, { "disconnect" }, { "exit", 0 } },
+          sorted(log))
         assert.is_false(child:send("too late"))
       end)
     end)
 
-    it("by the child is one disconnect, exit and close, after its messages", function()
+    it("by the child is one disconnect, exit and close, after its "
+      .. "messages", function()
       run(function()
         -- A disconnect of Node's drops what does not fit into the socket.
         for code, count in pairs {
           ["for (let i = 1; i <= 1000; i++) process.send(i);"] = 1000,
-          ["for (let i = 1; i <= 99; i++) process.send(i); process.disconnect();"] = 99,
+          ["for (let i = 1; i <= 99; i++) process.send(i); "
+            .. "process.disconnect();"] = 99,
         } do
           local child <close> = start(engine, code)
           local log, last = helper.record(child, ENDS), 0
@@ -230,7 +245,8 @@ each_engine(function(name, engine)
           await_close(child)
 
           assert.equal(count, last)
-          assert.same({ { "close", 0 }, { "disconnect" }, { "exit", 0 } }, sorted(log))
+          assert.same({ { "close", 0 }, { "disconnect" }, { "exit", 0 } },
+            sorted(log))
         end
       end)
     end)
@@ -255,7 +271,8 @@ each_engine(function(name, engine)
     it("within a message is a disconnect with an error", function()
       run(function()
         for rest, code in pairs {
-          ['{"half":'] = "ECONNRESET", ["no JSON\\n"] = "EPROTO", ["\\n"] = "EPROTO",
+          ['{"half":'] = "ECONNRESET", ["no JSON\\n"] = "EPROTO",
+          ["\\n"] = "EPROTO",
         } do
           local child <close> = start(engine, ([[
             fs.writeSync(3, '"whole"\n%s');
@@ -278,19 +295,23 @@ each_engine(function(name, engine)
             process.on("message", function() end)
             process.on("disconnect", function() count = count + 1 end)
             process.on("exit", function() print(count, process.connected) end)
-            process.send "ready"`, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
+            process.send "ready"`,
+            { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] });
           await next(child);
           child.disconnect();
           const [text] = await once(child.stdout.setEncoding('utf8'), 'data');
           if (child.exitCode === null) await once(child, 'exit');
-          return [text, ...child.seen.filter(([name]) => name !== 'close').sort()];]])
+          return [text,
+            ...child.seen.filter(([name]) => name !== 'close').sort()];]])
 
         -- Node has no `close` where the parent disconnects.
-        assert.same({ "1\tfalse\n", { "disconnect" }, { "exit", 0, null } }, seen)
+        assert.same({ "1\tfalse\n", { "disconnect" }, { "exit", 0, null } },
+          seen)
       end)
     end)
 
-    it("comes from an Orrery child as from a child of " .. name .. "'s", function()
+    it("comes from an Orrery child as from a "
+      .. "child of " .. name .. "'s", function()
       run(function()
         local seen = parent(engine, [[
           const child = orrery(`
@@ -302,7 +323,8 @@ each_engine(function(name, engine)
           return [last, child.seen];]])
 
         assert.equal(1000, seen[1])
-        assert.same({ { "close", 0, null }, { "disconnect" }, { "exit", 0, null } },
+        assert.same({ { "close", 0, null }, { "disconnect" },
+          { "exit", 0, null } },
           sorted(seen[2]))
       end)
     end)
@@ -339,16 +361,20 @@ each_engine(function(name, engine)
       end)
     end)
 
-    it("by the death of an Orrery parent ends a child of " .. name .. "'s", function()
+    it("by the death of an Orrery parent ends a "
+      .. "child of " .. name .. "'s", function()
       run(function()
         local parent_ <close> = orrery.spawn(helper.orrery, { "-e", ([[
           local orrery = require "orrery"
           local child = orrery.fork("spec/node/run.js", {
-            "process.on('disconnect', () => console.log('gone')); process.send(1);" },
+            "process.on('disconnect', () => console.log('gone'));"
+              .. "process.send(1);" },
             { exec_path = %q, serialization = "json" })
           child:receive()
-          orrery.process.kill(orrery.process.pid, "SIGKILL")]]):format(engine) },
-          { stdio = { "ignore", "pipe", "inherit" }, env_extend = helper.env() })
+          orrery.process.kill(orrery.process.pid,
+            "SIGKILL")]]):format(engine) },
+          { stdio = { "ignore", "pipe", "inherit" },
+            env_extend = helper.env() })
 
         assert.equal("gone\n", parent_.stdout:read_all())
         assert.equal("SIGKILL", select(2, parent_:wait()))

@@ -1,4 +1,5 @@
---- The JSON wire with real Node and Bun as children: handles. See spec/fixture/node.lua.
+--- The JSON wire with real Node and Bun as children: handles. See
+--- spec/fixture/node.lua.
 
 local helper = require "spec.helper"
 local orrery = require "orrery"
@@ -8,18 +9,21 @@ local fixture = require "spec.fixture.node"
 
 local run, null = helper.run, orrery.null
 local await_close = helper.await_close
-local each_engine, start, node = fixture.each_engine, fixture.start, fixture.node
-local next_message, finish, serve = fixture.next_message, fixture.finish, fixture.serve
+local each_engine, start, node = fixture.each_engine, fixture.start,
+  fixture.node
+local next_message, finish, serve = fixture.next_message, fixture.finish,
+  fixture.serve
 local ask, callback, pause = fixture.ask, fixture.callback, fixture.pause
-local limit_fds, hard_limit, NODE = fixture.limit_fds, fixture.hard_limit, fixture.NODE
+local limit_fds, hard_limit, NODE = fixture.limit_fds, fixture.hard_limit,
+  fixture.NODE
 local TIME = fixture.TIME
 
 local MB = 1024 * 1024
 
--- Handles ----------------------------------------------------------------------
+-- Handles ---------------------------------------------------------------------
 
---- What a child does with each message: keeps a note, and answers where a handle
---- came along, by the handle.
+--- What a child does with each message: keeps a note, and answers where a
+--- handle came along, by the handle.
 local TAKE = [[
   const notes = [];
   process.on('message', (m, handle) => {
@@ -31,7 +35,8 @@ local TAKE = [[
       process.send('listening');
     }
     if (handle instanceof dgram.Socket) {
-      handle.on('message', (data, from) => handle.send(`node ${data}`, from.port));
+      handle.on('message',
+        (data, from) => handle.send(`node ${data}`, from.port));
       process.send('bound');
     }
   });
@@ -83,7 +88,8 @@ each_engine(function(name, engine)
     it("a server is shared: each accepts while the other does not", function()
       run(function()
         local child <close> = taker(engine)
-        local server <close>, port = serve(function(socket) socket:finish("lua") end)
+        local server <close>, port =
+          serve(function(socket) socket:finish("lua") end)
         child:send("shares", server)
         assert.equal("listening", (next_message(child)))
 
@@ -99,7 +105,8 @@ each_engine(function(name, engine)
     it("a datagram socket is shared", function()
       run(function()
         local child <close> = taker(engine)
-        local socket, client = dgram.create_socket "udp4", dgram.create_socket "udp4"
+        local socket, client = dgram.create_socket "udp4",
+          dgram.create_socket "udp4"
         assert(socket:bind(0, "127.0.0.1"))
         local port = socket:address().port
         child:send("shares", socket)
@@ -118,7 +125,8 @@ each_engine(function(name, engine)
     it("a connection is answered here, and is no longer there", function()
       run(function()
         local child <close> = start(engine, [[
-          const server = await serve((socket) => process.send('took it', socket));
+          const server =
+            await serve((socket) => process.send('took it', socket));
           process.send(server.address().port);
           await next(process);
           server.close(() => process.send('closed'));]])
@@ -231,7 +239,8 @@ describe("a handle sent to a Node child", function()
     run(function()
       local child <close> = taker(NODE)
       local calls, expected, sockets = {}, {}, {}
-      local server <close>, port = serve(function(socket) sockets[#sockets + 1] = socket end)
+      local server <close>, port =
+        serve(function(socket) sockets[#sockets + 1] = socket end)
       local clients = {}
       for i = 1, 6 do clients[i] = assert(net.connect(port, "127.0.0.1")) end
       helper.eventually(function() return #sockets == 6 end)
@@ -269,12 +278,15 @@ describe("a handle sent to a Node child", function()
     end)
   end)
 
-  it("stays ours where the child ends instead, and each callback hears", function()
+  it("stays ours where the child ends instead, and each "
+    .. "callback hears", function()
     run(function()
       local child <close> = taker(NODE)
       pause(child)
       local calls = {}
-      local function called(err) calls[#calls + 1] = err and err.code or "sent" end
+      local function called(err)
+        calls[#calls + 1] = err and err.code or "sent"
+      end
       local server <close>, port = serve(function(socket)
         child:send("take it", socket, nil, called)
         child:send("behind", nil, nil, called)
@@ -336,7 +348,8 @@ describe("a handle sent to a Node child", function()
     end)
   end)
 
-  it("stays ours where some of it was read, which cannot travel to Node", function()
+  it("stays ours where some of it was read, which cannot "
+    .. "travel to Node", function()
     run(function()
       local child <close> = taker(NODE)
       local code
@@ -381,7 +394,8 @@ describe("a handle sent to a Node child", function()
       child:send("shares", server)
       assert.is_true(child:send("text"))
       for i = 1, 64 do
-        child:send(("x"):rep(MB - 2), nil, nil, function(err) codes[i] = err.code end)
+        child:send(("x"):rep(MB - 2), nil, nil,
+          function(err) codes[i] = err.code end)
       end
       helper.eventually(function() return next(codes) end)
       assert.same({ [64] = "ENOBUFS" }, codes)
@@ -401,7 +415,8 @@ describe("a handle sent to a Node child", function()
         });]]
       local sent, closed = 0, false
       local server <close>, port = serve(function(socket)
-        child:send("keep", socket, nil, function(err) sent = sent + (err and 0 or 1) end)
+        child:send("keep", socket, nil,
+          function(err) sent = sent + (err and 0 or 1) end)
       end)
       local clients = {}
       for i = 1, 3 do clients[i] = assert(net.connect(port, "127.0.0.1")) end

@@ -7,7 +7,7 @@ local fixture = require "spec.fixture.node"
 local run = helper.run
 local under_node, NODE, RUN = fixture.under_node, fixture.NODE, fixture.RUN
 
--- A Node parent ----------------------------------------------------------------
+-- A Node parent ---------------------------------------------------------------
 
 describe("an Orrery child of a Node parent", function()
   it("is forked as any script, by exec path, with its arguments", function()
@@ -21,11 +21,13 @@ describe("an Orrery child of a Node parent", function()
         const [code] = await once(child, 'exit');
         return [first, code];]]
 
-      assert.same({ { args = { "a", "b c" }, connected = true, fd = "3" }, 0 }, got)
+      assert.same({ { args = { "a", "b c" }, connected = true, fd = "3" }, 0 },
+        got)
     end)
   end)
 
-  it("keeps what was sent before it listens, and hides its channel's variables", function()
+  it("keeps what was sent before it listens, and hides its channel's "
+    .. "variables", function()
     run(function()
       local got = under_node [[
         const child = orrery(`
@@ -99,7 +101,8 @@ describe("an Orrery child of a Node parent", function()
     end)
   end)
 
-  it("has connections from their arrival on, also those that nobody took yet", function()
+  it("has connections from their arrival on, also those that nobody "
+    .. "took yet", function()
     run(function()
       local got = under_node [[
         const child = orrery(`
@@ -107,7 +110,8 @@ describe("an Orrery child of a Node parent", function()
           local _, socket = process.receive()
           socket:finish "lua"
           process.receive()`, { stdio: ['pipe', 'inherit', 'inherit', 'ipc'] });
-        const server = await serve((socket) => child.send('socket', socket, () => {
+        const server =
+          await serve((socket) => child.send('socket', socket, () => {
           server.getConnections((err, n) => counted(n));
         }));
         let counted;
@@ -130,7 +134,8 @@ describe("an Orrery child of a Node parent", function()
     run(function()
       local got = under_node [[
         const child = orrery(`
-          process.on("message", function(m, s) keep = s process.send "taken" end)`);
+          process.on("message",
+            function(m, s) keep = s process.send "taken" end)`);
         const server = await serve((socket) => child.send('socket', socket));
         const answer = ask(server.address().port).catch((err) => err.code);
         await next(child);
@@ -226,7 +231,8 @@ describe("an Orrery child of a Node parent", function()
             end)
             local own = orrery.dgram.create_socket("udp4")
             own:bind(0, "127.0.0.1", function()
-              process.send(own:address().port, own, nil, function() own:close() end)
+              process.send(own:address().port, own, nil,
+                function() own:close() end)
             end)
           end)`);
         const socket = dgram.createSocket('udp4');
@@ -254,7 +260,8 @@ describe("an Orrery child of a Node parent", function()
           local notes = {}
           process.on("message", function(m, server)
             notes[#notes + 1] = server and "server" or m
-            process.send(m, server, nil, server and function() server:close() end)
+            process.send(m, server, nil,
+              server and function() server:close() end)
             if m == 12 then process.send(notes) end
           end)`);
         const server = await serve(() => {});
@@ -271,7 +278,8 @@ describe("an Orrery child of a Node parent", function()
         await once(child, 'exit');
         return [notes.slice(0, -1), m];]]
 
-      local expected = { 1, 2, "server", 4, 5, "server", 7, 8, "server", 10, 11, "server" }
+      local expected = { 1, 2, "server", 4, 5, "server", 7, 8, "server", 10, 11,
+        "server" }
       assert.same({ expected, expected }, got)
     end)
   end)
@@ -304,7 +312,8 @@ describe("an Orrery child of a Node parent", function()
       local got = under_node [[
         const { execFileSync } = require('child_process');
         const child = orrery(`
-          process.on("message", function(m, socket) socket:finish("lua " .. m) end)
+          process.on("message",
+            function(m, socket) socket:finish("lua " .. m) end)
           process.send "ready"`);
         const limit = (soft) => execFileSync('prlimit',
           ['--pid', `${child.pid}`, `--nofile=${soft}:`]);

@@ -9,11 +9,13 @@ local fixture = require "spec.fixture.node"
 
 local run, null = helper.run, orrery.null
 local await_close = helper.await_close
-local node, next_message, finish = fixture.node, fixture.next_message, fixture.finish
+local node, next_message, finish = fixture.node, fixture.next_message,
+  fixture.finish
 local serve, ask, TIME = fixture.serve, fixture.ask, fixture.TIME
 
 describe("a peer that knows Node's protocol badly", function()
-  --- What it sends comes as messages, until the end; gives that end's error code.
+  --- What it sends comes as messages, until the end; gives that end's error
+  --- code.
   local function play(code)
     local child <close> = helper.raw_peer([[
       local ch = core.fork(peer, "lines", 1000)
@@ -31,7 +33,8 @@ describe("a peer that knows Node's protocol badly", function()
   it("acknowledges what was never sent", function()
     run(function()
       local seen, ended = play [[
-        for _, word in ipairs { "HANDLE_ACK", "HANDLE_NACK", "SOCKET_ALL_CLOSED",
+        for _, word in ipairs { "HANDLE_ACK", "HANDLE_NACK",
+          "SOCKET_ALL_CLOSED",
           "SOCKET_NOTIFY_CLOSE", "SOCKET_GET_COUNT", "ORRERY", "ORRERY_REPLY",
           "ORRERY_REQUEST", "CLUSTER", "" } do
           ch:line('{"cmd":"NODE_' .. word .. '"}')
@@ -40,13 +43,15 @@ describe("a peer that knows Node's protocol badly", function()
         ch:line('"last"')]]
 
       assert.same({ { { cmd = "NODE_" }, false },
-        { { cmd = "NODE_", key = {}, id = orrery.array {}, message = 7 }, false },
+        { { cmd = "NODE_", key = {}, id = orrery.array {}, message = 7 },
+          false },
         { "last", false } }, seen)
       assert.is_nil(ended)
     end)
   end)
 
-  it("sends handles of no kind, without an fd, and fds without a handle", function()
+  it("sends handles of no kind, without an fd, and fds without "
+    .. "a handle", function()
     run(function()
       local seen, ended = play [[
         local fd = null:fileno()
@@ -57,7 +62,8 @@ describe("a peer that knows Node's protocol badly", function()
         ch:line('{"cmd":"NODE_HANDLE","type":"net.Socket","msg":5}', fd)
         ch:line('{"cmd":"NODE_HANDLE","type":"net.Socket","msg":6}')
         ch:line('{"cmd":"NODE_HANDLE","type":"dgram.Socket","msg":7}', fd)
-        ch:line('{"cmd":"NODE_HANDLE","type":"net.Socket","msg":{"cmd":"NODE_X"}}', fd)
+        ch:line('{"cmd":"NODE_HANDLE","type":"net.Socket",'
+          .. '"msg":{"cmd":"NODE_X"}}', fd)
         ch:line('"plain"', fd)
         ch:line('"last"')]]
 
@@ -66,7 +72,8 @@ describe("a peer that knows Node's protocol badly", function()
         item[3] = nil
       end
       assert.same({ { 1, false }, { null, false }, { 3, false }, { 4, false },
-        { 5, false }, { 7, false }, { "plain", false }, { "last", false } }, seen)
+        { 5, false }, { 7, false }, { "plain", false }, { "last", false } },
+          seen)
       assert.is_nil(ended)
     end)
   end)
@@ -86,7 +93,8 @@ describe("the JSON wire between two of us", function()
         serialization = "json", env_extend = helper.env() })
       local sent, closed = 0, false
       local server <close>, port = serve(function(socket)
-        child:send("keep", socket, nil, function(err) sent = sent + (err and 0 or 1) end)
+        child:send("keep", socket, nil,
+          function(err) sent = sent + (err and 0 or 1) end)
       end)
       local clients = {}
       for i = 1, 3 do clients[i] = assert(net.connect(port, "127.0.0.1")) end
@@ -94,7 +102,8 @@ describe("the JSON wire between two of us", function()
 
       assert.equal(3, server:get_connections())
       child:send(1)
-      helper.eventually(function() return server:get_connections() == 2 end, TIME)
+      helper.eventually(function() return server:get_connections() == 2 end,
+        TIME)
       server:close(function() closed = true end)
       child:send(2)
       helper.eventually(function() return closed end, TIME)
@@ -126,7 +135,8 @@ describe("a request", function()
   it("of a Node child is answered by our handler", function()
     run(function()
       local child <close> = node [[
-        process.on('internalMessage', ({ cmd, ...m }) => process.send([cmd, m]));
+        process.on('internalMessage',
+          ({ cmd, ...m }) => process.send([cmd, m]));
         process.on('message', (m) => process.send(
           { cmd: 'NODE_ORRERY_REQUEST', id: 7, message: m }));]]
       child:handle(function(m)
@@ -147,7 +157,8 @@ describe("a request", function()
 end)
 
 describe("a handle from a Node child", function()
-  it("connections here are counted by Node's server, which waits for them", function()
+  it("connections here are counted by Node's server, which waits "
+    .. "for them", function()
     run(function()
       local child <close> = node [[
         const server = await serve((socket) => process.send('socket', socket));
@@ -202,7 +213,8 @@ describe("a handle from a Node child", function()
       local child <close> = node [[
         const server = await serve(() => {});
         for (let i = 1; i <= 9; i++)
-          process.send(i, i % 3 ? undefined : server, (err) => process.send(`${i} ${err}`));
+          process.send(i, i % 3 ? undefined : server,
+            (err) => process.send(`${i} ${err}`));
         process.on('disconnect', () => server.close());]]
       local messages, calls = {}, {}
       for _ = 1, 18 do
@@ -216,7 +228,8 @@ describe("a handle from a Node child", function()
         end
       end
 
-      assert.same({ "none", "none", "server", "none", "none", "server", "none", "none",
+      assert.same({ "none", "none", "server", "none", "none", "server", "none",
+        "none",
         "server" }, messages)
       table.sort(calls)
       for i = 1, 9 do assert.equal(i .. " null", calls[i]) end
@@ -227,7 +240,8 @@ describe("a handle from a Node child", function()
   it("comes with its own message, however long", function()
     run(function()
       local child <close> = node [[
-        const server = await serve((socket) => process.send('é'.repeat(400000), socket));
+        const server =
+          await serve((socket) => process.send('é'.repeat(400000), socket));
         process.send(server.address().port);
         process.on('disconnect', () => server.close());]]
       local port = next_message(child)

@@ -13,9 +13,10 @@ describe("process.exit", function()
     { "process.on('exit', function(c) process.exit_code = c + 5 end)", 5 },
     { "process.on('exit', function() process.exit(6) end) process.exit(7)", 6 },
     { "process.on('uncaught_exception', function() end) error('x')", 0 },
-    { "process.on('uncaught_exception', function() process.exit_code = 97 end) error('x')",
-      97 },
-    { "process.on('uncaught_exception', function() error('y') end) error('x')", 7 },
+    { "process.on('uncaught_exception', function() process.exit_code = 97 end) "
+      .. "error('x')", 97 },
+    { "process.on('uncaught_exception', function() error('y') end) error('x')",
+      7 },
     { "process.exit(256)", 0 },
     { "process.exit(-1)", 255 },
     { "os.exit(true)", 0 },
@@ -50,7 +51,9 @@ describe("process.exit", function()
         local left = 3
         process.on("before_exit", function()
           left = left - 1
-          if left > 0 then orrery.after(1, function() print("work", left) end) end
+          if left > 0 then
+            orrery.after(1, function() print("work", left) end)
+          end
         end)]]
 
       assert.equal("work\t2\nwork\t1\n", result.stdout)
@@ -67,7 +70,8 @@ describe("process.exit", function()
   it("flushes what C and we have buffered, in order", function()
     run(function()
       local result = script [[
-        io.write("a") process.stdout:write("b") print("c") process.stdout:write("d")
+        io.write("a") process.stdout:write("b")
+        print("c") process.stdout:write("d")
         io.write(("x"):rep(300000))
         process.exit()]]
 
@@ -93,12 +97,15 @@ describe("process.exit", function()
   it("tells the monitor first", function()
     run(function()
       local result = script [[
-        process.on("uncaught_exception_monitor", function(e, o) print("monitor", e, o) end)
-        process.on("uncaught_exception", function(e, o) print("handler", e, o) end)
+        process.on("uncaught_exception_monitor",
+          function(e, o) print("monitor", e, o) end)
+        process.on("uncaught_exception",
+          function(e, o) print("handler", e, o) end)
         error("x", 0)]]
 
       assert.equal("monitor\tx\ttask\nhandler\tx\ttask\n", result.stdout)
-      assert.equal(1, script('process.on("uncaught_exception_monitor", print) error("x")').code)
+      assert.equal(1, script([[
+        process.on("uncaught_exception_monitor", print) error("x")]]).code)
     end)
   end)
 end)

@@ -39,7 +39,8 @@ describe("process signals", function()
     run(function()
       local text, code = signalled("SIGUSR2", [[
         process.on("SIGUSR2", function(...) print("one", ...) end)
-        process.once("sigusr2", function(...) print("two", ...) process.exit(4) end)]])
+        process.once("sigusr2",
+          function(...) print("two", ...) process.exit(4) end)]])
 
       assert.equal("one\tSIGUSR2\t12\ntwo\tSIGUSR2\t12\n", text)
       assert.equal(4, code)
@@ -55,7 +56,8 @@ describe("process signals", function()
           print "new"
           process.exit(3)
         end)
-        process.on("exit", function() dispose() process.remove_all("SIGTERM") end)]])
+        process.on("exit",
+          function() dispose() process.remove_all("SIGTERM") end)]])
 
       assert.equal("new\n", text)
       assert.equal(3, code)
@@ -66,7 +68,8 @@ describe("process signals", function()
     run(function()
       local child = orrery.spawn(helper.orrery, { "-e", [[
         local process = require "orrery".process
-        require "orrery".after(20, function() process.kill(process.pid, "SIGUSR1") end)
+        require "orrery".after(20,
+          function() process.kill(process.pid, "SIGUSR1") end)
         print(process.wait_for("SIGUSR1"))]] },
         { env_extend = helper.env(), stdio = { "ignore", "pipe", "inherit" } })
       local text = child.stdout:read_all()

@@ -13,8 +13,9 @@ describe("stdout", function()
           io.write(("x"):rep(500))
           process.stdout:write(("y"):rep(500))
         end
-        local f = io.open("/proc/self/fdinfo/1"):read("a"):match("flags:%s+(%d+)")
-        process.stderr:write(tostring(tonumber(f, 8) & tonumber("4000", 8)))]] },
+        local info = io.open("/proc/self/fdinfo/1"):read("a")
+        local flags = tonumber(info:match("flags:%s+(%d+)"), 8)
+        process.stderr:write(tostring(flags & tonumber("4000", 8)))]] },
         { env_extend = helper.env() })
       local text = child.stdout:read_all()
       local flags = child.stderr:read_all()

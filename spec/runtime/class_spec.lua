@@ -13,7 +13,8 @@ describe("class", function()
     assert.equal("Animal", getmetatable(cow).__name)
   end)
 
-  it("has the members of its base and its parts, the last one winning", function()
+  it("has the members of its base and its parts, the last "
+    .. "one winning", function()
     local Bird = class("Bird", Animal, { legs = function() return 2 end })
     local wren = setmetatable({ word = "trill" }, Bird)
 

@@ -3,10 +3,12 @@ local orrery = require "orrery"
 
 describe("options", function()
   it("name the nearest word", function()
-    assert.equal("timeout", options.nearest("tiemout", { timeout = 1, uid = 1, cwd = 1 }))
+    assert.equal("timeout",
+      options.nearest("tiemout", { timeout = 1, uid = 1, cwd = 1 }))
   end)
 
-  it("raise at the user's line, however deep, through pcall and tail calls", function()
+  it("raise at the user's line, however deep, through pcall and "
+    .. "tail calls", function()
     local function line() return debug.getinfo(2, "l").currentline end
     local function tail() return orrery.spawn("ls", {}, 5) end
 
@@ -19,10 +21,12 @@ describe("options", function()
       local _, err = pcall(misuse)
       assert.matches("options_spec%.lua:" .. here + 1 + i .. ":", err)
     end
-    for _, call in ipairs { function() return pcall(orrery.spawn, "ls", {}, 5) end,
+    for _, call in ipairs {
+      function() return pcall(orrery.spawn, "ls", {}, 5) end,
       function() return pcall(tail) end } do
       local _, err = call()
-      assert.matches("^spec/runtime/options_spec.lua:%d+: spawn: options must be", err)
+      assert.matches(
+        "^spec/runtime/options_spec.lua:%d+: spawn: options must be", err)
     end
   end)
 end)

@@ -111,7 +111,8 @@ describe("task.go and join", function()
     end)
   end)
 
-  it("make an unjoined failure uncaught at the end of the turn, a joined one not",
+  it("make an unjoined failure uncaught at the end of the turn, a joined one "
+    .. "not",
     function()
       run(function()
         local result = helper.lua([[
@@ -146,7 +147,8 @@ describe("task.go and join", function()
 end)
 
 describe("waiting", function()
-  it("in a main chunk ends with what it waits for, not with the next timer", function()
+  it("in a main chunk ends with what it waits for, not with the "
+    .. "next timer", function()
     local fired = false
     local later = task.after(3000, function() fired = true end)
     task.sleep(1)
@@ -156,18 +158,21 @@ describe("waiting", function()
     assert.is_false(fired)
   end)
 
-  it("is refused in a coroutine that is no task, and names orrery.go", function()
+  it("is refused in a coroutine that is no task, and names "
+    .. "orrery.go", function()
     run(function()
       local ok, err = pcall(coroutine.wrap(function() task.sleep(1) end))
 
       assert.is_false(ok)
-      assert.matches("^spec/runtime/scheduler_spec.lua:%d+: sleep waits.*orrery%.go", err)
+      assert.matches(
+        "^spec/runtime/scheduler_spec.lua:%d+: sleep waits.*orrery%.go", err)
     end)
   end)
 
   it("is refused where C forbids a yield, and names the _sync form", function()
     run(function()
-      local ok, err = pcall(table.sort, { 1, 2, 3 }, function() task.sleep(1) end)
+      local ok, err = pcall(table.sort, { 1, 2, 3 },
+        function() task.sleep(1) end)
 
       assert.is_false(ok)
       assert.matches("_sync", err)
@@ -198,14 +203,16 @@ describe("waiting", function()
     assert.matches("a callback may not", why)
   end)
 
-  it("runs the loop in a plain main chunk, and says when nothing can come", function()
+  it("runs the loop in a plain main chunk, and says when nothing "
+    .. "can come", function()
     run(function()
       local result = helper.lua([[
         local orrery = require "orrery"
         orrery.sleep(1)
         local t = orrery.go(function() return 5 end)
         print(t:join())
-        print(pcall(orrery.events.new().wait_for, orrery.events.new(), "never"))]])
+        print(pcall(orrery.events.new().wait_for, orrery.events.new(),
+          "never"))]])
 
       assert.matches("^5\nfalse\t.*wait_for: waits for what can no longer come",
         result.stdout)
@@ -250,15 +257,20 @@ describe("task:cancel", function()
     end)
   end)
 
-  it("interrupts a vararg function at once, also below pcall and by a tail call",
+  it("interrupts a vararg function at once, also below pcall and by a tail "
+    .. "call",
     function()
       run(function()
         local function sleeper(...) return task.sleep(1000000, ...) end
         for _, fn in ipairs {
           function(...) task.sleep(1000000, ...) end, sleeper,
           function(...) return sleeper(...) end,
-          function(...) pcall(function(...) task.sleep(1000000, ...) end, ...) end,
-          function() xpcall(function(...) task.sleep(1000000, ...) end, tostring, 1) end,
+          function(...)
+            pcall(function(...) task.sleep(1000000, ...) end, ...)
+          end,
+          function()
+            xpcall(function(...) task.sleep(1000000, ...) end, tostring, 1)
+          end,
         } do
           for _, args in ipairs { {}, { 1, 2 } } do
             local t = task.go(fn, table.unpack(args))

@@ -21,7 +21,8 @@ describe("signals", function()
     local ok, err = pcall(signals.check, "kill", "sigtem")
 
     assert.is_false(ok)
-    assert.equal('spec/runtime/signals_spec.lua:21: kill: unknown signal "sigtem", '
+    assert.equal(
+      'spec/runtime/signals_spec.lua:21: kill: unknown signal "sigtem", '
       .. "did you mean SIGTERM? (ERR_UNKNOWN_SIGNAL)", err)
     assert.matches("unknown signal 99 %(ERR_UNKNOWN_SIGNAL%)$",
       select(2, pcall(signals.check, "kill", 99)))

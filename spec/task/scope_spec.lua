@@ -25,7 +25,8 @@ describe("scope", function()
     end)
   end)
 
-  it("raises the first failure of a task, after cancelling body and siblings", function()
+  it("raises the first failure of a task, after cancelling body and "
+    .. "siblings", function()
     run(function()
       local cancelled = 0
       local ok, err = pcall(scope, function(s)

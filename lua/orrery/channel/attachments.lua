@@ -43,7 +43,9 @@ end
 --- Returns the description of an object. A socket that is given away takes
 --- along what was read of it, and cannot be sent again meanwhile.
 local function describe(object, for_good)
-  if not for_good then return { type = object.handle_type_, udp = object.type } end
+  if not for_good then
+    return { type = object.handle_type_, udp = object.type }
+  end
   local unread = object:unread_()
   object.given_ = true
   return {
@@ -161,7 +163,9 @@ local builders = {
     return require "orrery.net".adopt_socket(fd,
       type(unread) == "string" and unread or "")
   end,
-  ["net.Server"] = function(fd) return require "orrery.net".adopt_server(fd) end,
+  ["net.Server"] = function(fd)
+    return require "orrery.net".adopt_server(fd)
+  end,
   ["dgram.Socket"] = function(fd, description)
     return require "orrery.net.datagram".adopt(fd,
       description.udp == "udp6" and "udp6" or "udp4")
@@ -184,7 +188,8 @@ local builders = {
 ---   ERR_INVALID_HANDLE_TYPE)
 local function receive(description, fd)
   if not fd then
-    return nil, errors.system(core.errnos.EMFILE, "receive", { path = "handle" })
+    return nil,
+      errors.system(core.errnos.EMFILE, "receive", { path = "handle" })
   end
   local build = type(description) == "table" and builders[description.type]
   if not build then

@@ -1,6 +1,7 @@
 --- Counts connections that live in another process than the server which
 --- accepted them. A server here waits in `close` for those that it gave away,
---- and counts them in `get_connections`; who got one says when it is closed.
+--- and counts them in `get_connections`; the process that got one says when it
+--- is closed.
 ---
 --- This is the only file that knows of both sides. The wires carry its words; a
 --- server is told by its `moved_`, and a socket calls its `count_off_` when it
@@ -20,7 +21,7 @@ local given_away = {}
 
 local tallies = setmetatable({}, { __mode = "k" }) -- by channel
 
--- Of servers here, while somebody else refers to them.
+-- Servers here; these tables keep none of them alive.
 local servers = setmetatable({}, { __mode = "v" }) -- by id
 local ids = setmetatable({}, { __mode = "k" }) -- by server
 local last_id = 0
@@ -58,7 +59,7 @@ local function move(id, by)
 end
 
 --- Counts a connection that has been sent. Does nothing if the channel is
---- closed: nobody would tell of its end.
+--- closed: nothing would tell of its end.
 --- @param channel Channel
 --- @param id integer of its server
 function given_away.sent(channel, id)
@@ -68,8 +69,8 @@ function given_away.sent(channel, id)
   move(id, 1)
 end
 
---- The other process says that one of a server's connections is closed. It may
---- say anything.
+--- Counts off a connection of a server: the other process says that it is
+--- closed. That may say anything.
 local function one_closed(channel, id)
   local tally = tallies[channel]
   local count = tally and tally.there[id]
@@ -120,7 +121,7 @@ function given_away.reporter(channel, id)
   if math.type(id) ~= "integer" then return nil end
   return function()
     if channel:refusal_() then return end
-    local queued = channel.wire.internal(channel, { closed = id })
+    local queued = channel.wire_.internal(channel, { closed = id })
     if queued then channel:queued_(queued) end
   end
 end

@@ -19,7 +19,7 @@ local EXIT_WAIT, RETRY = 2000, 5 -- ms
 
 local ACK = '{"cmd":"NODE_HANDLE_ACK"}'
 local NACK = '{"cmd":"NODE_HANDLE_NACK"}'
-local KEY = "orrery:%d" -- what connections of a server of ours are counted under
+local KEY = "orrery:%d" -- of a server of ours, to count its connections
 
 local EAGAIN = core.errnos.EAGAIN
 
@@ -113,10 +113,10 @@ end
 local function post(channel, line)
   local attachment = line.attachment
   local queued, errno =
-    channel.core_end:line(line.text, attachment and attachment.fd)
+    channel.core_end_:line(line.text, attachment and attachment.fd)
   if not queued then return nil, errno end
   accept(line)
-  line.at = channel.core_end:totals()
+  line.at = channel.core_end_:totals()
   if attachment then
     set_flying(channel, line)
   elseif line.callback then
@@ -161,7 +161,7 @@ function wire.send(channel, value, attachment, done)
     done = done,
     tries = 1,
   }
-  if #line.text > channel.max_message then return nil, core.errnos.EMSGSIZE end
+  if #line.text > channel.max_message_ then return nil, core.errnos.EMSGSIZE end
   return (state_of(channel).flying and defer or post)(channel, line)
 end
 
@@ -195,9 +195,9 @@ end
 --- the same gets no second.
 local function answer_at_once(channel, text)
   local state, err = state_of(channel), channel:refusal_()
-  local accepted, sent = channel.core_end:totals()
+  local accepted, sent = channel.core_end_:totals()
   if err and (err.code ~= "ENOBUFS" or state.answered > sent) then return end
-  local queued = channel.core_end:line(text)
+  local queued = channel.core_end_:line(text)
   if not queued then return end
   state.answered = accepted + #text + 1
   channel:queued_(queued)
@@ -207,7 +207,8 @@ end
 --- there, unless that is asked already.
 local function ask_for_closed(channel, key)
   local asked = channel.lines.asked
-  if not key or asked[key] or channel.leaving or channel.closed then return end
+  if not key or asked[key] then return end
+  if channel.closed or channel.sending_ ~= "open" then return end
   local queued =
     internal(channel, { cmd = "NODE_SOCKET_NOTIFY_CLOSE", key = key })
   if not queued then return end
@@ -247,7 +248,7 @@ end
 local function answered_line(channel)
   local line = channel.lines and channel.lines.flying
   if not line then return nil end
-  local _, sent = channel.core_end:totals()
+  local _, sent = channel.core_end_:totals()
   if sent >= line.at then return line end
   channel:protocol_error_(core.errnos.EPROTO,
     "an answer to a handle that was not sent yet")
@@ -293,19 +294,19 @@ local answers = { NODE_HANDLE_ACK = acknowledged, NODE_HANDLE_NACK = refused }
 --- Takes the acknowledgements of what has been read, and nothing else.
 --- @return boolean go_on false if the peer breaks the rules
 local function read_answers(channel)
-  local kind, text = channel.core_end:next()
+  local kind, text = channel.core_end_:next()
   while kind do
     local value = json.decode(text)
     local run = type(value) == "table" and answers[value.cmd]
     if run then run(channel) end
-    kind, text = channel.core_end:next()
+    kind, text = channel.core_end_:next()
   end
   return kind == nil
 end
 
 --- Sends what waits behind a handle, as far as the peer takes it in time.
 local function settle(channel, deadline)
-  local core_end = channel.core_end
+  local core_end = channel.core_end_
   local sent = core_end:flush()
   if not sent then return end -- time has been given to that already
   repeat
@@ -392,7 +393,7 @@ end
 --- Takes a message with a handle. A sender that retries may have wrapped it
 --- twice.
 local function receive_handle(channel, message)
-  local fd = channel.core_end:take_fd()
+  local fd = channel.core_end_:take_fd()
   if not fd and message.type == "net.Socket" then
     return answer_at_once(channel, NACK) -- it is sent again
   end

@@ -1,8 +1,9 @@
 --- What users say over a channel: `send`, `receive`, `request`, `handle` and
 --- `disconnect`, the members that children and this process have in common.
---- This is the door of its room: who owns a channel opens it here, and
---- `channel_` of the owner is the channel.
+--- This is the door of its room: an owner's channel is opened here, and is the
+--- owner's field `channel_`.
 
+local attachments = require "orrery.channel.attachments"
 local Callback = require "orrery.channel.callback"
 local channels = require "orrery.channel.channel"
 local inherit = require "orrery.channel.inherit"
@@ -75,12 +76,11 @@ local function send_fully(channel, value, handle, opts, cb)
   if err then return refuse(err, cb) end
   local attachment
   if handle ~= nil then
-    attachment, err =
-      require "orrery.channel.attachments".prepare(handle, opts, channel)
+    attachment, err = attachments.prepare(handle, opts, channel)
     if err then return refuse(err, cb) end
   end
-  local ok, queued, errno = pcall(channel.wire.send, channel, value, attachment,
-    after_sending(attachment, cb))
+  local ok, queued, errno = pcall(channel.wire_.send, channel, value,
+    attachment, after_sending(attachment, cb))
   if ok and queued then return channel:queued_(queued) end
   err = ok and channel:queue_error_(errno)
   if attachment then attachment:done_(err or queued) end
@@ -92,8 +92,8 @@ end
 ---
 ---     child:send({job = 7}, nil, nil, function(err) … end)
 ---
---- Never waits. Raises if the message cannot be sent, and names the place in
---- it.
+--- Never waits. Raises if the message can never be sent: a function in it, a
+--- cycle, a handle of an unknown kind.
 --- @param value any boolean, number, string, table of these, or orrery.null
 --- @param handle any? a socket, server, stream, luv handle or orrery.core.fd
 --- @param opts {keep_open: boolean?}? a sent net.Socket stays open here as well
@@ -103,9 +103,9 @@ end
 --- @return boolean go_on false: much is queued, wait for `drain`; or it failed
 function Messaging:send(value, handle, opts, cb)
   local channel = self.channel_
-  if channel and channel.sends_fast and value ~= nil and handle == nil
+  if channel and channel.sends_fast_ and value ~= nil and handle == nil
     and opts == nil and cb == nil then
-    local queued = channel.post_(channel.core_end, value)
+    local queued = channel.post_(channel.core_end_, value)
     return queued ~= nil and channel:queued_(queued)
   end
   channel = channel_of(self, "send")
@@ -115,14 +115,15 @@ end
 
 -- Receiving ------------------------------------------------------------------
 
---- Waits for a message, while none waits here. Returns what undoes that.
+--- Calls wake with the next message, as long as none waits in the inbox.
+--- Returns what undoes that.
 local function await_message(channel, wake)
-  table.insert(channel.readers, wake)
+  table.insert(channel.readers_, wake)
   channel:readers_changed_()
   return function()
-    for i, other in ipairs(channel.readers) do
+    for i, other in ipairs(channel.readers_) do
       if other == wake then
-        table.remove(channel.readers, i)
+        table.remove(channel.readers_, i)
         break
       end
     end
@@ -135,18 +136,21 @@ end
 --- @param t integer? ms
 --- @return any? message nil, err (ETIMEDOUT; at the end ERR_IPC_CHANNEL_CLOSED,
 ---   ECONNRESET, EPROTO or EMSGSIZE)
---- @return any handle which came with the message, or the Error
+--- @return any handle that came with the message, or the error without one
 --- @return Error? err of a handle that could not be opened (EMFILE)
 function Messaging:receive(t)
   local channel = channel_of(self, "receive")
-  if channel.waiting > 0 then
-    if channel.paused then loop.soon(channel.resume_, channel) end
+  if channel.waiting_ > 0 then
+    if channel.receiving_ == "paused" then
+      loop.soon(channel.resume_, channel)
+    end
     return channel:take_()
   elseif channel.closed then
-    return nil, channel.error or channels.closed_error("receive")
+    return nil, channel.error_ or channels.closed_error("receive")
   end
-  return scheduler.wait(function(wake) return await_message(channel, wake) end, t,
-    "receive")
+  return scheduler.wait(function(wake)
+    return await_message(channel, wake)
+  end, t, "receive")
 end
 
 -- Requests -------------------------------------------------------------------
@@ -172,7 +176,7 @@ function Messaging:handle(fn)
   local channel = channel_of(self, "handle")
   if fn ~= nil then options.argument("handle", "fn", fn, checks.callback) end
   if channel.closed then return end
-  channel.handler = fn
+  channel.handler_ = fn
   channel:update_ref_()
 end
 
@@ -194,9 +198,8 @@ messaging.environment = inherit.environment
 --- Opens a channel for an owner, which gets `channel` and `connected`.
 --- @param owner Emitter
 --- @param fd userdata orrery.fd, owned
---- @param opts {serialization: string?, max_message: integer?, inherited:
----   boolean?} "msgpack" or "json"; bytes; whether this process was started
----   with it
+--- @param opts table `serialization`, "msgpack" (the default) or "json";
+---   `max_message` in bytes; `inherited`: this process was started with it
 --- @return Channel? channel
 --- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function messaging.open(owner, fd, opts)

@@ -4,15 +4,16 @@
 local attachments = require "orrery.channel.attachments"
 local Callback = require "orrery.channel.callback"
 local given_away = require "orrery.channel.given_away"
+local core = require "orrery.core"
 
--- Types of frames and a flag of replies, see core/engine/channel.h
-local MESSAGE, REQUEST, REPLY, INTERNAL = 0, 1, 2, 4
-local FAILED = 2
+local MESSAGE, REQUEST = core.frame.message, core.frame.request
+local REPLY, INTERNAL = core.frame.reply, core.frame.internal
+local FAILED = core.frame_flag.failed
 
---- @class Wire how values and handles become bytes, and bytes messages. All
----   that queues something returns how many bytes wait by then, or nil, errno;
----   it raises, without a line, if the value cannot be sent. The caller passes
----   the number on to `channel:queued_`.
+--- A wire says how values and handles become bytes, and bytes messages. What
+--- queues something returns how many bytes wait by then, for `channel:queued_`,
+--- or nil, errno; it raises, without a line, if the value cannot be sent.
+--- @class Wire
 --- @field framing "frames"|"lines" of the core's end
 --- @field send fun(channel, value, attachment: Attachment?, done: function?)
 ---   `done` is called when the message is sent, or never will be
@@ -28,22 +29,22 @@ local FAILED = 2
 local wire = { framing = "frames" }
 
 function wire.send(channel, value, attachment, done)
-  local queued, errno = channel.core_end:post(MESSAGE, 0, value, nil,
+  local queued, errno = channel.core_end_:post(MESSAGE, 0, value, nil,
     attachment and attachment.description, attachment and attachment.fd)
   if queued and done then channel:when_sent_(Callback.new(done)) end
   return queued, errno
 end
 
 function wire.request(channel, id, value)
-  return channel.core_end:post(REQUEST, 0, value, id)
+  return channel.core_end_:post(REQUEST, 0, value, id)
 end
 
 function wire.reply(channel, id, failed, value)
-  return channel.core_end:post(REPLY, failed and FAILED or 0, value, id)
+  return channel.core_end_:post(REPLY, failed and FAILED or 0, value, id)
 end
 
 function wire.internal(channel, value)
-  return channel.core_end:post(INTERNAL, 0, value)
+  return channel.core_end_:post(INTERNAL, 0, value)
 end
 
 function wire.receive(channel, kind, value, id, flags, description, fd)

@@ -1,106 +1,135 @@
---- The receiving part of Channel (see channel.lua): what comes goes to whoever
---- waits, listens, or will, and waits within bounds until then.
+--- The receiving part of Channel (see channel.lua): what comes goes to the task
+--- that waits or to the listeners, and waits, within bounds, if there are none.
+--- It owns the fields of a channel that are listed below.
 
 local core = require "orrery.core"
+local class = require "orrery.runtime.class"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 
 local MOST_HANDLES = 512 -- that wait of a peer that has gone
--- What may wait here before reading stops; and where an answer is awaited, which
+-- What may wait here before reading stops; and while an answer is awaited that
 -- may be behind it. (Decoded, it may take 75 times as much memory.)
 local INBOX = { bytes = 1024 * 1024, count = 1024, handles = 64 }
 local AWAITING = { bytes = 8 * 1024 * 1024, count = 64 * 1024, handles = 256 }
 local READS = 8 -- in a row, before others have their turn
 
-local MESSAGE = 0 -- type of a frame, see core/engine/channel.h
-local FRAMES, BYTES = 1, 2 -- that more of may be there, see core/binding/channel.c
+local MESSAGE = core.frame.message
+local FRAMES, BYTES = core.more.frames, core.more.bytes -- that may be there
 
-local EAGAIN, EPROTO = core.errnos.EAGAIN, core.errnos.EPROTO
+local EAGAIN, ECONNRESET, EPROTO = core.errnos.EAGAIN, core.errnos.ECONNRESET,
+  core.errnos.EPROTO
 
 --- @class Channel
-local Receiving = {}
+--- @field inbox_ table<integer, table> {message, opener?, bytes} by place
+--- @field taken_ integer places of messages that are gone
+--- @field waiting_ integer messages in the inbox
+--- @field inbox_bytes_ integer of their frames
+--- @field inbox_handles_ integer
+--- @field took_ boolean one was taken from the inbox since the oldest request
+--- @field emptying_ boolean the inbox is being emptied for a listener, in ticks
+--- @field readers_ function[] wake functions of tasks in `receive`
+--- @field listeners_ integer of `message`
+--- @field end_listeners_ integer of `disconnect`
+--- @field direct_ function|false the listener to which messages go straight
+--- @field dispatching_ boolean frames are being delivered, or a listener has
+---   thrown among them
+--- @field unfinished_ Unfinished
+local receiving = {}
 
---- Has a message wait. Of a peer that has gone all is read, but its handles do
---- not fill our table of fds: beyond a number of them, they are lost.
+--- Puts a message into the inbox. All of a peer that has gone is read, but its
+--- handles do not fill our table of fds: beyond a number of them they are lost.
 local function keep(self, value, open)
-  if open and self.inbox_handles >= MOST_HANDLES then
+  if open and self.inbox_handles_ >= MOST_HANDLES then
     local _, err = open(true)
     open = function() return nil, err end
   end
-  if open then self.inbox_handles = self.inbox_handles + 1 end
-  self.waiting = self.waiting + 1
-  self.inbox[self.taken + self.waiting] = { value, open, 0 }
+  if open then self.inbox_handles_ = self.inbox_handles_ + 1 end
+  self.waiting_ = self.waiting_ + 1
+  self.inbox_[self.taken_ + self.waiting_] = { value, open, 0 }
 end
 
---- The only listener of `message`; false where there are none, or more.
+--- Returns the only listener of `message`; false if there is none, are more, or
+--- if it is one for a single message.
 local function sole_listener(owner)
   local entries = owner.listeners_ and owner.listeners_.message
   local entry = entries and not entries[2] and entries[1]
   return entry and not entry.once and entry.fn
 end
 
---- Who gets messages as they come, with nothing in between; false: see deliver.
+--- Sets `self.direct_` to the only `message` listener if messages may go
+--- straight to it: nothing waits in the inbox, no task is in `receive`, and
+--- reading is not paused. Otherwise to false: `deliver` decides.
 local function find_direct(self)
-  self.direct = self.fast and self.waiting == 0
-    and not (self.closed or self.paused or self.readers[1]) and sole_listener(self.owner)
+  self.direct_ = self.fast_ and self.waiting_ == 0 and not self.closed
+    and self.receiving_ ~= "paused" and not self.readers_[1]
+    and sole_listener(self.owner_)
 end
 
---- The readers, who come first, have changed.
-function Receiving:readers_changed_()
+--- Takes note that the tasks in `receive` have changed: they come first.
+function receiving:readers_changed_()
   find_direct(self)
   self:update_ref_()
 end
 
---- A message for whoever waits, listens, or will. Its handle is opened when it
---- is delivered: a server that nobody has taken accepts nothing.
---- @param open (fun(drop: boolean?): any, Error?)?
+--- Gives a message to the task that waits in `receive`, or else to the
+--- listeners. If there are neither, or if others wait in the inbox already, it
+--- is put there. A handle is opened when it is delivered: a server that was not
+--- taken accepts nothing.
+--- @param open (fun(drop: boolean?): any, Error?)? see attachments.opener
 local function deliver(self, value, open)
-  local wake = self.waiting == 0 and table.remove(self.readers, 1)
+  local wake = self.waiting_ == 0 and table.remove(self.readers_, 1)
   if wake then
-    self.took = true
+    self.took_ = true
     if open then wake(value, open()) else wake(value) end
     self:readers_changed_()
-  elseif self.listeners > 0 and self.waiting == 0 then
-    if open then return self.owner:emit("message", value, open()) end
-    self.owner:emit("message", value)
+  elseif self.listeners_ > 0 and self.waiting_ == 0 then
+    if open then return self.owner_:emit("message", value, open()) end
+    self.owner_:emit("message", value)
   else
     keep(self, value, open)
   end
 end
 
---- The first message that waits here, with its handle.
+--- Takes the first message out of the inbox, which is not empty.
+--- @return any message
+--- @return any handle
+--- @return Error? err if the handle could not be opened
 local function take(self)
-  local i = self.taken + 1
-  local item = self.inbox[i]
-  self.inbox[i] = nil
-  self.taken, self.waiting, self.took = i, self.waiting - 1, true
-  self.inbox_bytes = self.inbox_bytes - item[3]
-  if self.waiting == 0 then self.inbox, self.taken = {}, 0 end
+  local i = self.taken_ + 1
+  local item = self.inbox_[i]
+  self.inbox_[i] = nil
+  self.taken_, self.waiting_, self.took_ = i, self.waiting_ - 1, true
+  self.inbox_bytes_ = self.inbox_bytes_ - item[3]
+  if self.waiting_ == 0 then self.inbox_, self.taken_ = {}, 0 end
   find_direct(self)
   if not item[2] then return item[1] end
-  self.inbox_handles = self.inbox_handles - 1
+  self.inbox_handles_ = self.inbox_handles_ - 1
   return item[1], item[2]()
 end
-Receiving.take_ = take
+receiving.take_ = take
 
---- Whether more may wait here for somebody to want it.
+--- Tells whether no more may wait here.
+--- @return boolean
 local function inbox_full(self)
-  local most = next(self.requests) and AWAITING or INBOX
-  return self.waiting >= most.count or self.inbox_bytes >= most.bytes
-    or self.inbox_handles >= most.handles
+  local most = next(self.requests_) and AWAITING or INBOX
+  return self.waiting_ >= most.count or self.inbox_bytes_ >= most.bytes
+    or self.inbox_handles_ >= most.handles
 end
 
+--- Stops reading if the inbox is full. Answers to requests that are behind it
+--- are not going to be read then: these fail, unless messages are being taken.
 local function pause_if_full(self)
-  if self.paused or self.gone or not inbox_full(self) then return end
-  if next(self.requests) and not self.took then self:give_up_requests_() end
-  self.paused = true
+  if self.receiving_ ~= "reading" or not inbox_full(self) then return end
+  if next(self.requests_) and not self.took_ then self:give_up_requests_() end
+  self:go_("receiving", "full")
   find_direct(self)
   self:listen_()
 end
 
---- Hands a frame to the wire, whose errors are the peer's.
+--- Hands a frame to the wire, whose errors are the peer's fault.
 local function receive_frame(self, ...)
-  local ok, message, value, open = pcall(self.wire.receive, self, ...)
+  local ok, message, value, open = pcall(self.wire_.receive, self, ...)
   if not ok then
     self:protocol_error_(EPROTO, tostring(message))
   elseif message then
@@ -108,21 +137,23 @@ local function receive_frame(self, ...)
   end
 end
 
---- The peer will send no more.
+--- Takes note that the peer has sent its last byte.
+--- @param errno integer? nil for a plain end
 local function on_end(self, errno)
-  self.ended, self.gone, self.paused = true, true, false
+  self:go_("receiving", "eof")
   find_direct(self)
-  if errno and errno ~= core.errnos.ECONNRESET then
-    self.error = errors.system(errno, "receive")
+  if errno and errno ~= ECONNRESET then
+    self.error_ = errors.system(errno, "receive")
   end
 end
 
---- Takes what `fetch` gave. What more of may be there.
+--- Delivers what the core's `fetch` gave.
+--- @return integer more FRAMES, BYTES or both: of what there may be more
 local function take_frame(self, more, kind, value, id, flags, description, fd)
   if not more then
     if kind ~= EAGAIN then on_end(self, kind) end
     return FRAMES -- that a listener's error has left
-  elseif kind == MESSAGE and not description and self.fast then
+  elseif kind == MESSAGE and not description and self.fast_ then
     deliver(self, value)
   elseif kind then
     receive_frame(self, kind, value, id, flags, description, fd)
@@ -132,45 +163,59 @@ local function take_frame(self, more, kind, value, id, flags, description, fd)
   return more
 end
 
---- Bytes of all frames so far.
+--- Returns how many bytes all frames so far had.
+--- @return integer
 local function position(self)
-  local _, _, used = self.core_end:totals()
+  local _, _, used = self.core_end_:totals()
   return used
 end
 
---- Delivers the next frame, and keeps the inbox small. What more of may be
---- there.
+--- Delivers the next frame, and keeps the inbox small.
+--- @param fresh boolean reads once before that
+--- @return integer more as take_frame's
 local function next_frame(self, fresh)
-  if self.listeners > 0 and self.waiting == 0 then
-    return take_frame(self, self.fetch_(self.core_end, fresh))
+  if self.listeners_ > 0 and self.waiting_ == 0 then
+    return take_frame(self, self.fetch_(self.core_end_, fresh))
   end
-  local before, waiting = position(self), self.waiting
-  local more = take_frame(self, self.fetch_(self.core_end, fresh))
-  if self.waiting > waiting and not self.closed then
+  local before, waiting = position(self), self.waiting_
+  local more = take_frame(self, self.fetch_(self.core_end_, fresh))
+  if self.waiting_ > waiting and not self.closed then
     local size = position(self) - before
-    self.inbox[self.taken + self.waiting][3] = size
-    self.inbox_bytes = self.inbox_bytes + size
+    self.inbox_[self.taken_ + self.waiting_][3] = size
+    self.inbox_bytes_ = self.inbox_bytes_ + size
   end
   pause_if_full(self)
   return more
 end
 
---- Each frame is gone from the core before it is delivered, so that an error of
---- a listener loses none: dispatch goes on in the next tick.
+--- Tells whether `disconnect` was called. Then all that has come is delivered,
+--- full as the inbox may be.
+--- @return boolean
+local function is_leaving(self)
+  return self.sending_ == "leaving" or self.sending_ == "left"
+end
+
+--- Delivers frame after frame. Each is gone from the core before it is
+--- delivered, so that an error of a listener loses none: `dispatch` goes on
+--- with the next.
+--- @param fresh boolean reads once before the first
+--- @return boolean more can be read at once
 local function dispatch_frames(self, fresh)
-  local core_end, fetch = self.core_end, self.fetch_
+  local core_end, fetch = self.core_end_, self.fetch_
   local more
   repeat
-    local listener = self.direct
+    local listener = self.direct_
     if listener then
-      local got, kind, value, id, flags, description, fd = fetch(core_end, fresh)
+      local got, kind, value, id, flags, description, fd =
+        fetch(core_end, fresh)
       if kind == MESSAGE and not id then
         more = got
         listener(value)
       else
         more = take_frame(self, got, kind, value, id, flags, description, fd)
       end
-    elseif self.closed or self.paused and not (fresh or self.leaving) then
+    elseif self.closed or self.receiving_ == "paused"
+      and not (fresh or is_leaving(self)) then
       return false
     else
       more = next_frame(self, fresh)
@@ -182,68 +227,81 @@ end
 
 local dispatch
 
---- Dispatching goes on where a listener has raised.
-local Unfinished = {
-  __close = function(guard)
-    if not guard.self.dispatching then return end
-    loop.emitting = guard.emitting
-    loop.soon(dispatch, guard.self)
-  end,
-}
+--- @class Unfinished the guard of `dispatch`, one for each channel
+--- @field channel Channel
+--- @field emitting integer loop.emitting before
+local Unfinished = class "orrery.Unfinished"
 
---- Delivers what has come, and where it is to be `fresh`, what one read brings.
---- Whether more can be read at once.
+--- Goes on dispatching in the next tick if a listener has raised.
+function Unfinished:__close()
+  if not self.channel.dispatching_ then return end
+  loop.emitting = self.emitting
+  loop.soon(dispatch, self.channel)
+end
+
+--- Delivers what has come.
+--- @param fresh boolean? reads once before that
+--- @return boolean more can be read at once
 function dispatch(self, fresh)
-  local guard <close> = self.unfinished
+  local guard <close> = self.unfinished_
   local emitting = loop.emitting
   guard.emitting, loop.emitting = emitting, emitting + 1
-  self.dispatching = true
+  self.dispatching_ = true
   local more = dispatch_frames(self, fresh)
-  self.dispatching, loop.emitting = false, emitting
-  if self.left then self:go_on_leaving_() end
-  if not self.ended then return more end
+  self.dispatching_, loop.emitting = false, emitting
+  if self.sending_ == "left" then self:flush() end
+  if self.receiving_ ~= "ended" then return more end
   if not self.closed then loop.soon(self.finish_, self) end
   return false
 end
+receiving.dispatch_ = dispatch
 
---- What waits is delivered now that somebody listens; then reading goes on.
+--- Delivers what waits to the listeners that have come; then reading goes on.
+--- If one of them raises, a tick goes on with the rest.
 local function empty_inbox(self)
-  self.emptying = false
-  while self.waiting > 0 and self.listeners > 0 do
-    if self.waiting > 1 and not self.emptying then
-      self.emptying = true
+  self.emptying_ = false
+  while self.waiting_ > 0 and self.listeners_ > 0 do
+    if self.waiting_ > 1 and not self.emptying_ then
+      self.emptying_ = true
       loop.soon(empty_inbox, self)
     end
-    if self.waiting == 1 then self:resume_() end
-    self.owner:emit("message", take(self))
+    if self.waiting_ == 1 then self:resume_() end
+    self.owner_:emit("message", take(self))
   end
   self:resume_()
 end
 
---- Takes up reading again, where the inbox has room.
-function Receiving:resume_()
-  if self.closed or not self.paused or inbox_full(self) then return end
-  self.paused = false
+--- Goes on reading if that is paused and the inbox has room again.
+function receiving:resume_()
+  if self.closed or self.receiving_ ~= "paused" or inbox_full(self) then
+    return
+  end
+  self:go_("receiving", "room")
   find_direct(self)
   self:listen_()
   loop.soon(dispatch, self)
 end
 
---- The number of `message` or `disconnect` listeners has changed.
-function Receiving:listeners_changed_(messages, disconnects)
-  self.listeners, self.end_listeners = messages, disconnects
+--- Takes note of how many listeners there are now.
+--- @param messages integer
+--- @param disconnects integer
+function receiving:listeners_changed_(messages, disconnects)
+  self.listeners_, self.end_listeners_ = messages, disconnects
   find_direct(self)
-  if messages > 0 and self.waiting > 0 and not self.emptying then
-    self.emptying = true
+  if messages > 0 and self.waiting_ > 0 and not self.emptying_ then
+    self.emptying_ = true
     loop.soon(empty_inbox, self)
   end
   self:update_ref_()
 end
 
---- The peer breaks the rules: nothing that it sends can be trusted any more.
-function Receiving:protocol_error_(errno, text)
-  self.error = errors.system(errno, "receive")
-  self.error.message = ("channel: %s (%s)"):format(text, self.error.code)
+--- Closes the channel, for the peer breaks the rules: nothing that it sends can
+--- be trusted any more.
+--- @param errno integer
+--- @param text string what is wrong
+function receiving:protocol_error_(errno, text)
+  self.error_ = errors.system(errno, "receive")
+  self.error_.message = ("channel: %s (%s)"):format(text, self.error_.code)
   self:finish_()
 end
 
@@ -251,28 +309,29 @@ end
 local function read(self)
   for _ = 1, READS do
     local more = dispatch(self, true)
-    if not more or self.closed or self.paused then return end
+    if not more or self.closed or self.receiving_ == "paused" then return end
   end
 end
+receiving.read_ = read
 
---- A peer that has gone is read up to its end, full as the inbox may be: it
---- sends no more than the socket holds already.
-local function on_ready(self, readable, writable, gone)
-  if writable and self.writing then self:flush() end
-  if self.closed or not (gone or readable and not self.paused) then return end
+--- Called by the poller. A peer that has gone is read up to its end, full as
+--- the inbox may be: it sends no more than the socket holds already.
+function receiving:on_ready_(readable, writable, gone)
+  if writable and self.writing_ then self:flush() end
+  if self.closed then return end
   if gone then
-    self.gone, self.paused = true, false
+    self:go_("receiving", "gone")
     find_direct(self)
+  elseif not readable or self.receiving_ == "paused" then
+    return
   end
   read(self)
 end
 
---- A channel is open: it may have a listener already.
-function Receiving:begin_receiving_()
-  self.unfinished = setmetatable({ self = self }, Unfinished)
+--- Begins to receive, when the channel opens: it may have a listener already.
+function receiving:begin_receiving_()
+  self.unfinished_ = setmetatable({ channel = self }, Unfinished)
   find_direct(self)
 end
 
-Receiving.dispatch_, Receiving.read_, Receiving.on_ready_ = dispatch, read, on_ready
-
-return Receiving
+return receiving

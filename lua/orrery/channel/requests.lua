@@ -25,9 +25,9 @@ local requests = {}
 --- @return integer
 local function new_id(self)
   repeat
-    self.last_id = self.last_id % LAST_ID + 1
-  until not self.requests[self.last_id]
-  return self.last_id
+    self.last_id_ = self.last_id_ % LAST_ID + 1
+  until not self.requests_[self.last_id_]
+  return self.last_id_
 end
 
 --- Sends a request and waits for its reply. Raises if `value` cannot be sent.
@@ -40,17 +40,17 @@ function requests:request_(value, t)
   if err then return nil, err end
   scheduler.checkpoint("request", t)
   local id = new_id(self)
-  local ok, queued, errno = pcall(self.wire.request, self, id, value)
+  local ok, queued, errno = pcall(self.wire_.request, self, id, value)
   if not ok then options.raise("%s", queued) end
   if not queued then return nil, self:queue_error_(errno) end
   return scheduler.wait(function(wake)
-    if not next(self.requests) then self.took = false end
-    self.requests[id] = wake
+    if not next(self.requests_) then self.took_ = false end
+    self.requests_[id] = wake
     self:update_ref_()
     self:resume_() -- the answer may be behind what fills the inbox
     self:queued_(queued)
     return function()
-      self.requests[id] = nil
+      self.requests_[id] = nil
       self:update_ref_()
     end
   end, t, "request")
@@ -59,8 +59,8 @@ end
 --- Fails all requests that wait for a reply.
 --- @param err Error
 function requests:fail_requests_(err)
-  local open = self.requests
-  self.requests = {}
+  local open = self.requests_
+  self.requests_ = {}
   for _, wake in pairs(open) do wake(nil, err) end
 end
 
@@ -69,7 +69,7 @@ end
 function requests:give_up_requests_()
   self:fail_requests_(errors.new("ENOBUFS", ("request: the answer is behind %d "
     .. "messages that nobody takes: listen for 'message', or receive")
-    :format(self.waiting)))
+    :format(self.waiting_)))
   self:update_ref_()
 end
 
@@ -89,9 +89,9 @@ end
 --- @param value any a list of results, in which null is nil; of a failed one,
 ---   {message=, code=}
 function requests:answer_(id, failed, value)
-  local wake = self.requests[id]
+  local wake = self.requests_[id]
   if not wake then return end
-  self.requests[id] = nil
+  self.requests_[id] = nil
   self:update_ref_()
   if failed then return wake(nil, error_of(value)) end
   local results, n = {}, type(value) == "table" and #value or 0
@@ -119,10 +119,10 @@ end
 --- Does nothing if the channel takes no more.
 local function reply(self, id, failed, value)
   if self:refusal_() then return end
-  local ok, queued, errno = pcall(self.wire.reply, self, id, failed, value)
+  local ok, queued, errno = pcall(self.wire_.reply, self, id, failed, value)
   if ok and queued then return self:queued_(queued) end
   local text = ok and core.strerror(errno) or queued
-  queued = self.wire.reply(self, id, true,
+  queued = self.wire_.reply(self, id, true,
     { message = "the results cannot be sent: " .. text })
   if queued then self:queued_(queued) end
 end
@@ -141,12 +141,12 @@ end
 --- Runs as a task: answers one request.
 local function run_handler(self, id, fn, value)
   local results = table.pack(pcall(fn, value))
-  self.serving = self.serving - 1
+  self.serving_ = self.serving_ - 1
   if not results[1] then
     reply(self, id, true, describe_error(results[2]))
   elseif results.n > MOST_RESULTS then
-    reply(self, id, true, { message = ("the handler returned %d results, and %d "
-      .. "are all that travel"):format(results.n - 1, MOST_RESULTS) })
+    reply(self, id, true, { message = ("the handler returned %d results, and "
+      .. "%d are all that travel"):format(results.n - 1, MOST_RESULTS) })
   else
     reply(self, id, false, dense(results, 2))
   end
@@ -157,15 +157,15 @@ end
 --- @param id integer
 --- @param value any
 function requests:serve_(id, value)
-  if not self.handler then
+  if not self.handler_ then
     return reply(self, id, true, { code = "ENOSYS",
       message = "request: the other side has no handler" })
-  elseif self.serving >= MOST_SERVED then
+  elseif self.serving_ >= MOST_SERVED then
     return reply(self, id, true, { code = "EAGAIN",
       message = "request: too many requests are being handled" })
   end
-  self.serving = self.serving + 1
-  scheduler.go(run_handler, self, id, self.handler, value)
+  self.serving_ = self.serving_ + 1
+  scheduler.go(run_handler, self, id, self.handler_, value)
 end
 
 return requests

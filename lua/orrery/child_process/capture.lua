@@ -1,45 +1,77 @@
 --- A child to its end, with its output collected within bounds: what run, sh,
---- exec and exec_file share.
+--- exec, exec_file and pipeline share. It touches the child by its public
+--- methods, and by `output_`, `when_over_` and `end_by_`.
 
+local arguments = require "orrery.child_process.arguments"
+local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
-local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
-local spawn = require "orrery.child_process.spawn"
+local spawn_options = require "orrery.child_process.options"
 local stdio = require "orrery.child_process.stdio"
 
 local capture = {}
 
 local STOP_GRACE = 5000 -- ms from kill_signal to SIGKILL
-local CANCEL_GRACE = 2000 -- the same where the caller has been cancelled
+local CANCEL_GRACE = 2000 -- the same when the caller has been cancelled
 local STDIO_GRACE = 250 -- ms for output after exit
-local GRACE_STEPS = 8 -- in which that time is counted
-local POLL_TURNS = 3 -- of loop.later: between the first and the last is a poll
 
---- The options of spawn, and what bounds the output.
-capture.schema = options.copy(spawn.schema)
+-- Arguments ------------------------------------------------------------------
+
+--- The options of what collects output, for `options.check`: spawn's, and what
+--- bounds the output.
+capture.schema = options.copy(spawn_options.schema)
 capture.schema.max_buffer = options.checks.size
 
---- options.check for what may have `input`, which needs a pipe to go through.
---- @return table options
-function capture.check(where, opts, schema)
+--- Checks options, of which `input` needs a pipe to go through.
+local function check(where, opts, schema)
   opts = options.check(where, opts, schema)
   if opts.input and opts.stdio then
     local entry = stdio.check(where, opts.stdio).entries[0]
     if entry ~= nil and entry ~= "pipe" and entry ~= "socket" then
-      options.raise("%s: option 'input' needs a pipe as stdin, but "
-        .. "option 'stdio' gives %s", where, options.show(entry))
+      options.raise("%s: option 'input' needs a pipe as stdin, but option "
+        .. "'stdio' gives %s", where, options.show(entry))
     end
   end
   return opts
 end
 
---- The options that are spawn's; timeout is ours.
+--- Reads the arguments of a function that runs a program: (file, args?,
+--- options?) or ({file, args…}, options?). Raises unless they are good.
+--- @param where string the function's name, for messages
+--- @param schema table<string, function>
+--- @return string[] argv
+--- @return table opts
+function capture.read_program(where, schema, file, args, opts)
+  local argv
+  argv, opts = arguments.split(where, file, args, opts)
+  return argv, check(where, opts, schema)
+end
+
+--- Reads the arguments of a function that runs a command line by a shell.
+--- Raises unless they are good.
+--- @param where string the function's name, for messages
+--- @param schema table<string, function>
+--- @param command string
+--- @param opts table?
+--- @return string[] argv the command
+--- @return table opts a copy, with a `shell`
+function capture.read_command(where, schema, command, opts)
+  options.argument(where, "the command", command, options.checks.string)
+  opts = options.copy(check(where, opts, schema))
+  if opts.shell == nil then opts.shell = true end
+  return { command }, opts
+end
+
+--- Returns those of checked options that are spawn's; `timeout` is the
+--- capture's.
+--- @param opts table
 --- @param default any what stdio is without the option
+--- @return table opts a copy
 function capture.spawn_options(opts, default)
   local copy = {}
   for name, value in next, opts do
-    if spawn.schema[name] then copy[name] = value end
+    if spawn_options.schema[name] then copy[name] = value end
   end
   copy.timeout = nil
   copy.stdio = copy.stdio or default
@@ -47,8 +79,21 @@ function capture.spawn_options(opts, default)
   return copy
 end
 
---- Calls fn(line) for each line of what comes in pieces. Called without a piece
---- it hands out what is left.
+-- Collecting -----------------------------------------------------------------
+
+--- @class Capture
+--- @field child Child
+--- @field full "stdout"|"stderr"|nil what more than max_buffer came by
+--- @field timed_out boolean
+--- @field forced boolean it took SIGKILL
+--- @field incomplete boolean something else still held its output open
+--- @field error Error? why there is no code: ECHILD, other code took it
+local Capture = class "orrery.Capture"
+
+Capture.timed_out, Capture.forced, Capture.incomplete = false, false, false
+
+--- Returns what calls fn(line) for each line of text that comes in pieces.
+--- Called without a piece it hands out what is left.
 local function line_feeder(fn)
   local pieces = {}
   return function(chunk)
@@ -67,191 +112,132 @@ local function line_feeder(fn)
   end
 end
 
---- What is collected of one end, up to `limit`.
-local function gather(child, n, limit, on_full, on_line)
-  local self = { chunks = {}, size = 0 }
-  local feed = on_line and line_feeder(on_line)
-  self.feed = feed
-  child.ends_:collect(n, function(chunk)
-    local room = limit - self.size
-    if #chunk > room then
-      chunk = chunk:sub(1, room)
-      if not self.full then
-        self.full = true
-        on_full(n)
-      end
-    end
-    self.size = self.size + #chunk
-    self.chunks[#self.chunks + 1] = chunk
-    if feed then feed(chunk) end
-  end)
-  return self
+--- Ends a child that has used up its time or its room, or whose lines nothing
+--- takes any more. Returns false if it has ended already.
+local function end_child(self)
+  return self.child:end_by_(self.signal_, self.grace_)
 end
 
---- Stops a child that has used up its time or its room, or whose lines nobody
---- can take.
-local function end_child(job)
-  if job.stopping or not job.child.process_ then return end
-  job.stopping = scheduler.go(function()
-    local result = job.child:stop({ signal = job.signal, grace = job.grace })
-    job.forced = result and result.forced
-  end)
-end
-
---- Hands lines to fn until it raises; that is what the job comes to then.
-local function taker(job, fn)
-  return fn and function(line)
-    if job.thrown then return end
+--- Returns what hands lines to fn until it raises: then that is what the
+--- capture comes to.
+local function taker(self, fn)
+  return function(line)
+    if self.thrown_ then return end
     local ok, err = pcall(fn, line)
     if ok then return end
-    job.thrown = { err }
-    end_child(job)
+    self.thrown_ = { err }
+    end_child(self)
   end
 end
 
---- Lets the loop look at its fds once, without blocking. Where timers are due,
---- or in a turn of plain lua5.4, ticks may run many times before it does.
-local function pass_poll()
-  scheduler.wait(function(wake)
-    local left = POLL_TURNS
-    local function turn()
-      left = left - 1
-      if left == 0 then wake() else loop.later(turn) end
+--- Collects one output, up to `limit` bytes.
+--- @return {chunks: string[], feed: function?}
+local function gather(self, n, name, limit, on_line)
+  local chunks, size, is_full = {}, 0, false
+  local feed = on_line and line_feeder(taker(self, on_line))
+  self.child:output_(n, function(chunk)
+    local room = limit - size
+    if #chunk > room then
+      chunk = chunk:sub(1, room)
+      if not is_full then
+        is_full, self.full = true, name
+        end_child(self)
+      end
     end
-    loop.later(turn)
-  end, nil, "run")
-end
-
---- The job is over: tells who waits for it, once its child is not being stopped
---- any more.
-local function over(job)
-  if job.over then return end
-  local stopping = job.stopping
-  if stopping and stopping.status == "running" then
-    return scheduler.on_end(stopping, function() over(job) end)
-  end
-  job.over = true
-  job.incomplete = not job.child.closed_ or job.child.ends_.failed ~= nil
-  if job.on_end then job.on_end() end
-end
-
---- Waits for the output's end, `stdio_grace` at most. It is counted in steps,
---- each of which ends with a poll: a loop that was held up has lost one step,
---- and always looks at what has come before it gives up.
-local function await_output(job)
-  local child, left = job.child, job.stdio_grace
-  local step = math.max(1, left // GRACE_STEPS)
-  while not child.closed_ do
-    child:wait_for("close", math.min(step, left))
-    if not child.closed_ then
-      child.ends_:drain()
-      pass_poll()
-    end
-    left = left - step
-    if left <= 0 then break end
-  end
-  over(job)
-end
-
---- Has the end of the child, and of its output, end the job.
-local function watch(job)
-  local child = job.child
-  child.on_closed_ = function() over(job) end
-  child:on_exit_(function()
-    loop.at_turn_end(function()
-      if not child.closed_ then scheduler.go(await_output, job) end
-    end)
+    size = size + #chunk
+    chunks[#chunks + 1] = chunk
+    if feed then feed(chunk) end
   end)
+  return { chunks = chunks, feed = feed }
 end
 
 --- Starts collecting, and the clock.
---- @class Job
---- @field out {chunks: string[]} @field err {chunks: string[]}
---- @return Job
+--- @param child Child one that runs
+--- @param opts table checked: timeout, kill_signal, stdio_grace, max_buffer,
+---   on_stdout, on_stderr
+--- @param max_buffer integer bytes a stream without the option
+--- @return Capture
 function capture.start(child, opts, max_buffer)
-  local job = {
+  local self = setmetatable({
     child = child,
-    signal = opts.kill_signal or "SIGTERM",
-    stdio_grace = opts.stdio_grace or STDIO_GRACE,
-    grace = STOP_GRACE,
-  }
+    signal_ = opts.kill_signal or "SIGTERM",
+    grace_ = STOP_GRACE,
+  }, Capture)
   local limit = opts.max_buffer or max_buffer
-  local function full(n)
-    job.full = n == 1 and "stdout" or "stderr"
-    job.truncated = true
-    end_child(job)
-  end
-  job.out = gather(child, 1, limit, full, taker(job, opts.on_stdout))
-  job.err = gather(child, 2, limit, full, taker(job, opts.on_stderr))
-  watch(job)
+  self.stdout_ = gather(self, 1, "stdout", limit, opts.on_stdout)
+  self.stderr_ = gather(self, 2, "stderr", limit, opts.on_stderr)
+  child:when_over_(opts.stdio_grace or STDIO_GRACE, function(incomplete, forced)
+    self.is_over_, self.incomplete, self.forced = true, incomplete, forced
+    if self.on_over_ then self.on_over_() end
+  end)
   if opts.timeout and opts.timeout > 0 then
-    job.timer = clock.after(opts.timeout, function()
-      job.timed_out = child.process_ and true or false
-      end_child(job)
+    self.timer_ = clock.after(opts.timeout, function()
+      self.timed_out = end_child(self)
     end)
   end
-  return job
+  return self
 end
 
---- Ends a job that is over, or given up: nothing of it is left open.
-local function close(job)
-  if job.timer then job.timer:stop() end
-  job.child.ends_:close()
-  if job.out.feed then job.out.feed() end
-  if job.err.feed then job.err.feed() end
+--- Leaves nothing of a capture that is over, or given up: no timer, no line.
+local function finish(self)
+  if self.timer_ then self.timer_:stop() end
+  if self.stdout_.feed then self.stdout_.feed() end
+  if self.stderr_.feed then self.stderr_.feed() end
 end
 
---- What the child of a job that is over has come to.
---- @return integer? code as child:wait; nil where somebody else took the
----   status, and job.error says so
---- @return string? signal
-local function status(job)
-  local code, signal = job.child:status_()
+--- Returns what child:wait gives, at once; keeps the error for the result.
+local function status(self)
+  local code, signal = self.child:wait()
   if code then return code, signal end
-  job.error = signal
+  self.error = signal
 end
 
---- Calls fn(code, signal) when the job is over.
---- @param fn fun(code: integer?, signal: string?)
-function capture.when_over(job, fn)
-  job.on_end = function()
-    close(job)
-    fn(status(job))
+--- Calls fn(code, signal) when it is over.
+--- @param fn fun(code: integer?, signal: string?) as `await` returns them
+function Capture:when_over(fn)
+  self.on_over_ = function()
+    finish(self)
+    fn(status(self))
   end
 end
 
---- Waits for the exit, and for the output as far as `stdio_grace` allows. A task
---- that is cancelled takes the child along: stopped and reaped first. Raises
---- what on_stdout or on_stderr raised. [w]
---- @return integer? code as child:wait; nil where somebody else took the
----   status, and job.error says so
+--- Stops the child and closes its streams.
+local function give_up(self)
+  local child <close> = self.child
+  child:stop({ signal = self.signal_, grace = CANCEL_GRACE })
+end
+
+--- Waits for the exit, and for the output as far as `stdio_grace` allows. A
+--- task that is cancelled takes the child along: stopped and reaped first.
+--- Raises what on_stdout or on_stderr raised. [w]
+--- @return integer? code as child:wait; nil if other code took the status, and
+---   self.error says so
 --- @return string? signal
-function capture.await(job)
+function Capture:await()
   local ok, err = true, nil
-  if not job.over then
-    ok, err = pcall(scheduler.wait, function(wake) job.on_end = wake end, nil, "run")
+  if not self.is_over_ then
+    ok, err = pcall(scheduler.wait, function(wake) self.on_over_ = wake end,
+      nil, "run")
   end
-  if not ok then
-    scheduler.shield(pcall, job.child.stop, job.child,
-      { signal = job.signal, grace = CANCEL_GRACE })
-    job.child:abandon_()
-  end
-  close(job)
+  if not ok then scheduler.shield(pcall, give_up, self) end
+  finish(self)
   if not ok then error(err, 0) end
-  if job.thrown then error(job.thrown[1], 0) end
-  return status(job)
+  if self.thrown_ then error(self.thrown_[1], 0) end
+  return status(self)
 end
 
---- @return string stdout, string stderr
-function capture.output(job)
-  return table.concat(job.out.chunks), table.concat(job.err.chunks)
+--- Returns what has been collected.
+--- @return string stdout
+--- @return string stderr
+function Capture:output()
+  return table.concat(self.stdout_.chunks), table.concat(self.stderr_.chunks)
 end
 
 --- @class Result
 --- @field ok boolean it ended by itself, with code 0
---- @field code integer? 128+n where signal n ended it
+--- @field code integer? 128+n if signal n ended it
 --- @field signal string?
---- @field error Error? why there is no code: ECHILD, somebody else took it
+--- @field error Error? why there is no code: ECHILD, other code took it
 --- @field stdout string
 --- @field stderr string
 --- @field timed_out boolean
@@ -264,25 +250,25 @@ end
 --- @field pid integer
 --- @field command string
 
---- What a job came to; the duration is the caller's to tell.
+--- Returns what it came to, but for the duration, which the caller knows.
 --- @param command string
---- @param code integer? and signal, as collect.await gives them
+--- @param code integer? and signal, as `await` returns them
 --- @return Result
-function capture.result(job, command, code, signal)
-  local child = job.child
-  local stdout, stderr = capture.output(job)
+function Capture:result(command, code, signal)
+  local child = self.child
+  local stdout, stderr = self:output()
   return {
-    ok = code == 0 and not job.timed_out and not job.truncated,
+    ok = code == 0 and not self.timed_out and not self.full,
     code = code,
     signal = signal,
-    error = job.error,
+    error = self.error,
     stdout = stdout,
     stderr = stderr,
-    timed_out = job.timed_out or false,
-    truncated = job.truncated or false,
+    timed_out = self.timed_out,
+    truncated = self.full ~= nil,
     killed = child.killed,
-    forced = job.forced or false,
-    stdio_incomplete = job.incomplete or false,
+    forced = self.forced,
+    stdio_incomplete = self.incomplete,
     usage = child.usage,
     pid = child.pid,
     command = command,

@@ -1,20 +1,27 @@
---- A child process: its events, waiting for it, ending it. `spawn.lua` makes
---- children; the reaper's side is here, for it is what moves them on.
+--- A child process: its events, waiting for it, ending it. spawn.lua makes
+--- children by `running` and `failed`; the reaper moves them on, by
+--- `on_reaped_`.
+---
+--- What runs a program and collects its output (capture.lua) has three methods
+--- of its own here: `output_`, `when_over_`, `end_by_`.
 
-local uv = require "luv"
 local core = require "orrery.core"
+local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
 local ends = require "orrery.child_process.ends"
 local errors = require "orrery.runtime.errors"
 local events = require "orrery.events"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
-local poller = require "orrery.runtime.poller"
+local ownership = require "orrery.child_process.ownership"
+local reaper = require "orrery.child_process.reaper"
 local scheduler = require "orrery.runtime.scheduler"
 local signals = require "orrery.runtime.signals"
 
 local STOP_GRACE = 5000 -- ms from SIGTERM to SIGKILL in stop
-local CLOSE_GRACE = 2000 -- the same where a `<close>` variable ends
+local CLOSE_GRACE = 2000 -- the same at the end of a `<close>` variable
+local OUTPUT_STEPS = 8 -- in which the time for output after the exit is counted
+local POLL_TURNS = 3 -- of loop.later: between the first and the last is a poll
 
 local self_process = core.process()
 local SIGKILL, SIGTERM = core.signals.SIGKILL, core.signals.SIGTERM
@@ -22,54 +29,25 @@ local SIGCONT = core.signals.SIGCONT
 local ESRCH = core.errnos.ESRCH
 
 --- @class Child : Emitter
---- @field pid integer? nil where it could not start
+--- @field pid integer? nil if it could not start
 --- @field stdin Stream?
 --- @field stdout Stream?
 --- @field stderr Stream?
 --- @field stdio table<integer, Stream> by child fd, from 0
---- @field exit_code integer? nil until exit, and where a signal ended it
---- @field signal_code string? the name of that signal
+--- @field exit_code integer? nil until exit, and if a signal ended it
+--- @field signal_code string? the name of the signal that ended it
 --- @field killed boolean a signal was sent with success
 --- @field spawn_file string
 --- @field spawn_args string[]
 --- @field connected boolean its channel is open, both ways
 --- @field channel Channel? while it is open
 --- @field usage table? after exit: {user, system (µs), max_rss (bytes), …}
-local Child = { __name = "orrery.Child", killed = false, connected = false }
-events.extend(Child)
+local Child = class("orrery.Child", events.Emitter)
 
-Child.__index = Child
-
---- Fields that few ask for, and are made then.
-local lazy = {
-  stdin = function(self) return self.ends_:stream(0) end,
-  stdout = function(self) return self.ends_:stream(1) end,
-  stderr = function(self) return self.ends_:stream(2) end,
-  stdio = function(self) return self.ends_:all() end,
-  usage = function(self) return self.ended_ and self.ended_:usage() or nil end,
-}
-
---- The metatable of children that have such fields: with pipes, or ended. Those of
---- the others are a plain table's.
-local Lazy = { __name = Child.__name }
-
-function Lazy.__index(self, key)
-  local make = lazy[key]
-  if not make then return Child[key] end
-  local value = make(self)
-  self[key] = value
-  return value
-end
+Child.killed, Child.connected = false, false
+Child.is_leader_ = false -- of a process group
 
 local none = {} -- an empty list
-local children = {} -- orrery.spawn → Child, while it runs
-local watcher -- tells that a child has ended
-local referenced = 0 -- running children that keep the loop alive
-
---- Whether the process is not reaped yet.
-local function running(self)
-  return self.process_ ~= false
-end
 
 function Child.__tostring(self)
   local state = "running"
@@ -77,29 +55,47 @@ function Child.__tostring(self)
     state = "failed to start"
   elseif self.signal_code then
     state = "ended by " .. self.signal_code
-  elseif not running(self) then
+  elseif not self.is_running_ then
     state = ("exited with %s"):format(self.exit_code or "unknown status")
   end
   return ("child %s (%s): %s"):format(self.pid or "-",
     table.concat(self.spawn_args, " "), state)
 end
 
--- The reaper -----------------------------------------------------------------
+-- The end --------------------------------------------------------------------
 
-local function count_reference(by)
-  referenced = referenced + by
-  if referenced > 0 then watcher:ref() else watcher:unref() end
+--- Calls fn() when the process has ended, in the turn in which that is known.
+--- @return function undo
+local function when_exited(self, fn)
+  local waiters = self.waiters_ or {}
+  local place = #waiters + 1
+  self.waiters_, waiters[place] = waiters, fn
+  return function() waiters[place] = false end
+end
+
+--- Calls what `when_over_` was given, once: after what `end_by_` began.
+local function over(self)
+  local capture = self.capture_
+  if not capture then return end
+  local ending = capture.ending
+  if ending and ending.status == "running" then
+    return scheduler.on_end(ending, function() over(self) end)
+  end
+  self.capture_ = false
+  local incomplete = not self.is_closed_ or self.ends_:failed()
+  self.ends_:close()
+  capture.fn(incomplete, capture.forced)
 end
 
 local function emit_close(self)
-  self.closed_ = true
+  self.is_closed_ = true
   self:emit("close", self.exit_code, self.signal_code)
-  if self.on_closed_ then self.on_closed_() end
+  if self.capture_ then over(self) end
 end
 
---- `close` comes when every readable stream that somebody asked for is closed, and
---- the channel.
-local function close_when_drained(self)
+--- Emits `close` now that every stream that was asked for is closed; after the
+--- channel, if there is one.
+local function close_after_channel(self)
   local channel = self.channel_
   if not channel then return emit_close(self) end
   channel:when_over_(emit_close)
@@ -109,175 +105,51 @@ local function emit_exit(self)
   self:emit("exit", self.exit_code, self.signal_code)
 end
 
-local function on_exit(self, handle)
-  local code, signal = handle:status()
+--- Takes the status in, wakes who waits for the exit, and sees to the events.
+--- Called by the reaper.
+function Child:on_reaped_()
+  local code, signal = self.spawned_:status()
   self.exit_code = code
   self.signal_code = signal and signals.name(signal)
-  self.process_, self.ended_ = false, handle
-  setmetatable(self, Lazy)
+  self.is_running_ = false
+  setmetatable(self, getmetatable(self).with_fields_)
   if self.timer_ then self.timer_:stop() end
-  if self.released_ then self.released_() end
-  if self.referenced_ then count_reference(-1) end
+  if self.is_referenced_ then reaper.unref() end
   for _, wake in ipairs(self.waiters_ or none) do
     if wake then wake(true) end
   end
   loop.soon(emit_exit, self)
-  self.ends_:finish(close_when_drained, self)
-end
-
---- Takes in all that have ended; a child that is not known here is somebody
---- else's, who asks its handle.
-local function reap()
-  for handle in core.reap do
-    local child = children[handle]
-    children[handle] = nil
-    if child then on_exit(child, handle) end
-  end
-end
-
---- Without pidfds, SIGCHLD tells.
-local function watch_sigchld()
-  local handle = uv.new_signal()
-  handle:start("sigchld", loop.guard(reap))
-  return handle
-end
-
---- Starts listening, before the first child exists, and sees to it that what it
---- writes can be read. True; nil, errno.
-function Child.watch()
-  if watcher then return true end
-  local polling, err = poller.open()
-  if not polling then return nil, err.errno end
-  local fd, errno = core.reaper_fd()
-  if fd == nil then return nil, errno end
-  local code
-  if fd then watcher, code = loop.watch(fd, "r", reap) else watcher = watch_sigchld() end
-  if not watcher then return nil, core.errnos[code] or core.errnos.EMFILE end
-  watcher:unref()
-  return true
-end
-
-Child.reap = reap
-
--- Making one -----------------------------------------------------------------
-
---- @param file string
---- @param args string[] argv
---- @param its_ends Ends
---- @return Child
-function Child.new(file, args, its_ends)
-  return setmetatable({
-    spawn_file = file,
-    spawn_args = args,
-    ends_ = its_ends,
-    stdio = its_ends == ends.none and {} or nil,
-    pid = nil,
-    process_ = false, -- orrery.spawn, until it has ended
-    ended_ = false, -- and from then on
-    closed_ = false,
-    channel_ = false,
-    error_ = false,
-    leader_ = false,
-    listeners_ = false,
-    referenced_ = false,
-    released_ = false, -- called once it has ended: no scope stops it any more
-    timer_ = false,
-    waiters_ = false,
-    on_closed_ = false,
-  }, its_ends == ends.none and Child or Lazy)
-end
-
---- It runs: `handle` is its orrery.spawn.
-function Child:started(handle)
-  self.process_, self.pid = handle, handle:pid()
-  self.referenced_ = true
-  children[handle] = self
-  count_reference(1)
-  loop.soon(self.emit, self, "spawn")
-end
-
---- Opens the channel that it was started with.
---- @param fd userdata orrery.fd
-function Child:connect_(fd, opts)
-  local messaging = require "orrery.channel.messaging"
-  local channel, err = messaging.open(self, fd, opts)
-  if channel then return end
-  messaging.open_none(self)
-  loop.soon(self.emit, self, "disconnect", err)
-end
-
---- Called by the emitter.
-function Child:listeners_changed_(event)
-  if self.channel_ then
-    require "orrery.channel.messaging".listeners_changed(self, event)
-  end
-end
-
-for _, name in ipairs { "send", "receive", "request", "handle", "disconnect" } do
-  Child[name] = function(self, ...)
-    local method = require "orrery.channel.messaging".Messaging[name]
-    Child[name] = method
-    return method(self, ...)
-  end
-end
-
---- It could not start. `error` is not emitted where a waiter got it.
-function Child:failed(err)
-  self.error_ = err
-  loop.soon(function()
-    if not self.error_taken_ or self:listener_count("error") > 0 then
-      self:emit("error", err)
-    end
-  end)
-  loop.soon(function()
-    self.closed_ = true
-    self:emit("close", nil, nil)
-  end)
+  self.ends_:finish(close_after_channel, self)
 end
 
 -- Waiting --------------------------------------------------------------------
 
---- Calls wake(true) when the process has ended, while it runs still. Returns what
---- undoes that.
-function Child:on_exit_(wake)
-  local waiters = self.waiters_ or {}
-  local place = #waiters + 1
-  self.waiters_, waiters[place] = waiters, wake
-  return function() waiters[place] = false end
-end
-
 local function wait_exit(self, t, what)
-  if not running(self) then return true end
-  return scheduler.wait(function(wake) return self:on_exit_(wake) end, t, what)
+  if not self.is_running_ then return true end
+  return scheduler.wait(function(wake) return when_exited(self, wake) end, t,
+    what)
 end
 
---- Why a child that has ended has neither an exit code nor a signal.
-function Child.status_taken(pid)
-  return errors.new("ECHILD", ("child %d: its exit status was taken by somebody "
-    .. "else"):format(pid))
-end
-
---- The exit code, or 128+n and the signal's name; nil, err where somebody else
---- took the status.
+--- Returns the exit code, or 128+n and the signal's name; nil, err if the
+--- status was taken by other code.
 local function status(self)
   if self.signal_code then
-    local _, number = self.ended_:status()
+    local _, number = self.spawned_:status()
     return 128 + number, self.signal_code
   elseif self.exit_code then
     return self.exit_code
   end
-  return nil, Child.status_taken(self.pid)
+  return nil, reaper.status_taken(self.pid)
 end
-Child.status_ = status
 
 --- Waits until the process has ended; its output may still be open. [w]
 --- @param t integer? ms
---- @return integer? code 128+n where signal n ended it; nil, err (ETIMEDOUT,
----   and whatever kept it from starting)
---- @return string|Error? signal
+--- @return integer? code 128+n if signal n ended it
+--- @return string|Error? signal its name; or err (ETIMEDOUT, ECHILD, and what
+---   kept it from starting)
 function Child:wait(t)
   if self.error_ then
-    self.error_taken_ = true
+    self.is_error_taken_ = true
     return nil, self.error_
   end
   local ok, err = wait_exit(self, t, "wait")
@@ -287,7 +159,7 @@ end
 
 -- Signals --------------------------------------------------------------------
 
---- A result of kill(2) as true; false; false, err.
+--- Returns what kill(2) came to as true; false (it has ended); false, err.
 local function sent(self, number, ok, errno)
   if ok then
     if number ~= 0 then self.killed = true end
@@ -302,36 +174,33 @@ end
 --- the same pid.
 --- @param signal string|integer? "SIGTERM"; 0 asks whether it is there
 --- @return boolean sent false once it has ended
---- @return Error? err EPERM
+--- @return Error? err (EPERM)
 function Child:kill(signal)
   local number = signals.check("kill", signal or "SIGTERM")
-  if not running(self) then return false end
-  return sent(self, number, self.process_:kill(number))
+  if not self.is_running_ then return false end
+  return sent(self, number, self.spawned_:kill(number))
 end
 
---- Sends to the process group where the child leads one, else to the child.
+--- Sends a signal to the process group that the child leads, else to the child.
 local function signal_family(self, number)
-  if not running(self) then return false end
-  if self.leader_ then
+  if not self.is_running_ then return false end
+  if self.is_leader_ then
     return sent(self, number, self_process:kill(-self.pid, number))
   end
-  return sent(self, number, self.process_:kill(number))
+  return sent(self, number, self.spawned_:kill(number))
 end
 
---- Sends a signal to the child's process group, where it leads one (`pgroup`,
+--- Sends a signal to the child's process group if it leads one (`pgroup`,
 --- `detached`), else to the child.
---- @param signal string|integer?
---- @return boolean sent
---- @return Error? err
+--- @param signal string|integer? "SIGTERM"
+--- @return boolean sent false once the child has ended
+--- @return Error? err (EPERM)
 function Child:kill_tree(signal)
   return signal_family(self, signals.check("kill_tree", signal or "SIGTERM"))
 end
 
-local stop_options = {
-  signal = signals.option,
-  grace = options.checks.ms,
-}
-
+--- Sends the signal, and SIGKILL after `grace` ms; waits for the exit. Returns
+--- whether it took SIGKILL.
 local function stop(self, number, grace)
   local forced = false
   signal_family(self, number)
@@ -344,20 +213,23 @@ local function stop(self, number, grace)
   return forced
 end
 
+local stop_options = { signal = signals.option, grace = options.checks.ms }
+
 --- Ends the child: a signal, `grace` ms, SIGKILL. [w]
 --- @param opts {signal: string|integer?, grace: integer?}? "SIGTERM", 5000 ms
 --- @return {code: integer, signal: string?, forced: boolean, duration: number}?
----   result duration in ms from the call
---- @return Error? err where it never started
+---   result `code` as wait's, `duration` in ms from the call
+--- @return Error? err it never started
 function Child:stop(opts)
   opts = options.check("stop", opts, stop_options)
   if self.error_ then
-    self.error_taken_ = true
+    self.is_error_taken_ = true
     return nil, self.error_
   end
   local begun = self_process:hrtime()
   local number = signals.number(opts.signal or "SIGTERM")
-  local forced = running(self) and stop(self, number, opts.grace or STOP_GRACE)
+  local forced = self.is_running_
+    and stop(self, number, opts.grace or STOP_GRACE)
   local code, signal = status(self)
   return {
     code = code,
@@ -367,10 +239,11 @@ function Child:stop(opts)
   }
 end
 
---- A `<close>` variable of a child: SIGTERM, 2 s, SIGKILL, reaped, and its
---- streams are closed. Where nobody can wait: SIGKILL at once. Never raises.
+--- Ends the child at the end of a `<close>` variable: SIGTERM, 2 s, SIGKILL;
+--- reaps it and closes its streams. If waiting is forbidden there: SIGKILL at
+--- once. Never raises.
 function Child:__close()
-  if running(self) then
+  if self.is_running_ then
     if not scheduler.forbidden("close") then
       pcall(stop, self, SIGTERM, CLOSE_GRACE)
     end
@@ -379,39 +252,235 @@ function Child:__close()
   self.ends_:close()
 end
 
---- SIGKILL for what may not outlive this process.
-function Child:abandon_()
-  signal_family(self, SIGKILL)
+-- For capture.lua ------------------------------------------------------------
+
+--- Calls take(chunk) for every chunk that the child writes to fd `n`, and makes
+--- the child's `close` event wait for the end of that output. Does nothing if
+--- fd `n` is no pipe to us.
+--- @param n integer
+--- @param take fun(chunk: string)
+function Child:output_(n, take)
+  self.ends_:collect(n, take)
 end
 
---- Ends it by `kill_signal` once `ms` have passed.
-function Child:set_timeout_(ms, signal)
-  if not running(self) then return end
-  self.timer_ = clock.after(ms, function()
-    self.timed_out = true
-    signal_family(self, signal)
+--- Begins to end a child for which `when_over_` was called: `signal`, and
+--- SIGKILL after `grace` ms. Does not wait; called again, it changes nothing.
+--- @param signal string|integer
+--- @param grace integer ms
+--- @return boolean running false if the process has ended already
+function Child:end_by_(signal, grace)
+  if not self.is_running_ then return false end
+  local capture = self.capture_
+  capture.ending = capture.ending or scheduler.go(function()
+    capture.forced = self.is_running_
+      and stop(self, signals.number(signal), grace)
   end)
-  self.timer_:set_ref(false)
+  return true
+end
+
+--- Lets the loop look at its fds once, without blocking. If timers are due, or
+--- in a turn of plain lua5.4, ticks may run many times before it does.
+local function pass_poll()
+  scheduler.wait(function(wake)
+    local left = POLL_TURNS
+    local function turn()
+      left = left - 1
+      if left == 0 then wake() else loop.later(turn) end
+    end
+    loop.later(turn)
+  end, nil, "run")
+end
+
+--- Waits for `close`, `grace` ms at most. They are counted in steps, each of
+--- which ends with a poll: a loop that was held up has lost one step, and
+--- always looks at what has come before it gives up.
+local function await_output(self, grace)
+  local left = grace
+  local step = math.max(1, left // OUTPUT_STEPS)
+  while not self.is_closed_ do
+    self:wait_for("close", math.min(step, left))
+    if not self.is_closed_ then
+      self.ends_:drain()
+      pass_poll()
+    end
+    left = left - step
+    if left <= 0 then break end
+  end
+  over(self)
+end
+
+--- Calls fn(incomplete, forced) once, when the child is over: the process has
+--- ended, nothing that `end_by_` began is left to do, and its output is at its
+--- end, or `grace` ms have passed since the exit. Its streams are closed then.
+--- @param grace integer ms
+--- @param fn fun(incomplete: boolean, forced: boolean) whether output may be
+---   missing, and whether `end_by_` had to send SIGKILL
+function Child:when_over_(grace, fn)
+  self.capture_ = { fn = fn, ending = false, forced = false }
+  when_exited(self, function()
+    loop.at_turn_end(function()
+      if not self.is_closed_ then scheduler.go(await_output, self, grace) end
+    end)
+  end)
 end
 
 -- Keeping the loop alive -----------------------------------------------------
 
 local function set_referenced(self, on)
-  if running(self) and self.referenced_ ~= on then
-    self.referenced_ = on
-    count_reference(on and 1 or -1)
+  if self.is_running_ and self.is_referenced_ ~= on then
+    self.is_referenced_ = on
+    if on then reaper.ref() else reaper.unref() end
   end
   return self
 end
 
---- The loop lives while the child runs (the default).
+--- Makes the loop live while the child runs (the default).
 --- @return Child self
 function Child:ref() return set_referenced(self, true) end
 
---- The loop may end before the child. Its pipes count for themselves.
+--- Lets the loop end before the child. Its pipes count for themselves.
 --- @return Child self
 function Child:unref() return set_referenced(self, false) end
 
-Lazy.__tostring, Lazy.__close = Child.__tostring, Child.__close
+-- Classes --------------------------------------------------------------------
 
-return Child
+-- A child without a channel has these methods too: they raise and say how it
+-- would have one.
+local verbs = { "send", "receive", "request", "handle", "disconnect" }
+for _, name in ipairs(verbs) do
+  Child[name] = function(self, ...)
+    return require "orrery.channel.messaging".Messaging[name](self, ...)
+  end
+end
+
+--- How to make the fields that few ask for, when they are asked for.
+local makers = {
+  stdin = function(self) return self.ends_:stream(0) end,
+  stdout = function(self) return self.ends_:stream(1) end,
+  stderr = function(self) return self.ends_:stream(2) end,
+  stdio = function(self) return self.ends_:all() end,
+  usage = function(self)
+    return not self.is_running_ and self.spawned_ and self.spawned_:usage()
+      or nil
+  end,
+}
+
+--- Gives a class of children a twin, for the children that have such fields:
+--- with pipes, or ended. The others keep a plain table as __index, for a
+--- function is called for each method that is looked up.
+local function add_twin(plain)
+  local twin = class("orrery.Child", plain)
+  plain.with_fields_, twin.with_fields_ = twin, twin
+  function twin.__index(self, key)
+    local make = makers[key]
+    if not make then return plain[key] end
+    local value = make(self)
+    self[key] = value
+    return value
+  end
+  return plain
+end
+
+add_twin(Child)
+
+local Talking -- the class of children with a channel
+
+--- Returns `Talking`, made with the first channel: messaging is a quarter of
+--- what is loaded for children, and few programs need it.
+local function talking()
+  local messaging = require "orrery.channel.messaging"
+  Talking = Talking or add_twin(class("orrery.Child", Child,
+    messaging.Messaging, { listeners_changed_ = messaging.listeners_changed }))
+  return Talking
+end
+
+-- Making one -----------------------------------------------------------------
+
+local function new(start, its_ends)
+  local bare = its_ends == ends.none
+  return setmetatable({
+    spawn_file = start.file,
+    spawn_args = start.argv,
+    ends_ = its_ends,
+    stdio = bare and {} or nil,
+    pid = nil,
+    spawned_ = false, -- orrery.spawn
+    is_running_ = false, -- not reaped yet
+    is_closed_ = false, -- `close` has come
+    channel_ = false,
+    error_ = false, -- why it could not start
+    is_referenced_ = false, -- keeps the loop alive
+    listeners_ = false,
+    capture_ = false, -- {fn, ending, forced} of when_over_, until it is over
+    timer_ = false,
+    waiters_ = false, -- functions for its exit, or false
+  }, bare and Child or Child.with_fields_)
+end
+
+--- Opens the channel that the child was started with; on failure it is
+--- disconnected from the start.
+local function connect(self, fd, opts)
+  local bare = getmetatable(self) == Child
+  setmetatable(self, bare and talking() or talking().with_fields_)
+  local messaging = require "orrery.channel.messaging"
+  local channel, err = messaging.open(self, fd, opts)
+  if channel then return end
+  messaging.open_none(self)
+  loop.soon(self.emit, self, "disconnect", err)
+end
+
+--- Ends the child by `signal` once `ms` have passed.
+local function set_timeout(self, ms, signal)
+  self.timer_ = clock.after(ms, function() signal_family(self, signal) end)
+  self.timer_:set_ref(false)
+end
+
+local child = {}
+
+--- Makes the Child of a start that has succeeded; `spawn` follows.
+--- @param start Start
+--- @param opts table spawn's, checked
+--- @return Child
+function child.running(start, opts)
+  local self = new(start, ends.new(start.plan, start.ends))
+  local spawned, attributes = start.spawned, start.attributes
+  self.spawned_, self.pid = spawned, spawned:pid()
+  self.is_running_, self.is_referenced_ = true, true
+  if attributes and (attributes.setsid or attributes.pgroup == 0) then
+    self.is_leader_ = true
+  end
+  reaper.watch(spawned, self)
+  reaper.ref()
+  loop.soon(self.emit, self, "spawn")
+  if start.channel then connect(self, start.channel, opts) end
+  if opts.timeout and opts.timeout > 0 then
+    set_timeout(self, opts.timeout,
+      signals.number(opts.kill_signal or "SIGTERM"))
+  end
+  if opts.scope then when_exited(self, ownership.tie(self, opts.scope)) end
+  return self
+end
+
+local function emit_error(self)
+  if not self.is_error_taken_ or self:listener_count("error") > 0 then
+    self:emit("error", self.error_)
+  end
+end
+
+--- Makes the Child of a start that has failed: without a pid; `error` follows,
+--- unless a waiter takes it before, and `close`.
+--- @param start Start
+--- @param err Error
+--- @return Child
+function child.failed(start, err)
+  local self = new(start, ends.ended(start.plan))
+  if start.plan.channel then
+    require "orrery.channel.messaging".open_none(self)
+  end
+  self.error_ = err
+  loop.soon(emit_error, self)
+  loop.soon(emit_close, self)
+  return self
+end
+
+return child

@@ -1,5 +1,5 @@
 --- `exec` and `exec_file`: Node's shape, a callback with the output. They never
---- wait; the callback runs as a task, so it may.
+--- wait; the callback runs as a task, and may.
 
 local capture = require "orrery.child_process.capture"
 local errors = require "orrery.runtime.errors"
@@ -13,37 +13,37 @@ local MAX_BUFFER = 1024 * 1024 -- bytes a stream, as in Node
 
 local schema = capture.schema
 
---- What the callback gets when all did not go well; nil when it did.
-local function failure(job, command, code, signal, stderr)
-  local child = job.child
+--- Returns the error that the callback gets; nil if all went well.
+local function failure(captured, command, code, signal, stderr)
+  local child = captured.child
   local fields = {
     cmd = command, killed = child.killed, signal = signal,
     exit_code = child.exit_code,
   }
-  if job.truncated then
+  if captured.full then
     return errors.new("ERR_CHILD_PROCESS_STDIO_MAXBUFFER",
-      job.full .. " maxBuffer length exceeded", fields)
-  elseif code == 0 and not job.timed_out then
+      captured.full .. " maxBuffer length exceeded", fields)
+  elseif code == 0 and not captured.timed_out then
     return nil
   end
-  local unknown = job.error -- why the status is
+  local unknown = captured.error -- why the status is
   local err = errors.new(unknown and unknown.code or "",
     ("Command failed: %s\n%s%s"):format(command,
       unknown and unknown.message .. "\n" or "", stderr), fields)
   if not unknown then err.code = child.exit_code end -- nil after a signal
-  err.timed_out = job.timed_out or false
+  err.timed_out = captured.timed_out
   return err
 end
 
+--- Starts what the callback hears of.
 local function start(where, argv, opts, cb)
   local command = table.concat(argv, " ")
-  local child = spawn.start(where, argv,
-    capture.spawn_options(opts, "pipe"))
+  local child = spawn.start(where, argv, capture.spawn_options(opts, "pipe"))
   if child.pid then
-    local job = capture.start(child, opts, MAX_BUFFER)
-    capture.when_over(job, function(code, signal)
-      local stdout, stderr = capture.output(job)
-      local err = failure(job, command, code, signal, stderr)
+    local captured = capture.start(child, opts, MAX_BUFFER)
+    captured:when_over(function(code, signal)
+      local stdout, stderr = captured:output()
+      local err = failure(captured, command, code, signal, stderr)
       if err then err.stdout, err.stderr = stdout, stderr end
       if cb then scheduler.go(cb, err, stdout, stderr) end
     end)
@@ -55,39 +55,43 @@ local function start(where, argv, opts, cb)
   return child
 end
 
---- The callback comes last, wherever that is.
+--- Raises unless the callback is good and comes last.
 local function check_callback(where, cb, behind)
   if cb ~= nil then
     options.argument(where, "the callback", cb, options.checks.callback)
   end
   if behind ~= nil then
-    options.raise("%s: nothing may follow the callback, got %s %s; "
-      .. "options go before it", where, type(behind), options.show(behind))
+    options.raise("%s: nothing may follow the callback, got %s %s; options go "
+      .. "before it", where, type(behind), options.show(behind))
   end
 end
 
---- Runs a command line by a shell.
+--- Runs a command line by a shell. Without callback its failure is an `error`
+--- event if it cannot start, and nothing else.
 --- @param command string
---- @param opts table? spawn's, and timeout, max_buffer (1 MiB), stdio_grace
---- @param cb fun(err: Error?, stdout: string, stderr: string)? called once
+--- @param opts table? spawn's; timeout (ms), max_buffer (bytes a stream, 1
+---   MiB), stdio_grace (ms, 250)
+--- @param cb fun(err: Error?, stdout: string, stderr: string)? called once;
+---   err.code is the exit code, ERR_CHILD_PROCESS_STDIO_MAXBUFFER, ECHILD, or
+---   why it could not start
 --- @param behind nil nothing may follow the callback
---- @return Child
+--- @return Child child without a pid if it could not start
 function exec.exec(command, opts, cb, behind)
   if type(opts) == "function" then opts, cb, behind = nil, opts, cb end
-  options.argument("exec", "the command", command, options.checks.string)
   check_callback("exec", cb, behind)
-  opts = options.copy(options.check("exec", opts, schema))
-  if opts.shell == nil then opts.shell = true end
-  return start("exec", { command }, opts, cb)
+  local argv
+  argv, opts = capture.read_command("exec", schema, command, opts)
+  return start("exec", argv, opts, cb)
 end
 
---- Runs a program.
+--- Runs a program. Without callback its failure is an `error` event if it
+--- cannot start, and nothing else.
 --- @param file string|string[] or a list {file, args…}
 --- @param args string[]?
---- @param opts table?
---- @param cb fun(err: Error?, stdout: string, stderr: string)? called once
+--- @param opts table? as exec's
+--- @param cb fun(err: Error?, stdout: string, stderr: string)? as exec's
 --- @param behind nil nothing may follow the callback
---- @return Child
+--- @return Child child without a pid if it could not start
 function exec.exec_file(file, args, opts, cb, behind)
   if type(args) == "function" then
     args, opts, cb, behind = nil, args, opts, cb
@@ -95,8 +99,7 @@ function exec.exec_file(file, args, opts, cb, behind)
   if type(opts) == "function" then opts, cb, behind = nil, opts, cb end
   check_callback("exec_file", cb, behind)
   local argv
-  argv, opts = spawn.arguments("exec_file", file, args, opts)
-  opts = options.check("exec_file", opts, schema)
+  argv, opts = capture.read_program("exec_file", schema, file, args, opts)
   return start("exec_file", argv, opts, cb)
 end
 

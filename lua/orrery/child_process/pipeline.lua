@@ -1,6 +1,7 @@
 --- `pipeline`: programs joined by pipes, with no data passing through here.
 
 local core = require "orrery.core"
+local arguments = require "orrery.child_process.arguments"
 local capture = require "orrery.child_process.capture"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
@@ -15,15 +16,16 @@ local SIGPIPE = 128 + core.signals.SIGPIPE
 local schema = options.copy(capture.schema)
 schema.stdio = nil -- the stages' stdio is the pipeline
 
---- A string is what is read; else it must be something that stdio takes.
+--- Checks the option `stdin`: text to be read, or something that stdio takes.
 function schema.stdin(value)
   if type(value) ~= "string"
-    and not pcall(stdio.check, "pipeline", { value }, 1) then
+    and not pcall(stdio.check, "pipeline", { value }) then
     return "a string, a stream, an fd or {file=path}"
   end
 end
 
---- Splits {stage, stage, …, option=…}: how many stages, the options.
+--- Splits {stage, stage, …, option=…}. Returns how many stages, and the
+--- options.
 local function split(spec)
   local opts, count = {}, 0
   for key, value in next, spec do
@@ -36,7 +38,8 @@ local function split(spec)
   return count, opts
 end
 
---- The stages as lists of their own, and the options.
+--- Returns the stages as lists of their own, and the options; raises unless
+--- they are good.
 local function parse(spec)
   local count, opts = 0, nil
   if type(spec) == "table" then count, opts = split(spec) end
@@ -51,18 +54,20 @@ local function parse(spec)
       options.raise("pipeline: stage %d must be a list {command, args…}, got "
         .. "%s", i, options.show(stage))
     end
-    stages[i] = spawn.arguments("pipeline", stage, nil, nil)
+    stages[i] = arguments.split("pipeline", stage, nil, nil)
   end
   return stages, options.check("pipeline", opts, schema)
 end
 
---- Where the first stage reads, and what is written to it.
+--- Returns the stdio of the first stage, and the text that is to be written to
+--- it.
 local function source(stdin)
   if type(stdin) == "string" then return "pipe", stdin end
   return stdin or "ignore"
 end
 
---- Starts all stages. The children; nil, err where one cannot start.
+--- Starts all stages. Returns their children; nil, err, children if one cannot
+--- start.
 local function start_all(stages, opts, stdin)
   local children = {}
   for i, argv in ipairs(stages) do
@@ -74,38 +79,43 @@ local function start_all(stages, opts, stdin)
       local _, err = child:wait()
       return nil, err, children
     end
-    -- Our end of the pipe is the next stage's alone: its SIGPIPE must reach this one.
+    -- Now that this stage has it, our copy of the pipe must go, or the stage
+    -- before would get no SIGPIPE when this one ends.
     if i > 1 then children[i - 1].stdout:destroy() end
     stdin = child.stdout
   end
   return children
 end
 
-local function stop_all(children)
+--- Kills a stage, reaps it, and closes its streams.
+local function kill(stage)
+  local child <close> = stage
+  child:kill("SIGKILL")
+  child:wait()
+end
+
+local function kill_all(children)
   for _, child in ipairs(children) do
-    if child.pid then
-      child:kill("SIGKILL")
-      child:wait()
-      child.ends_:close()
-    end
+    if child.pid then kill(child) end
   end
 end
 
---- A stage's own result; an earlier one may end by SIGPIPE.
-local function stage_result(job, argv, last)
-  local result = capture.result(job, table.concat(argv, " "), capture.await(job))
+--- Waits for a stage. Returns its result, in which an earlier one than the last
+--- may end by SIGPIPE.
+local function stage_result(captured, argv, last)
+  local result = captured:result(table.concat(argv, " "), captured:await())
   if not last and result.code == SIGPIPE then
     result.ok = not result.timed_out and not result.truncated
   end
   return result
 end
 
--- What is true of the whole where it is true of a stage.
+-- What is true of the whole if it is true of one stage.
 local flags = {
   "timed_out", "truncated", "killed", "forced", "stdio_incomplete",
 }
 
---- What the pipeline as a whole came to.
+--- Returns the result of the whole.
 local function sum_up(results)
   local whole, commands = options.copy(results[#results]), {}
   whole.stages, whole.stderr = results, ""
@@ -122,14 +132,16 @@ local function sum_up(results)
   return whole
 end
 
---- Waits for all stages.
+--- Waits for all stages. Returns the result.
 local function await(children, stages, opts, begun)
-  local jobs, tasks = {}, {}
+  local captures, tasks = {}, {}
   for i, child in ipairs(children) do
-    jobs[i] = capture.start(child, opts, MAX_BUFFER)
+    captures[i] = capture.start(child, opts, MAX_BUFFER)
   end
-  for i, job in ipairs(jobs) do
-    tasks[i] = function() return stage_result(job, stages[i], i == #stages) end
+  for i, captured in ipairs(captures) do
+    tasks[i] = function()
+      return stage_result(captured, stages[i], i == #stages)
+    end
   end
   local whole = sum_up(require "orrery.task".all(tasks))
   whole.duration = (self_process:hrtime() - begun) / 1e6
@@ -141,11 +153,12 @@ end
 ---     pipeline{ {"ls", "-l"}, {"wc", "-l"} }
 ---
 --- @param spec table stages {command, args…}; and options: stdin (a string, a
----   stream, {file=}; at its end without), and those of run that bound it
---- @return Result? result of the last stage, with `stages` and all stderr; ok when
----   all are, timed_out, killed … when one is. nil, err where a stage could not
----   start: the others are stopped
---- @return Error? err
+---   stream, {file=}; at its end without), and those of run that bound it:
+---   timeout, stdio_grace (ms), max_buffer (bytes a stream, 100 MiB)
+--- @return Result? result of the last stage, with `stages` and all stderr; ok
+---   when all are, timed_out, killed … when one is
+--- @return Error? err a stage could not start (ENOENT, EACCES, EMFILE …), and
+---   the others are stopped
 local function pipeline(spec)
   local stages, opts = parse(spec)
   scheduler.check_may_wait("pipeline")
@@ -155,7 +168,7 @@ local function pipeline(spec)
   for i, argv in ipairs(stages) do words[i] = { table.unpack(argv) } end
   local children, err, started = start_all(stages, opts, stdin)
   if not children then
-    scheduler.shield(stop_all, started)
+    scheduler.shield(kill_all, started)
     return nil, err
   end
   if input then children[1].stdin:finish(input) end

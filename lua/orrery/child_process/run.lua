@@ -20,7 +20,7 @@ schema.on_stdout = options.checks.callback
 schema.on_stderr = options.checks.callback
 schema.input = options.checks.bytes
 
---- A hint for run("ls -l"), which is a file name with a space in it.
+--- Adds a hint for run("ls -l"), which is a file name with a space in it.
 local function add_hint(err, words)
   if err.code == "ENOENT" and err.stage == "exec" and #words == 1
     and words[1]:find("%s") then
@@ -30,12 +30,13 @@ local function add_hint(err, words)
   return err
 end
 
-local function trimmed(result)
+local function trim(result)
   result.stdout = result.stdout:gsub("\n$", "")
   result.stderr = result.stderr:gsub("\n$", "")
 end
 
---- What `check` raises: the result, which reads as what went wrong.
+--- Returns what `check` raises: it has the result, and reads as what went
+--- wrong.
 local function failure(result)
   local how = result.timed_out and "timed out"
     or result.truncated and "wrote more than max_buffer"
@@ -48,6 +49,8 @@ local function failure(result)
     { result = result, exit_code = result.code, signal = result.signal })
 end
 
+--- Runs a program whose arguments and options are checked. Returns what `run`
+--- does.
 local function run_child(where, argv, opts)
   local begun, words = self_process:hrtime(), { table.unpack(argv) }
   local stdin = opts.input and "pipe" or "ignore"
@@ -57,12 +60,11 @@ local function run_child(where, argv, opts)
     local _, err = child:wait()
     return nil, add_hint(err, words)
   end
-  local job = capture.start(child, opts, MAX_BUFFER)
+  local captured = capture.start(child, opts, MAX_BUFFER)
   if child.stdin then child.stdin:finish(opts.input) end
-  local result = capture.result(job, table.concat(words, " "),
-    capture.await(job))
+  local result = captured:result(table.concat(words, " "), captured:await())
   result.duration = (self_process:hrtime() - begun) / 1e6
-  if opts.trim then trimmed(result) end
+  if opts.trim then trim(result) end
   if opts.check and not result.ok then error(failure(result), 0) end
   return result
 end
@@ -75,29 +77,28 @@ end
 --- @param file string|string[] or a list {file, args…}
 --- @param args string[]?
 --- @param opts table? spawn's; input, check (raise unless ok), trim (one final
----   newline), on_stdout, on_stderr (fn(line); their first error stops the program
----   and is raised here), max_buffer (bytes a stream, 100 MiB), stdio_grace (ms)
---- @return Result? result nil, err where it could not start
---- @return Error? err
+---   newline), on_stdout, on_stderr (fn(line); their first error stops the
+---   program and is raised here), max_buffer (bytes a stream, 100 MiB),
+---   timeout, stdio_grace (ms)
+--- @return Result? result
+--- @return Error? err it could not start (ENOENT, EACCES, EMFILE …)
 function run.run(file, args, opts)
   local argv
-  argv, opts = spawn.arguments("run", file, args, opts)
-  opts = capture.check("run", opts, schema)
+  argv, opts = capture.read_program("run", schema, file, args, opts)
   scheduler.check_may_wait("run")
   return run_child("run", argv, opts)
 end
 
---- Runs a command line by /bin/sh to its end. [w]
+--- Runs a command line by /bin/sh, or `shell`, to its end. [w]
 --- @param command string
 --- @param opts table? as run's
---- @return Result?, Error?
+--- @return Result? result
+--- @return Error? err the shell could not start (EACCES, EMFILE …)
 function run.sh(command, opts)
-  options.argument("sh", "the command", command, options.checks.string)
-  opts = capture.check("sh", opts, schema)
+  local argv
+  argv, opts = capture.read_command("sh", schema, command, opts)
   scheduler.check_may_wait("sh")
-  opts = options.copy(opts)
-  if opts.shell == nil then opts.shell = true end
-  return run_child("sh", { command }, opts)
+  return run_child("sh", argv, opts)
 end
 
 return run

@@ -1,6 +1,6 @@
---- What becomes of a child's fds: turns the option `stdio` into fd numbers to
---- hand over, and into the ends that stay here, which are streams once somebody
---- asks for them.
+--- What becomes of a child's fds: turns the option `stdio` into a plan, which
+--- can be checked before anything exists, and a plan into a wiring: fds to hand
+--- over, and the ends that stay here.
 
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
@@ -27,6 +27,8 @@ end
 
 local file_modes = { r = true, w = true, a = true }
 
+--- Returns why a value is no good {file=path, mode=m}; nil if it is good, and
+--- true if it is no such table at all.
 local function bad_file(value)
   if type(value) ~= "table" or rawget(value, "file") == nil then return true end
   if options.checks.string(value.file) then
@@ -37,7 +39,7 @@ local function bad_file(value)
   end
 end
 
---- Why an entry for child fd `fd` is bad; nil when it is good.
+--- Returns why an entry for child fd `fd` is bad; nil if it is good.
 local function complaint(fd, value)
   if type(value) == "string" then
     if later[value] then return ("%q is not available yet"):format(value) end
@@ -59,27 +61,34 @@ local function complaint(fd, value)
   end
 end
 
---- The option as a table from fd 0 on, and the highest fd; raises.
-local function normalize(where, value)
+--- Tells whether the option is one entry for all of fds 0 to 2.
+local function is_single(value)
+  return type(value) ~= "table" or fd_of(value) or rawget(value, "file")
+end
+
+--- Returns a list's entries by fd, and the highest fd, at least 2. Raises
+--- unless it is a list.
+local function read_list(where, list)
   local entries, last = {}, 2
-  if type(value) ~= "table" or fd_of(value) or rawget(value, "file") then
-    for fd = 0, 2 do entries[fd] = value end
-  else
-    for key, entry in next, value do
-      if math.type(key) ~= "integer" or key < 1 or key > MAX_FD + 1 then
-        options.raise("%s: option 'stdio' is a list whose first item "
-          .. "is for fd 0; it has the key %s", where, options.show(key))
-      end
-      entries[key - 1] = entry or nil
-      if key - 1 > last then last = key - 1 end
+  for key, entry in next, list do
+    if math.type(key) ~= "integer" or key < 1 or key > MAX_FD + 1 then
+      options.raise("%s: option 'stdio' is a list whose first item is for fd "
+        .. "0; it has the key %s", where, options.show(key))
     end
+    entries[key - 1] = entry or nil
+    if key - 1 > last then last = key - 1 end
   end
+  return entries, last
+end
+
+--- Raises unless the entries are good. Returns the fd of the one that is "ipc".
+local function check_entries(where, entries, last)
   local channel
   for fd = 0, last do
     local entry = entries[fd]
     local why = entry ~= nil and complaint(fd, entry)
     if entry == "ipc" and channel then
-      why = ('there is a channel on fd %d, and one is all (ERR_IPC_ONE_PIPE)')
+      why = ("there is a channel on fd %d, and one is all (ERR_IPC_ONE_PIPE)")
         :format(channel)
     end
     if why then
@@ -87,44 +96,76 @@ local function normalize(where, value)
     end
     if entry == "ipc" then channel = fd end
   end
-  return entries, last, channel
+  return channel
 end
 
 local none = {} -- what `theirs` is while nothing is to be closed
-local plans = {} -- of the words, which mean the same each time
+local plans = {} -- by word, which means the same each time
 
---- Checks the option before anything exists. `plan.channel` is the child's fd of
---- its channel, if it has one.
---- @return table plan
+--- @class Plan
+--- @field entries table<integer, any> by the child's fd; nil is left out
+--- @field last integer the highest fd
+--- @field channel integer? the child's fd of its channel
+--- @field is_word true? the option is a word, and the plan serves again
+--- @field wiring Wiring? of a word that opens nothing, such as "ignore"
+
+--- Checks the option, before anything exists; raises unless it is good.
+--- @param where string the function's name, for the message
+--- @param value any nil is "pipe"
+--- @return Plan
 function stdio.check(where, value)
   if value == nil then value = "pipe" end
   local plan = plans[value]
   if plan then return plan end
-  local entries, last, channel = normalize(where, value)
-  plan = { entries = entries, last = last, channel = channel }
-  if words[value] then plans[value], plans[plan] = plan, true end
+  local entries, last = {}, 2
+  if is_single(value) then
+    for fd = 0, 2 do entries[fd] = value end
+  else
+    entries, last = read_list(where, value)
+  end
+  local channel = check_entries(where, entries, last)
+  plan = {
+    entries = entries,
+    last = last,
+    channel = channel,
+    is_word = words[value],
+  }
+  if plan.is_word then plans[value] = plan end
   return plan
 end
 
---- The wiring of a plan that opens nothing, such as "ignore", serves again.
-local function is_constant(wiring)
+--- Tells whether nothing was opened for a wiring, so that it serves again.
+local function opens_nothing(wiring)
   return wiring.theirs == none and next(wiring.ends) == nil
 end
 
---- @class Wiring what `open` made
+--- @class Wiring what `open` makes
 --- @field fds integer[] Lua's order: fds[1] is for child fd 0
 --- @field ends table<integer, userdata> orrery.fd of ours, by the child's fd
 --- @field theirs userdata[] the child's ends, to be closed after the start
 --- @field channel userdata? orrery.fd of our end of the channel
 
---- Notes an end that is the child's.
+--- Notes an end that is the child's. Returns its number.
 local function give(wiring, fd)
   if wiring.theirs == none then wiring.theirs = {} end
   table.insert(wiring.theirs, fd)
   return fd:fileno()
 end
 
-local function pipe(wiring, fd)
+-- How each word becomes an fd to hand over: its number; nil, errno, stage,
+-- path.
+
+local openers = {}
+
+function openers.socket(wiring, fd)
+  local ours, theirs = core.socketpair()
+  if not ours then return nil, theirs, "pipe" end
+  wiring.ends[fd] = ours
+  return give(wiring, theirs)
+end
+
+function openers.pipe(wiring, fd)
+  if fd > 2 then return openers.socket(wiring, fd) end
   local reading, writing = core.pipe(PIPE_SIZE)
   if not reading then return nil, writing, "pipe" end
   local ours, theirs = reading, writing
@@ -133,54 +174,49 @@ local function pipe(wiring, fd)
   return give(wiring, theirs)
 end
 
-local function socket(wiring, fd)
-  local ours, theirs = core.socketpair()
-  if not ours then return nil, theirs, "pipe" end
-  wiring.ends[fd] = ours
-  return give(wiring, theirs)
-end
-
-local function ipc(wiring)
+function openers.ipc(wiring)
   local ours, theirs = core.socketpair()
   if not ours then return nil, theirs, "pipe" end
   wiring.channel = ours
   return give(wiring, theirs)
 end
 
-local function file(wiring, value)
+function openers.ignore(_, fd)
+  if fd > 2 then return -1 end
+  local null, errno = core.null_fd()
+  if not null then return nil, errno, "open", "/dev/null" end
+  return null
+end
+
+function openers.inherit(_, fd) return fd end
+
+local function open_file(wiring, value)
   local fd, errno = core.open(value.file, value.mode or "r")
   if not fd then return nil, errno, "open", value.file end
   return give(wiring, fd)
 end
 
---- A stream that a child reads from is not read from here meanwhile.
-local function shared(value)
+--- Returns the fd of a stream or the like. What a child reads from is not read
+--- from here meanwhile.
+local function share(value)
   if type(value) == "table" and value.lend_ then value:lend_() end
   return fd_of(value)
 end
 
+--- Opens one entry: the fd's number, or -1 for none; nil, errno, stage, path.
 local function open_entry(wiring, fd, entry)
   if entry == nil then entry = fd <= 2 and "pipe" or "ignore" end
-  if entry == "pipe" then
-    return (fd <= 2 and pipe or socket)(wiring, fd)
-  elseif entry == "socket" then
-    return socket(wiring, fd)
-  elseif entry == "ipc" then
-    return ipc(wiring)
-  elseif entry == "ignore" then
-    if fd > 2 then return -1 end
-    local null, errno = core.null_fd()
-    if not null then return nil, errno, "open", "/dev/null" end
-    return null
-  elseif entry == "inherit" then
-    return fd
+  local open = openers[entry]
+  if open then
+    return open(wiring, fd)
   elseif type(entry) == "table" and rawget(entry, "file") then
-    return file(wiring, entry)
+    return open_file(wiring, entry)
   end
-  return shared(entry)
+  return share(entry)
 end
 
---- Opens what a plan asks for.
+--- Opens what a plan asks for; nothing is left open if it fails.
+--- @param plan Plan
 --- @return Wiring? wiring
 --- @return Error? err with stage "pipe" or "open"
 function stdio.open(plan)
@@ -192,7 +228,8 @@ function stdio.open(plan)
       local number, errno, stage, path = open_entry(wiring, fd, entry)
       if not number then
         stdio.close(wiring)
-        return nil, errors.system(errno, "spawn", { stage = stage, path = path })
+        return nil, errors.system(errno, "spawn",
+          { stage = stage, path = path })
       end
       wiring.fds[fd + 1] = number
     end
@@ -200,23 +237,27 @@ function stdio.open(plan)
   for fd = 0, plan.last do
     if plan.entries[fd] == "stdout" then wiring.fds[fd + 1] = wiring.fds[2] end
   end
-  if plans[plan] and is_constant(wiring) then plan.wiring = wiring end
+  if plan.is_word and opens_nothing(wiring) then plan.wiring = wiring end
   return wiring
 end
 
---- Closes the child's ends.
+--- Closes the child's ends, once it has them.
+--- @param wiring Wiring
 function stdio.release(wiring)
   for _, fd in ipairs(wiring.theirs) do fd:close() end
 end
 
---- Closes all of it: the start failed.
+--- Closes all of it, after a start that failed.
+--- @param wiring Wiring
 function stdio.close(wiring)
   stdio.release(wiring)
   for _, ours in pairs(wiring.ends) do ours:close() end
   if wiring.channel then wiring.channel:close() end
 end
 
---- How our end of a child's fd is used; nil where there is none.
+--- Returns how our end of a child's fd is used; nil if there is none.
+--- @param plan Plan
+--- @param fd integer the child's
 --- @return "r"|"w"|"rw"|nil mode
 function stdio.mode(plan, fd)
   local entry = plan.entries[fd]
@@ -225,7 +266,9 @@ function stdio.mode(plan, fd)
   return fd == 0 and "w" or "r"
 end
 
---- Streams that are over already, for a child that did not start.
+--- Returns streams that are over already, for a child that did not start.
+--- @param plan Plan
+--- @return table<integer, Stream> by the child's fd
 function stdio.ended(plan)
   local streams = {}
   for fd = 0, plan.last do

@@ -1,13 +1,13 @@
---- The sync family: a program to its end without the loop, for code that may not
---- wait. It cannot hang: a timeout ends in SIGKILL, and after the exit whatever
---- still holds the output has `stdio_grace`.
+--- The sync family: a program to its end without the loop, for code that may
+--- not wait. It cannot hang: a timeout ends in SIGKILL, and after the exit
+--- whatever still holds the output has `stdio_grace`.
 
 local core = require "orrery.core"
-local Child = require "orrery.child_process.child"
-local clock = require "orrery.runtime.clock"
 local capture = require "orrery.child_process.capture"
+local clock = require "orrery.runtime.clock"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
+local reaper = require "orrery.child_process.reaper"
 local signals = require "orrery.runtime.signals"
 local spawn = require "orrery.child_process.spawn"
 
@@ -16,7 +16,8 @@ local sync = {}
 local MAX_BUFFER = 1024 * 1024 -- bytes a stream, as in Node
 local KILL_GRACE = 2000 -- ms from kill_signal to SIGKILL
 local STDIO_GRACE = 250 -- ms for output after exit
-local NO_PIDFD_STEP = 5 -- ms between two looks where no fd tells of the exit
+local NO_PIDFD_STEP = 5 -- ms between two looks if no fd tells of the exit
+local NEVER = math.huge
 local LAST_READS = 16 -- of 64 KiB: more than a pipe holds
 
 local self_process = core.process()
@@ -26,205 +27,236 @@ local EAGAIN = core.errnos.EAGAIN
 local schema = options.copy(capture.schema)
 schema.input = options.checks.bytes
 
---- @class SyncJob
---- @field outputs table<integer, {fd: userdata, chunks: string[], size: integer}>
+--- @class SyncRun a program that runs, or has ended
+--- @field spawned userdata orrery.spawn
+--- @field outputs table<integer, SyncOutput> by the child's fd
+--- @field input string? what is written to `stdin`, from byte `at` on
+--- @field stdin userdata? orrery.fd, until all is written
+--- @field deadline number|false|nil when it is ended, on clock.now's scale
+--- @field kill_at number? when SIGKILL follows
+--- @field output_until number? after its end: when its output is given up
+--- @field limit integer bytes of an output
+--- @field signal integer that ends it
+--- @field grace integer ms for output after its end
+--- @field ended boolean? then `code`, or `ended_by`, the signal's name
+--- @field error Error? why it was ended, or its status is not known
 
-local function job_of(handle, ends, opts)
-  local job = {
-    handle = handle, outputs = {}, at = 1,
+--- @class SyncOutput
+--- @field fd userdata orrery.fd
+--- @field chunks string[]
+--- @field size integer bytes
+
+--- @return SyncRun
+local function new(start, opts)
+  local self = {
+    spawned = start.spawned, outputs = {}, at = 1,
     limit = opts.max_buffer or MAX_BUFFER,
     signal = signals.number(opts.kill_signal or "SIGTERM"),
     grace = opts.stdio_grace or STDIO_GRACE,
-    deadline = opts.timeout and opts.timeout > 0 and clock.due_in(opts.timeout),
+    deadline = opts.timeout and opts.timeout > 0
+      and clock.due_in(opts.timeout),
   }
-  for number, fd in pairs(ends) do
+  for number, fd in pairs(start.ends) do
     fd:set_nonblocking(true)
     if number == 0 and opts.input then
-      job.input, job.stdin = opts.input, fd
+      self.input, self.stdin = opts.input, fd
     elseif number == 0 then
       fd:close()
     else
-      job.outputs[number] = { fd = fd, chunks = {}, size = 0 }
+      self.outputs[number] = { fd = fd, chunks = {}, size = 0 }
     end
   end
-  return job
+  return self
 end
 
 --- Signals, once; SIGKILL follows.
-local function end_child(job, code)
-  if job.error then return end
-  job.error = errors.new(code, code == "ETIMEDOUT"
+local function end_child(self, code)
+  if self.error then return end
+  self.error = errors.new(code, code == "ETIMEDOUT"
     and "the program timed out" or "the program wrote more than max_buffer")
-  job.handle:kill(job.signal)
-  job.kill_at = clock.due_in(KILL_GRACE)
+  self.spawned:kill(self.signal)
+  self.kill_at = clock.due_in(KILL_GRACE)
 end
 
-local function write_input(job)
-  local n, errno = job.stdin:write(job.input, job.at)
-  if n then job.at = job.at + n end
-  if job.at > #job.input or (errno and errno ~= EAGAIN) then
-    job.stdin:close()
-    job.stdin = nil
+local function write_input(self)
+  local n, errno = self.stdin:write(self.input, self.at)
+  if n then self.at = self.at + n end
+  if self.at > #self.input or (errno and errno ~= EAGAIN) then
+    self.stdin:close()
+    self.stdin = nil
   end
 end
 
---- Whether there was something to be read.
-local function read_output(job, output)
+--- Reads once. Returns whether there was something to be read.
+local function read_output(self, output)
   local data, errno = output.fd:read()
   if not data and errno == EAGAIN then return false end
   if not data or data == "" then
     output.fd:close()
     return false
   end
-  local room = job.limit - output.size
+  local room = self.limit - output.size
   if #data > room then
     data = data:sub(1, room)
-    end_child(job, "ENOBUFS")
+    end_child(self, "ENOBUFS")
   end
   output.size = output.size + #data
   output.chunks[#output.chunks + 1] = data
   return true
 end
 
---- What is in the pipes when the time is over was written in time.
-local function read_rest(job)
-  for _, output in pairs(job.outputs) do
+--- Reads what is in the pipes: when the time is over, it was written in time.
+local function read_rest(self)
+  for _, output in pairs(self.outputs) do
     for _ = 1, LAST_READS do
-      if not output.fd:fileno() or not read_output(job, output) then break end
+      if not output.fd:fileno() or not read_output(self, output) then break end
     end
   end
 end
 
---- Whether the program has ended; the children of others are taken in too.
-local function ended(job)
-  if not job.ended then
-    Child.reap()
-    local code, signal, running = job.handle:status()
+--- Tells whether the program has ended. Takes in other children that have, too.
+local function ended(self)
+  if not self.ended then
+    reaper.reap()
+    local code, signal, running = self.spawned:status()
     if running then return false end
-    job.ended, job.code = true, code
-    job.ended_by = signal and signals.name(signal)
+    self.ended, self.code = true, code
+    self.ended_by = signal and signals.name(signal)
     if not code and not signal then
-      job.error = job.error or Child.status_taken(job.handle:pid())
+      self.error = self.error or reaper.status_taken(self.spawned:pid())
     end
-    job.output_until = clock.due_in(job.grace)
+    self.output_until = clock.due_in(self.grace)
   end
   return true
 end
 
---- How long the next poll may take: until the earliest of our deadlines.
-local function patience(job, reaper_fd)
-  local due = math.huge
-  for _, at in pairs { job.deadline or nil, job.kill_at, job.output_until } do
-    due = math.min(due, at)
-  end
-  local left = due == math.huge and -1 or math.max(0, due - clock.now())
-  if not reaper_fd and not job.ended then
+--- Returns how many ms the next poll may take, until the earliest deadline; -1:
+--- any number.
+local function patience(self, reaper_fd)
+  local due = math.min(self.deadline or NEVER, self.kill_at or NEVER,
+    self.output_until or NEVER)
+  local left = due == NEVER and -1 or math.max(0, due - clock.now())
+  if not reaper_fd and not self.ended then
     left = left < 0 and NO_PIDFD_STEP or math.min(left, NO_PIDFD_STEP)
   end
   return math.tointeger(left)
 end
 
---- Does what is due.
-local function keep_time(job)
-  if job.ended then return end
+--- Does what is due: ends the program, or kills it.
+local function keep_time(self)
+  if self.ended then return end
   local time = clock.now()
-  if job.deadline and time >= job.deadline then
-    job.deadline = nil
-    end_child(job, "ETIMEDOUT")
+  if self.deadline and time >= self.deadline then
+    self.deadline = nil
+    end_child(self, "ETIMEDOUT")
   end
-  if job.kill_at and time >= job.kill_at then
-    job.kill_at = nil
-    job.handle:kill(SIGKILL)
+  if self.kill_at and time >= self.kill_at then
+    self.kill_at = nil
+    self.spawned:kill(SIGKILL)
   end
 end
 
---- One round: waits, then reads and writes what can be. False when all is over.
-local function step(job, reaper_fd)
+--- Waits, then reads and writes what can be. Returns false when all is over.
+local function step(self, reaper_fd)
   local readers, writers = {}, {}
-  for _, output in pairs(job.outputs) do
+  for _, output in pairs(self.outputs) do
     readers[#readers + 1] = output.fd:fileno()
   end
-  if ended(job) then
-    job.deadline, job.kill_at = nil, nil
+  if ended(self) then
+    self.deadline, self.kill_at = nil, nil
     if #readers == 0 then return false end
-    if clock.now() >= job.output_until then
-      read_rest(job)
+    if clock.now() >= self.output_until then
+      read_rest(self)
       return false
     end
   elseif reaper_fd then
     readers[#readers + 1] = reaper_fd
   end
-  if job.stdin then writers[1] = job.stdin:fileno() end
-  core.poll(readers, writers, patience(job, reaper_fd))
-  keep_time(job)
-  if job.stdin then write_input(job) end
-  for _, output in pairs(job.outputs) do
-    if output.fd:fileno() then read_output(job, output) end
+  if self.stdin then writers[1] = self.stdin:fileno() end
+  core.poll(readers, writers, patience(self, reaper_fd))
+  keep_time(self)
+  if self.stdin then write_input(self) end
+  for _, output in pairs(self.outputs) do
+    if output.fd:fileno() then read_output(self, output) end
   end
   return true
 end
 
-local function run(job)
+--- Runs it to its end; nothing is left open.
+local function run(self)
   local reaper_fd = core.reaper_fd()
-  while step(job, reaper_fd) do end
-  if job.stdin then job.stdin:close() end
-  for _, output in pairs(job.outputs) do output.fd:close() end
+  while step(self, reaper_fd) do end
+  if self.stdin then self.stdin:close() end
+  for _, output in pairs(self.outputs) do output.fd:close() end
 end
 
 --- @class SyncResult
---- @field pid integer? nil where it could not start
---- @field status integer? the exit code; nil where a signal ended it
+--- @field pid integer? nil if it could not start
+--- @field status integer? the exit code; nil if a signal ended it
 --- @field signal string?
 --- @field stdout string?
 --- @field stderr string?
 --- @field output table<integer, string> by fd
---- @field error Error? why it could not start; ETIMEDOUT, ENOBUFS; ECHILD where
----   somebody else took its status
+--- @field error Error? why it could not start; ETIMEDOUT, ENOBUFS; ECHILD if
+---   other code took its status
 
-local function execute(where, argv, opts)
-  local spawned = options.copy(capture.spawn_options(opts,
-    { opts.input and "pipe" or "ignore", "pipe", "pipe" }))
-  for _, entry in next, type(spawned.stdio) == "table" and spawned.stdio or {} do
+--- Raises if `stdio` has a channel, which needs the loop.
+local function check_stdio(where, value)
+  for _, entry in next, type(value) == "table" and value or {} do
     if entry == "ipc" then
-      options.raise("%s: option 'stdio': a channel needs the loop, which stands "
-        .. "still meanwhile (ERR_IPC_SYNC_FORK): use spawn or fork", where)
+      options.raise("%s: option 'stdio': a channel needs the loop, which "
+        .. "stands still meanwhile (ERR_IPC_SYNC_FORK): use spawn or fork",
+        where)
     end
   end
-  local handle, ends = spawn.begin(where, argv, spawned)
-  if not handle then return { output = {}, error = ends } end
-  local job = job_of(handle, ends, opts)
-  run(job)
-  local result = {
-    pid = handle:pid(), status = job.code, output = {}, error = job.error,
-    signal = job.ended_by,
-  }
-  for number, output in pairs(job.outputs) do
-    result.output[number] = table.concat(output.chunks)
+end
+
+--- Runs a program whose arguments and options are checked.
+--- @return SyncResult
+local function execute(where, argv, opts)
+  local own = capture.spawn_options(opts,
+    { opts.input and "pipe" or "ignore", "pipe", "pipe" })
+  check_stdio(where, own.stdio)
+  local start, err = spawn.begin(where, argv, own)
+  if not start then return { output = {}, error = err } end
+  local self = new(start, opts)
+  run(self)
+  local output = {}
+  for number, one in pairs(self.outputs) do
+    output[number] = table.concat(one.chunks)
   end
-  result.stdout, result.stderr = result.output[1], result.output[2]
-  return result
+  return {
+    pid = self.spawned:pid(),
+    status = self.code,
+    signal = self.ended_by,
+    error = self.error,
+    output = output,
+    stdout = output[1],
+    stderr = output[2],
+  }
 end
 
 --- Runs a program to its end, blocking everything else.
 --- @param file string|string[] or a list {file, args…}
 --- @param args string[]?
---- @param opts table? spawn's; input (string), timeout (ms), max_buffer (bytes a
----   stream, 1 MiB), kill_signal, stdio_grace (ms)
---- @return SyncResult
+--- @param opts table? spawn's; input (string), timeout (ms), max_buffer (bytes
+---   a stream, 1 MiB), kill_signal, stdio_grace (ms, 250)
+--- @return SyncResult result
 function sync.spawn_sync(file, args, opts)
   local argv
-  argv, opts = spawn.arguments("spawn_sync", file, args, opts)
-  opts = capture.check("spawn_sync", opts, schema)
+  argv, opts = capture.read_program("spawn_sync", schema, file, args, opts)
   return execute("spawn_sync", argv, opts)
 end
 
---- stdout, or nil and why not; the program's stderr is shown as ours.
+--- Returns stdout, or nil and why not; shows the program's stderr as ours.
 local function output_or_error(result, command)
   if result.stderr and result.stderr ~= "" then
     self_process:write(2, result.stderr)
   end
   if result.error and not result.pid then return nil, result.error end
-  if result.status == 0 and not result.error then return result.stdout or "" end
+  if result.status == 0 and not result.error then
+    return result.stdout or ""
+  end
   local err = errors.new("", "Command failed: " .. command .. "\n"
     .. (result.stderr or ""), options.copy(result))
   err.code = result.error and result.error.code or result.status
@@ -232,26 +264,30 @@ local function output_or_error(result, command)
   return nil, err
 end
 
---- `spawn_sync` for those who want the output.
---- @return string? stdout nil, err unless it ended with 0
---- @return Error? err with `status signal stdout stderr`
+--- Runs a program to its end as spawn_sync does, for its output; shows its
+--- stderr as ours.
+--- @param file string|string[] or a list {file, args…}
+--- @param args string[]?
+--- @param opts table? as spawn_sync's
+--- @return string? stdout nil unless it ended with 0
+--- @return Error? err with `status signal stdout stderr`; its `code` is the
+---   exit code, ETIMEDOUT, ENOBUFS, ECHILD, or why it could not start
 function sync.exec_file_sync(file, args, opts)
   local argv
-  argv, opts = spawn.arguments("exec_file_sync", file, args, opts)
-  opts = capture.check("exec_file_sync", opts, schema)
+  argv, opts = capture.read_program("exec_file_sync", schema, file, args, opts)
   local command = table.concat(argv, " ")
   return output_or_error(execute("exec_file_sync", argv, opts), command)
 end
 
---- The same for a command line, by a shell.
+--- Runs a command line by /bin/sh, or `shell`, to its end, for its output.
 --- @param command string
---- @return string? stdout, Error? err
+--- @param opts table? as spawn_sync's
+--- @return string? stdout nil unless it ended with 0
+--- @return Error? err as exec_file_sync's
 function sync.exec_sync(command, opts)
-  options.argument("exec_sync", "the command", command, options.checks.string)
-  opts = options.copy(capture.check("exec_sync", opts, schema))
-  if opts.shell == nil then opts.shell = true end
-  return output_or_error(execute("exec_sync", { command }, opts),
-    command)
+  local argv
+  argv, opts = capture.read_command("exec_sync", schema, command, opts)
+  return output_or_error(execute("exec_sync", argv, opts), command)
 end
 
 return sync

@@ -1,25 +1,28 @@
---- Writes the bytecode of all modules into one file, from which core/binding/bytecode.c
---- loads them ten times faster than from their sources.
+--- Writes the bytecode of all modules into one file, from which
+--- core/binding/bytecode.c loads them ten times faster than from their sources.
 ---
---- `make build` and `make install` put it beside core.so. Each module has a stamp, the
---- source's size and time: where that does not fit the source, or the bytecode not
---- this Lua, the source is loaded as ever. Lines are kept: a traceback shows
---- "[orrery.NAME]:12". Nothing requires this module at run time.
+--- `make build` and `make install` put it beside core.so. Each module has a
+--- stamp, its source's size and time. If that does not fit the source, or the
+--- bytecode not this Lua, the source is loaded instead. Lines are kept: a
+--- traceback shows "[orrery.NAME]:12". Nothing requires this module at run
+--- time.
 
 local uv = require "luv"
 
 local bytecode = {}
 
 local MAGIC = "orrery's modules, compiled\n"
-local HEADER, ENTRY = "=c52 I4 I8", "=c32 i8 i8 i8 I4 I4" -- see there
+local HEADER, ENTRY = "=c52 I4 I8", "=c32 i8 i8 i8 I4 I4" -- as in C
 local HEADER_SIZE, ENTRY_SIZE = HEADER:packsize(), ENTRY:packsize()
 
---- @class Compiled
---- @field name string
---- @field stat table of the source
+--- @class Bytecode of one module
+--- @field name string "net.socket"
+--- @field stat table luv's, of the source
 --- @field chunk string
 
---- Adds the modules of a folder, and of those in it, to a list.
+--- Compiles the modules of a folder, and of those in it, into a list.
+--- @param list Bytecode[]
+--- @param sources string
 --- @param prefix string what their names begin with: "", "net."
 local function compile_folder(list, sources, prefix)
   local entries = assert(uv.fs_scandir(sources))
@@ -32,13 +35,15 @@ local function compile_folder(list, sources, prefix)
       local path = sources .. "/" .. entry
       local stat = assert(uv.fs_stat(path))
       local file <close> = assert(io.open(path, "rb"))
-      local chunk = assert(load(file:read("a"), "=[orrery." .. name .. "]", "t"))
+      local chunk =
+        assert(load(file:read("a"), "=[orrery." .. name .. "]", "t"))
       list[#list + 1] = { name = name, stat = stat, chunk = string.dump(chunk) }
     end
   end
 end
 
---- @return Compiled[] all modules of a folder, by name
+--- Compiles all modules of a folder.
+--- @return Bytecode[] list by name
 local function compile_all(sources)
   local list = {}
   compile_folder(list, sources, "")
@@ -46,7 +51,8 @@ local function compile_all(sources)
   return list
 end
 
---- @param list Compiled[]
+--- Returns the contents of the file.
+--- @param list Bytecode[]
 --- @return string
 local function bundle(list)
   local parts, offset = { "" }, HEADER_SIZE + #list * ENTRY_SIZE
@@ -61,8 +67,9 @@ local function bundle(list)
   return table.concat(parts)
 end
 
---- Compiles every module of a folder; raises where one cannot be read or written.
---- The file is replaced as a whole: processes that run have the old one mapped.
+--- Compiles every module of a folder. Raises if one cannot be read or compiled,
+--- or the file cannot be written. The file is replaced as a whole, for
+--- processes that run have the old one mapped.
 --- @param sources string a folder of .lua files
 --- @param into string an existing folder, that of core.so
 function bytecode.build(sources, into)

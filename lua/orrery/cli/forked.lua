@@ -1,13 +1,13 @@
---- What `fork` has the interpreter run: takes the search paths over and runs the
---- script, as `orrery` does.
+--- The program that `fork` starts an interpreter with: takes the search paths
+--- over from ORRERY_FORK and runs the script, as `orrery` does.
 
 collectgarbage("stop") -- until the script runs: nothing of what is loaded goes
 local paths = os.getenv("ORRERY_FORK") or ""
 local path, cpath = paths:match("^([^\n]*)\n(.*)$")
 if not path then error("orrery.forked is for orrery.fork to run", 0) end
 
--- The core comes before luv: where fds 0 to 2 are closed, luv would take them.
--- It is no Lua file, for which all of `path` would be searched.
+-- The core comes before luv, which would take fds 0 to 2 if they are closed. It
+-- is no Lua file, for which all of `path` would be searched.
 package.path, package.cpath = "", cpath
 local core = require "orrery.core"
 package.path = path

@@ -5,50 +5,40 @@
 
 local core = require "orrery.core"
 
--- Bytes that the heap seems to be larger by, for the collector begins when it has
--- doubled: ours, of 400 KiB, was marked again at each sixth message of 64 KiB, at half
--- of what receiving them costs. Nobody touches them, so that they take up no memory.
+-- Bytes that the heap seems to be larger by. The collector begins when the heap
+-- has doubled: ours, of 400 KiB, was marked again at each sixth message of 64
+-- KiB, at half of what receiving them costs. The bytes are never touched, so
+-- they take up no memory.
 local BALLAST = 1536 * 1024
+
+local BAD_OPTION, STUCK = 9, 13 -- exit codes
 
 local cli = {}
 
-local USAGE = [[
-usage: orrery [options] SCRIPT [ARG...]
-       orrery [options] -e CODE [ARG...]
-       orrery [options] - [ARG...]          the script comes from stdin
-
-  -e CODE      run CODE
-  --version    print the version
-  --help       print this
-
-Exit status: process.exit_code; 1 uncaught error; 7 an uncaught_exception
-listener failed; 9 bad option; 13 the main task waits for what cannot come.
-]]
-
-local BAD_OPTION, STUCK = 9, 13
-
-local self = core.process()
+local self_process = core.process()
 
 local function die(code, format, ...)
   io.stderr:write("orrery: ", (format:format(...)), "\n")
-  self:exit(code)
+  self_process:exit(code)
 end
 
 local function print_and_leave(text)
   io.stdout:write(text)
-  self:exit(0)
+  self_process:exit(0)
 end
 
+local function usage() return require "orrery.cli.usage" end
+
 local flags = {
-  ["--help"] = function() print_and_leave(USAGE) end,
-  ["-h"] = function() print_and_leave(USAGE) end,
+  ["--help"] = function() print_and_leave(usage()) end,
   ["--version"] = function()
     print_and_leave("orrery " .. require "orrery".version .. "\n")
   end,
 }
-flags["-v"] = flags["--version"]
+flags["-h"], flags["-v"] = flags["--help"], flags["--version"]
 
---- What to run: {code=} or {script=} or {stdin=true}, and the arguments.
+--- Returns what to run, {code=}, {script=} or {stdin=true}, with its arguments.
+--- Ends the process if an option says so, or there is nothing to run.
 local function parse(args)
   local i = 1
   while args[i] do
@@ -71,17 +61,51 @@ local function parse(args)
     end
     i = i + 1
   end
-  io.stderr:write(USAGE)
-  self:exit(BAD_OPTION)
+  io.stderr:write(usage())
+  self_process:exit(BAD_OPTION)
 end
 
 local function load_chunk(what)
   if what.code then return load(what.code, "=(command line)") end
-  if what.stdin then return load(io.read("a"):gsub("^#[^\n]*", ""), "=stdin") end
+  if what.stdin then
+    return load(io.read("a"):gsub("^#[^\n]*", ""), "=stdin")
+  end
   return loadfile(what.script)
 end
 
---- @param args string[] the command line
+--- Sets the collector up: it is stopped until here.
+local function start_collector()
+  -- lua5.4 itself starts in generational mode, in which what is finalized, as
+  -- children and streams are, piles up: 36 MB after 40,000 runs against 5.
+  collectgarbage("incremental")
+  self_process:ballast(BALLAST)
+  collectgarbage("restart")
+  -- The first cycle begins as all others do: once memory has doubled.
+  collectgarbage("step", -(collectgarbage("count") // 1 | 0))
+end
+
+--- Makes `os.exit` end the process as `process.exit` does.
+local function replace_exit()
+  os.exit = function(code) -- luacheck: globals os.exit
+    if type(code) == "boolean" then code = code and 0 or 1 end
+    require "orrery.process".exit(code)
+  end
+end
+
+--- Runs the script to its end, and ends the process.
+local function run(chunk, args)
+  local _, stuck = require "orrery.runtime.main".run(chunk, table.unpack(args))
+  if stuck then
+    io.stderr:write("orrery: ", stuck, "\n")
+    os.exit(STUCK)
+  end
+  local process = package.loaded["orrery.process"]
+  if process then process.exit() end
+  require "orrery.runtime.loop".exit(0)
+end
+
+--- Does what the command line says. Does not return.
+--- @param args string[] as Lua's `arg`, with the interpreter's words below 0
 function cli.main(args)
   local what = parse(args)
   local chunk, problem = load_chunk(what)
@@ -92,27 +116,11 @@ function cli.main(args)
   if os.getenv("ORRERY_CHANNEL_FD") or os.getenv("NODE_CHANNEL_FD") then
     require "orrery.process" -- takes the channel over before the script runs
   end
-  -- lua5.4 itself starts in generational mode, in which what is finalized, as
-  -- children and streams are, piles up: 36 MB after 40,000 runs against 5.
-  collectgarbage("incremental")
-  self:ballast(BALLAST)
-  collectgarbage("restart")
-  -- The first cycle begins as all others do: once memory has doubled.
-  collectgarbage("step", -(collectgarbage("count") // 1 | 0))
-  self:raise_nofile()
-  self:ignore_sigpipe()
-  os.exit = function(code) -- luacheck: globals os.exit
-    if type(code) == "boolean" then code = code and 0 or 1 end
-    require "orrery.process".exit(code)
-  end
-  local _, stuck = require "orrery.runtime.main".run(chunk, table.unpack(what.args))
-  if stuck then
-    io.stderr:write("orrery: ", stuck, "\n")
-    os.exit(STUCK)
-  end
-  local process = package.loaded["orrery.process"]
-  if process then process.exit() end
-  require "orrery.runtime.loop".exit(0)
+  start_collector()
+  self_process:raise_nofile()
+  self_process:ignore_sigpipe()
+  replace_exit()
+  run(chunk, what.args)
 end
 
 return cli

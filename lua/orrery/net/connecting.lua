@@ -206,7 +206,8 @@ end
 --- @param cb fun(err: Error?)? see `Stream:finish`
 function Connecting:finish(data, cb)
   if not self.held_ or self.finishing_ then
-    return Stream.finish(self, data, cb)
+    Stream.finish(self, data, cb)
+    return
   end
   if type(data) == "function" then data, cb = nil, data end
   options.check_write("finish", data or "", cb)

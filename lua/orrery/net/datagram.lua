@@ -240,13 +240,17 @@ function DgramSocket:send(data, port, host, cb)
     options.argument("send", "the callback", cb, checks.callback)
   end
   port = address.port(port)
-  if self.closed then return report(self, cb, closed_error(self)) end
-  if self.handle_ then return send(self, data, port, host, cb) end
-  table.insert(self.waiting_, function(err)
-    if not err then return send(self, data, port, host, cb) end
-    if cb then report(self, cb, err) end
-  end)
-  if not self.binding_ then begin(self, nil, 0) end
+  if self.closed then
+    report(self, cb, closed_error(self))
+  elseif self.handle_ then
+    send(self, data, port, host, cb)
+  else
+    table.insert(self.waiting_, function(err)
+      if not err then return send(self, data, port, host, cb) end
+      if cb then report(self, cb, err) end
+    end)
+    if not self.binding_ then begin(self, nil, 0) end
+  end
 end
 
 -- Settings -------------------------------------------------------------------
@@ -261,8 +265,7 @@ local function set(self, name, method, ...)
   return true
 end
 
---- Method → luv's, and the check of its one argument. Each returns true, or
---- nil, err (EBADF: it is not bound; else what setsockopt gave).
+--- Method → luv's, and the check of its one argument.
 local settings = {
   set_broadcast = { "set_broadcast", checks.boolean },
   set_ttl = { "set_ttl", options.integer(1, 255) },
@@ -272,6 +275,10 @@ local settings = {
 }
 
 for name, setting in pairs(settings) do
+  --- Changes a setting of a bound socket.
+  --- @param value boolean|integer|string as `settings` has it
+  --- @return true? ok
+  --- @return Error? err (EBADF: it is not bound; else what setsockopt gave)
   DgramSocket[name] = function(self, value)
     options.argument(name, "the argument", value, setting[2])
     return set(self, name, setting[1], value)

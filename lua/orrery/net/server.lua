@@ -16,6 +16,7 @@ local opening = require "orrery.net.opening"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 local Socket = require "orrery.net.socket"
+local Watcher = require "orrery.runtime.watcher"
 
 local BACKLOG = 511 -- connections the kernel keeps until they are accepted
 local ACCEPTS = 64 -- in a row, before others have their turn
@@ -215,7 +216,7 @@ local function watch(self, target, handle, kind)
   if code then return nil, code end
   local ok, errno = core.listen(handle:fileno(), target.backlog or BACKLOG)
   if not ok then return nil, errnos[errno] end
-  return loop.watch(handle:fileno(), "r", acceptor(self, handle, kind))
+  return Watcher.new(handle:fileno(), "r", acceptor(self, handle, kind))
 end
 
 --- Binds and listens; `listening` comes in the next tick.

@@ -2,10 +2,10 @@
 ---
 ---     local Socket = class("orrery.Socket", Stream, connecting)
 ---
---- A class is its objects' metatable and holds all their methods itself: what it has
---- from its base and its parts is copied, so that a call costs one look-up however
---- long the line of ancestors is. Hence a base is complete before it is extended.
---- What ends in `_` is for this library only.
+--- A class is its objects' metatable and holds all their methods itself: what
+--- it has from its base and its parts is copied, so that a call costs one
+--- look-up however long the line of ancestors is. Hence a base is complete
+--- before it is extended. What ends in `_` is for this library only.
 
 --- Copies the members of a base or a part, but for what names the base itself.
 local function take_over(class, members)

@@ -1,30 +1,34 @@
---- Deadlines: one heap, one luv timer. A wait that ends early costs no handle
---- and no system call, and thousands of them idle cost nothing.
+--- Deadlines: one heap behind one luv timer. Setting and stopping one costs no
+--- handle and seldom a system call, and thousands that wait cost nothing.
 
 local uv = require "luv"
+local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 local loop = require "orrery.runtime.loop"
 
 local clock = {}
 
 --- @class Deadline
---- @field due integer
---- @field fn function?
-local Deadline = {}
-Deadline.__index = Deadline
+--- @field due integer ms, on clock.now's scale
+--- @field order integer of equal ones, the earlier made comes first
+--- @field index integer? its place in the heap; nil: passed or stopped
+--- @field referenced boolean it keeps the loop alive
+--- @field stopped boolean?
+--- @field fn function
+local Deadline = class "orrery.Deadline"
 
 local self_process = core.process()
 
 local heap, size = {}, 0
-local refs = 0 -- entries that keep the loop alive
-local count = 0 -- entries ever made: the order of equal deadlines
-local timer
-local armed_for -- what the luv timer is set to
+local refs = 0 -- deadlines in the heap that keep the loop alive
+local count = 0 -- deadlines ever made
+local timer -- luv's, made for the first deadline
+local armed_for -- when it fires, on clock.now's scale
 
---- Monotonic ms, fresh. libuv's own idea of the time, which is that of the turn's
---- beginning, is left alone: moved on within a turn, it would have timers fire
---- again and again before the loop polls.
---- @return integer
+--- Returns the monotonic time in ms, read anew. libuv's own time, that of the
+--- turn's beginning, is not moved on: its timers would fire again and again
+--- before the loop polls.
+--- @return integer ms
 function clock.now()
   return self_process:hrtime() // 1000000
 end
@@ -77,7 +81,7 @@ end
 
 local expire
 
---- Sets the luv timer to the earliest deadline.
+--- Sets the luv timer to the earliest deadline, or stops it if there is none.
 local function arm()
   local first = heap[1]
   if not first then
@@ -88,13 +92,13 @@ local function arm()
   timer = timer or uv.new_timer()
   if armed_for ~= first.due then
     armed_for = first.due
-    -- 0 would fire in the same turn. (Node's timers take 1 ms at least as well.)
+    -- 0 would fire in the same turn. (Node's timers take 1 ms at least, too.)
     timer:start(math.max(1, first.due - uv.now()), 0, expire)
   end
   if refs > 0 then timer:ref() else timer:unref() end
 end
 
---- It may have been stopped since it was due.
+--- Calls the function of a deadline that is due, unless it was stopped since.
 local function fire(entry)
   if not entry.stopped then entry.fn() end
 end
@@ -110,23 +114,23 @@ expire = loop.guard(function()
   arm()
 end)
 
---- The time `ms` from now, rounded up: nothing is due before its time. The end of
---- all times bounds it.
+--- Returns the time `ms` from now, rounded up, so that nothing is due early;
+--- math.maxinteger if it lies beyond that.
 --- @param ms integer
---- @return integer
+--- @return integer due on clock.now's scale
 function clock.due_in(ms)
   local now = (self_process:hrtime() + 999999) // 1000000
   return now <= math.maxinteger - ms and now + ms or math.maxinteger
 end
 
---- Calls fn() once, `ms` from now.
+--- Calls fn() once, `ms` from now, as a tick. Keeps the loop alive until then.
 --- @param ms integer
 --- @param fn function
 --- @return Deadline
 function clock.after(ms, fn)
   count = count + 1
-  local entry = setmetatable(
-    { due = clock.due_in(ms), order = count, fn = fn, referenced = true }, Deadline)
+  local entry = setmetatable({ due = clock.due_in(ms), order = count, fn = fn,
+    referenced = true }, Deadline)
   size = size + 1
   refs = refs + 1
   sift_up(entry, size)
@@ -134,7 +138,7 @@ function clock.after(ms, fn)
   return entry
 end
 
---- Nothing when it has passed or is stopped already.
+--- Stops the deadline. Does nothing if it has passed or is stopped already.
 function Deadline:stop()
   self.stopped = true
   if not self.index then return end
@@ -142,7 +146,8 @@ function Deadline:stop()
   arm()
 end
 
---- Whether it keeps the loop alive.
+--- Says whether it keeps the loop alive.
+--- @param on boolean
 function Deadline:set_ref(on)
   if self.referenced == on then return end
   self.referenced = on

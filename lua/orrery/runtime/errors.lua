@@ -2,25 +2,25 @@
 --- `error`: `{code="ENOENT", errno=2, syscall="spawn", message=…}`, which reads
 --- as its message. Codes that are no errno are Node's (`ERR_…`).
 
+local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 
 local errors = {}
 
 --- @class Error
---- @field code string an errno name or `ERR_…`
---- @field errno integer? positive errno
+--- @field code string an errno's name or `ERR_…`
+--- @field errno integer? positive
 --- @field syscall string? what was being done
 --- @field stage string? of a failed start, see `spawn`
 --- @field path string? the thing it failed on
 --- @field message string
-local Error = { __name = "orrery.Error" }
-Error.__index = Error
+local Error = class "orrery.Error"
 
 function Error.__tostring(err)
   return err.message
 end
 
---- An error with a code of its own.
+--- Makes an error with a code of its own.
 --- @param code string
 --- @param message string
 --- @param fields table? further fields; the table becomes the error
@@ -33,30 +33,32 @@ function errors.new(code, message, fields)
   return setmetatable(err, Error)
 end
 
---- The name of an errno, or its number where it has none here.
+--- Returns the name of an errno, or "errno 512" if it has none here.
 --- @param errno integer
 --- @return string code
 function errors.code_of(errno)
   return core.errnos[errno] or ("errno " .. errno)
 end
 
---- An error of a system call.
+--- Makes the error of a system call.
 --- @param errno integer
 --- @param syscall string
---- @param fields table?
+--- @param fields table? as of `errors.new`; `path` and `stage` are in the
+--- message
 --- @return Error
 function errors.system(errno, syscall, fields)
   local code = errors.code_of(errno)
-  local where = fields and fields.path and " '" .. fields.path .. "'" or ""
-  local stage = fields and fields.stage and " at stage '" .. fields.stage .. "'"
+  local path = fields and fields.path and " '" .. fields.path .. "'" or ""
+  local stage = fields and fields.stage
+    and " at stage '" .. fields.stage .. "'" or ""
   local message = ("%s%s: %s (%s%s)"):format(
-    syscall, where, core.strerror(errno), code, stage or "")
+    syscall, path, core.strerror(errno), code, stage)
   local err = errors.new(code, message, fields)
   err.errno, err.syscall = errno, syscall
   return err
 end
 
---- An error that luv reports by name.
+--- Makes the error of a call that luv reports by name.
 --- @param code string as luv's callbacks and third results have it
 --- @param syscall string
 --- @param fields table?
@@ -69,13 +71,14 @@ function errors.luv(code, syscall, fields)
   return err
 end
 
---- A wait that took longer than it was given.
+--- Makes the error of a wait that took longer than it was given.
 --- @param ms integer
---- @return Error
+--- @return Error err (ETIMEDOUT)
 function errors.timeout(ms)
   return errors.new("ETIMEDOUT", ("timed out after %d ms"):format(ms))
 end
 
+--- Tells whether a value is such an error.
 --- @param value any
 --- @return boolean
 function errors.is(value)

@@ -1,10 +1,11 @@
 --- The only way between luv and the rest: every callback comes in through
---- `guard`, and when the outermost one returns, the queue of ticks is drained
---- (tasks are resumed from it as well). Order laws and error paths live here.
+--- `guard`, and when the outermost one returns, the queue of ticks is drained,
+--- from which tasks are resumed as well. The laws of order and the ways of
+--- errors are here.
 ---
---- It owns the tick queue and one idle handle, which runs ticks that were queued
---- outside any callback and keeps the loop from blocking meanwhile. It never runs
---- the loop by itself.
+--- It owns the queue and one idle handle, which runs ticks that were queued
+--- outside any callback and keeps the loop from blocking meanwhile. It runs the
+--- loop only for `turn`.
 
 local uv = require "luv"
 local core = require "orrery.core"
@@ -19,27 +20,33 @@ local traceback = debug.traceback
 -- The queue, as columns: a tick is a function and three arguments.
 local fns, as, bs, cs = {}, {}, {}, {}
 local head, tail = 1, 0
-local next_turn = {} -- run by the idle handle, one turn later
-local endings, owners = {}, {} -- functions to be run once the queue has run dry
-local ended, last_ending = 0, 0 -- how many of them have been run, and are there
+local next_turn = {} -- functions that join the queue in the next turn
+-- What is called when the queue has run dry, as columns: function and owner.
+local at_turn_end_queue, owners = {}, {}
+local called, queued = 0, 0 -- how many of these have been called, and are there
 
 local inside = false -- a guarded callback is running
-local ending = false -- the Lua state is closing: handles are dead objects
+local closing = false -- the Lua state is closing: handles are dead objects
 local hooked = false -- luv itself calls `turn`
 local starter -- the idle handle
 local armed = false
 
---- Called with every error that nobody caught: err, traceback, origin
---- ("callback" or "task"). The process module replaces it; it should not
---- return where the process is to end.
+--- Takes an uncaught error: prints it and ends the process. The process module
+--- puts its own function in place of it, which may also return.
+--- @param err any
+--- @param trace string? its traceback
 function loop.on_uncaught(err, trace)
   io.stderr:write("orrery: uncaught error: ", trace or tostring(err), "\n")
   loop.exit(1)
 end
 
+--- Called whenever the loop has nothing left to do; the process module puts its
+--- own function in place of it.
+function loop.before_exit() end
+
 local failure_trace
 
---- What to print of an error that may be any value.
+--- Returns what to print of an error, which may be any value.
 local function describe(err)
   local meta = getmetatable(err)
   if type(err) == "table" and not (meta and meta.__tostring) then
@@ -48,20 +55,23 @@ local function describe(err)
   return tostring(err)
 end
 
---- The message handler of all guarded calls.
+--- The message handler of all guarded calls: keeps the traceback.
 local function remember(err)
   failure_trace = traceback(describe(err), 2)
   return err
 end
 loop.remember = remember
 
---- The traceback that `remember` took last.
---- @return string
+--- Returns the traceback that `remember` took last.
+--- @return string trace
 function loop.last_trace()
   return failure_trace
 end
 
---- Reports an error that nobody caught.
+--- Reports an uncaught error.
+--- @param err any
+--- @param trace string? that of this call if nil
+--- @param origin "callback"|"task"|nil "callback" if nil
 function loop.fail(err, trace, origin)
   loop.on_uncaught(err, trace or traceback(describe(err), 2),
     origin or "callback")
@@ -83,24 +93,25 @@ local function run_ticks()
   head, tail = 1, 0
 end
 
---- Runs ticks, and what they queue, then what waits for the end of the turn, until
---- nothing is left. What raises is gone from the queue: go on with another call.
+--- Runs ticks, and what they queue, then what waits for the end of the turn,
+--- until both queues are empty. An entry leaves its queue before it is called,
+--- so after an error another call goes on with the next one.
 local function drain()
   while true do
     if tail > 0 then run_ticks() end
-    local i = ended + 1
-    if i > last_ending then break end
-    ended = i
-    local fn, owner = endings[i], owners[i]
-    endings[i], owners[i] = false, false
+    local i = called + 1
+    if i > queued then break end
+    called = i
+    local fn, owner = at_turn_end_queue[i], owners[i]
+    at_turn_end_queue[i], owners[i] = false, false
     fn(owner)
   end
-  ended, last_ending = 0, 0
+  called, queued = 0, 0
 end
 
---- All that one callback of luv's brings about.
+--- Does all that one callback of luv's brings about.
 local function turn(fn, ...)
-  if ending then return end
+  if closing then return end
   if inside then return call(fn, ...) end
   inside = true
   fn(...)
@@ -109,7 +120,7 @@ local function turn(fn, ...)
   inside = false
 end
 
---- The turn has raised: what is left of it is done, error after error.
+--- Does what is left of a turn that has raised, error after error.
 local function recover(err)
   local ok
   repeat
@@ -122,17 +133,17 @@ local function recover(err)
   inside = false
 end
 
---- Every callback of luv's ends up here, wrapped by `guard`, or in what the core
---- does alike where luv is hooked. Never raises.
+--- Runs a callback of luv's. Never raises. (When luv is hooked, the core does
+--- the same for every callback.)
 local function enter(fn, ...)
   local ok, err = xpcall(turn, remember, fn, ...)
   if not ok then recover(err) end
 end
 
---- Wraps a callback for luv: errors go to `uncaught_exception`, and ticks run
+--- Wraps a callback for luv: its errors are uncaught errors, and ticks run
 --- after it.
 --- @param fn function
---- @return function
+--- @return function callback
 function loop.guard(fn)
   if hooked then return fn end
   return function(...)
@@ -141,7 +152,7 @@ function loop.guard(fn)
   end
 end
 
---- What was put off to this turn joins the queue.
+--- Queues what was put off to this turn.
 local function begin_turn()
   local due = next_turn
   next_turn = {}
@@ -159,7 +170,11 @@ local function arm()
   starter:start(function() enter(begin_turn) end)
 end
 
---- Queues fn(a, b, c): it runs before the loop polls, after what is queued.
+--- Calls fn(a, b, c) before the loop polls, after what is queued already.
+--- @param fn function
+--- @param a any?
+--- @param b any?
+--- @param c any?
 function loop.soon(fn, a, b, c)
   local i = tail + 1
   tail = i
@@ -167,57 +182,62 @@ function loop.soon(fn, a, b, c)
   if not inside then arm() end
 end
 
---- Queues fn() for the next turn of the loop, after the current drain.
+--- Calls fn() in the next turn of the loop.
+--- @param fn function
 function loop.later(fn)
   next_turn[#next_turn + 1] = fn
   arm()
 end
 
 --- Calls fn(owner) when the queue has run dry, before the loop goes on.
+--- @param fn function
+--- @param owner any?
 function loop.at_turn_end(fn, owner)
-  local i = last_ending + 1
-  last_ending = i
-  endings[i], owners[i] = fn, owner
+  local i = queued + 1
+  queued = i
+  at_turn_end_queue[i], owners[i] = fn, owner
   if not inside then arm() end
 end
 
 local exits = {}
 
---- Calls fn() when this process ends by our hand, before stdout is flushed.
+--- Calls fn() when `exit` ends the process, before stdout is flushed.
+--- @param fn function
 function loop.at_exit(fn)
   exits[#exits + 1] = fn
 end
 
---- Ends the process without finalizers.
+--- Ends the process, without finalizers. Does not return.
 --- @param code integer
 function loop.exit(code)
   for i = 1, #exits do pcall(exits[i]) end
   self_process:exit(code)
 end
 
---- Whether the loop is running: then waiting needs a task.
+--- Tells whether the loop is running: then only a task may wait.
+--- @return boolean
 function loop.running()
   return inside or uv.loop_mode() ~= nil
 end
 
---- One turn for a caller outside the loop: ticks, then events, blocking until
---- there is one. Returns whether anything is left.
---- @param until_ function? no blocking once it returns true
---- @return boolean
+--- Runs one turn for a caller outside the loop: ticks, then events, blocking
+--- until there is one.
+--- @param until_ (fun(): boolean)? after the ticks; true: does not poll
+--- @return boolean left false: nothing keeps the loop alive
 function loop.turn(until_)
   enter(begin_turn)
   if until_ and until_() then return true end
   return uv.run("once") or tail > 0 or armed
 end
 
---- Ends the turn that is running, if any, without blocking further: a caller
---- outside the loop has got what it waits for.
+--- Makes a `turn` that is running end without blocking, for its caller has got
+--- what it waits for.
 function loop.interrupt()
   if uv.loop_mode() then uv.stop() end
 end
 
---- Makes this process's luv call us for every callback, also a script's own.
---- @return boolean worked
+--- Makes luv's own callbacks, those of a script, run as ours do from now on.
+--- @return boolean hooked false: the core cannot, with this luv
 function loop.own()
   hooked = hooked or core.hook_luv(uv.run, turn, remember, recover)
   return hooked
@@ -229,14 +249,16 @@ end
 local Sentinel = {
   __gc = function(self)
     if self.retired then return end
-    ending = true
+    closing = true
     uv.run("nowait")
   end,
 }
 local sentinel = setmetatable({}, Sentinel)
 
---- Closes a luv handle, once, or what has the interface of one. Every close of
---- ours goes through here.
+--- Closes a luv handle, or an object with the interface of one. Every close of
+--- ours goes through here. Does nothing if it is closing already.
+--- @param handle userdata|table
+--- @param fn function? called when it is closed
 function loop.close(handle, fn)
   if handle:is_closing() then return end
   if type(handle) == "table" then return handle:close(fn) end
@@ -245,11 +267,11 @@ function loop.close(handle, fn)
   handle:close(fn and loop.guard(fn))
 end
 
---- Has a luv handle that is new take over an fd.
---- @param handle userdata of luv; closed where it cannot
---- @param fd userdata orrery.fd; the handle's from then on
---- @return userdata? handle nil, code
---- @return string? code errno name
+--- Gives an fd to a new luv handle, which owns it from then on.
+--- @param handle userdata of luv; closed if it cannot take the fd
+--- @param fd userdata orrery.fd
+--- @return userdata? handle
+--- @return string? code an errno's name
 function loop.open(handle, fd)
   local ok, _, code = handle:open(fd:fileno())
   if ok then
@@ -258,38 +280,6 @@ function loop.open(handle, fd)
   end
   loop.close(handle)
   return nil, code
-end
-
---- @class Watcher an fd that luv polls; it does not own the fd
-local Watcher = {}
-Watcher.__index = Watcher
-
-function Watcher:start() self.poll:start(self.events, self.fn) end
-function Watcher:stop() self.poll:stop() end
-
---- Stops, before the fd is closed.
-function Watcher:close()
-  if self.poll:is_closing() then return end
-  self.poll:stop()
-  loop.close(self.poll)
-end
-
-function Watcher:ref() self.poll:ref() end
-function Watcher:unref() self.poll:unref() end
-
---- Calls fn(err, events) whenever `fd` is ready.
---- @param fd integer
---- @param events string as luv's poll: "r", "w", "rw"
---- @param fn function
---- @return Watcher? watcher
---- @return string? code errno name
-function loop.watch(fd, events, fn)
-  local poll, _, code = uv.new_poll(fd)
-  if not poll then return nil, code end
-  local self = setmetatable({ poll = poll, events = events, fn = loop.guard(fn) },
-    Watcher)
-  self:start()
-  return self
 end
 
 return loop

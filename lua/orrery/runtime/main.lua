@@ -7,10 +7,10 @@ local scheduler = require "orrery.runtime.scheduler"
 
 local main = {}
 
---- Where a task waits: the innermost line that is not ours.
+--- Returns where a task waits: its innermost line that is not this library's.
 local function waiting_line(t)
   for level = 0, 200 do
-    local info = debug.getinfo(t.thread, level, "Sl")
+    local info = debug.getinfo(t.thread_, level, "Sl")
     if not info then break end
     if info.currentline > 0 and not options.is_own(info.source) then
       return ("%s:%d"):format(info.short_src, info.currentline)
@@ -19,23 +19,22 @@ local function waiting_line(t)
   return "?"
 end
 
---- `before_exit`, for which somebody can only listen by the process module.
-local emit_before_exit = loop.guard(function()
-  local process = package.loaded["orrery.process"]
-  if process then process.emit("before_exit", process.exit_code or 0) end
-end)
+local before_exit = loop.guard(function() loop.before_exit() end)
 
---- Runs the loop until nothing is left; `before_exit` may give it more.
+--- Runs the loop until nothing is left; listeners of `before_exit` may give it
+--- more to do.
 local function run_loop()
   repeat
     uv.run()
-    emit_before_exit()
+    before_exit()
   until not uv.loop_alive()
 end
 
---- fn(...) as the main task, until nothing is left.
+--- Runs fn(...) as the main task until nothing is left.
+--- @param fn function
+--- @param ... any fn's arguments
 --- @return Task
---- @return string? stuck what it still waits for
+--- @return string? stuck it still waits: where, and that this can never end
 function main.run(fn, ...)
   loop.own()
   local t = scheduler.go(fn, ...)
@@ -48,17 +47,19 @@ function main.run(fn, ...)
 end
 
 --- Runs fn(...) as the main task until nothing is left. For plain lua5.4; the
---- CLI does so with a script. Also makes luv's own callbacks fail as ours do.
+--- CLI does so with a script. Errors in luv's own callbacks are uncaught errors
+--- from then on. Raises if the task waits for what can no longer come.
 --- @param fn function
---- @return any ... fn's results
+--- @param ... any fn's arguments
+--- @return any ... fn's results; nil, err if it failed or was cancelled
 function main.main(fn, ...)
   if loop.running() then options.raise("main: the loop is running already") end
   local t, stuck = main.run(fn, ...)
   if stuck then error("main: " .. stuck, 0) end
   if t.status == "done" then
-    return table.unpack(t.results, 1, t.results.n)
+    return table.unpack(t.results_, 1, t.results_.n)
   end
-  return nil, t.err or t.cancelled
+  return nil, t.err_ or t.cancelled_
 end
 
 return main

@@ -4,23 +4,24 @@
 
 local options = {}
 
--- How debug.getinfo names the sources of this library's modules: `require` passes
--- each module its file. (package.path may have changed since.)
-local OWN = "@" .. ((select(2, ...) or ""):match("^(.*/)[^/]*/") or "preloaded/")
+-- How debug.getinfo names the sources of this library's modules: `require`
+-- passes each module its file. (package.path may have changed since.)
+local OWN = "@"
+  .. ((select(2, ...) or ""):match("^(.*/)[^/]*/") or "preloaded/")
 
 local UINT32 = 0xffffffff
 
---- How a bad value is shown: short, one line.
+--- Returns a bad value as messages show it: on one line, and cut if it is long.
+--- @param value any
+--- @return string
 local function show(value)
-  if type(value) == "string" then
-    local text = ("%q"):format(#value > 40 and value:sub(1, 37) .. "..." or value)
-    return (text:gsub("\\\n", "\\n"))
-  end
-  return tostring(value)
+  if type(value) ~= "string" then return tostring(value) end
+  local short = #value > 40 and value:sub(1, 37) .. "..." or value
+  return (("%q"):format(short):gsub("\\\n", "\\n"))
 end
 options.show = show
 
---- The number of single-letter edits between two words.
+--- Returns the number of single-letter edits between two words.
 local function distance(a, b)
   local row = {}
   for j = 0, #b do row[j] = j end
@@ -36,8 +37,11 @@ local function distance(a, b)
   return row[#b]
 end
 
---- The name of `names` (a set) that is nearest to `name`.
---- @return string?
+--- Returns the key of a table that is spelled most like `name`, for "did you
+--- mean".
+--- @param name string
+--- @param names table
+--- @return string? nearest nil if the table is empty
 function options.nearest(name, names)
   local best, least
   for candidate in pairs(names) do
@@ -49,8 +53,8 @@ function options.nearest(name, names)
   return best
 end
 
---- Tells whether a chunk is one of this library's modules, loaded from bytecode or
---- from source.
+--- Tells whether a chunk is one of this library's modules, loaded from bytecode
+--- or from source.
 --- @param source string as debug.getinfo has it
 --- @return boolean
 function options.is_own(source)
@@ -71,7 +75,8 @@ function options.raise(format, ...)
   error(format:format(...), info and level or 0)
 end
 
---- Each check returns nil when the value is good, else what was expected.
+--- Checks of one value: each returns nil if the value is good, else a text that
+--- says what was expected.
 local checks = {}
 options.checks = checks
 
@@ -94,7 +99,7 @@ end
 
 function checks.any() end
 
---- A check for integers from `low` to `high`.
+--- Returns a check for integers from `low` to `high`.
 local function integer(low, high, text)
   text = text or ("an integer from %d to %d"):format(low, high)
   return function(value)
@@ -115,7 +120,8 @@ function checks.size(value)
   end
 end
 
---- A check for lists whose items pass `check`.
+--- Returns a check for lists whose items pass `check`; `text` is what it says
+--- of others.
 local function list(check, text)
   return function(value)
     if type(value) ~= "table" then return text end
@@ -126,15 +132,16 @@ local function list(check, text)
 end
 options.list = list
 
-local none = setmetatable({}, { __newindex = function() error("read-only") end })
+local none = setmetatable({}, {
+  __newindex = function() error("read-only") end,
+})
 
---- Raises unless every option is known and passes its check. Only the table's
---- own fields count: a metatable's are nobody's wish. What is returned is for
---- reading; it may be the caller's own table.
---- @param where string the function's name, for the message
---- @param given table?
---- @param schema table<string, function> option → check
---- @return table options
+--- Checks a table of options: raises unless each is known and passes its check.
+--- Only the table's own fields count, not what a metatable would add.
+--- @param where string the public function's name, for the message
+--- @param given table? nil is an empty one
+--- @param schema table<string, function> checks by option
+--- @return table options to be read only: it may be the caller's own table
 function options.check(where, given, schema)
   if given == nil then return none end
   if type(given) ~= "table" then
@@ -156,7 +163,8 @@ function options.check(where, given, schema)
   return getmetatable(given) and options.copy(given) or given
 end
 
---- A table's own fields.
+--- Returns a copy of a table's own fields.
+--- @param given table
 --- @return table
 function options.copy(given)
   local copy = {}
@@ -164,7 +172,9 @@ function options.copy(given)
   return copy
 end
 
---- Raises, at the caller of a stream's method, unless what it is to write is good.
+--- Raises unless what a stream is to write is a string, and the callback a
+--- function or nil.
+--- @param what string the method's name
 function options.check_write(what, data, cb)
   local good = cb == nil or type(cb) == "function"
   if good and type(data) == "string" then return end -- nearly always
@@ -174,7 +184,11 @@ function options.check_write(what, data, cb)
   end
 end
 
---- Raises unless argument `name` passes `check`.
+--- Raises unless an argument passes a check.
+--- @param where string the public function's name
+--- @param name string what the argument is called in messages: "the time"
+--- @param value any
+--- @param check function one of `options.checks`, or like them
 function options.argument(where, name, value, check)
   local expected = check(value)
   if expected then

@@ -1,6 +1,6 @@
---- A part of each class whose objects own one luv handle, or an object with
---- the interface of one: streams, sockets, servers, datagram sockets. It tells
---- the handle whether to keep the loop alive, closes it, and keeps it open while
+--- A part of each class whose objects own one luv handle, or an object with the
+--- interface of one: streams, sockets, servers, datagram sockets. It tells the
+--- handle whether to keep the loop alive, closes it, and keeps it open while
 --- its fd is being sent to another process.
 ---
 --- The fields of such an object that are read and set here (nil if there is no

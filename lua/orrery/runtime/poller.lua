@@ -1,49 +1,63 @@
---- Many sockets behind one luv handle: they are polled by an epoll set of the
---- core's, which luv polls in turn. For sockets whose errors luv would take for its
---- own, see core/binding/poller.c.
+--- Many fds behind one luv handle: an epoll set of the core's, which luv polls
+--- in turn. For each channel and each pipe that we read, of which there may be
+--- thousands: one costs an entry in the set, no handle, and libuv cannot take
+--- an error of its fd for one of its own (see core/binding/poller.c). For a
+--- single fd that must wake the loop by itself, as the set itself, use
+--- `runtime/watcher.lua`.
 
+local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
-local loop = require "orrery.runtime.loop"
+local Watcher = require "orrery.runtime.watcher"
 
-local READ, WRITE, GONE = 1, 2, 4 -- as core/binding/poller.c has them
-local SOME = 64 -- that one wait of the core's gives at most
+local READ, WRITE, GONE = core.ready.read, core.ready.write, core.ready.gone
+local SOME = core.ready_batch -- that one wait gives at most
 
 local poller = {}
 
 local set -- the core's
 local watcher -- luv's handle of it
-local watched, last_key, count = {}, 0, 0 -- by key; how many
-local only -- of them, where there is just one, and it is only to be read
-local referenced = 0 -- of them, that keep the loop alive
-local ready = {} -- filled anew by each wait
+local watched, last_key, count = {}, 0, 0 -- by key; how many there are
+-- The one entry, if exactly one is watched and only for reading: an event of
+-- luv's can then mean no other, and the set need not be asked.
+local only
+local referenced = 0 -- entries that keep the loop alive
+local ready = {} -- what one wait gives: key, events, key, events …
 
---- @class Watched
-local Watched = {}
-Watched.__index = Watched
+--- @class Watched an fd in the set; it does not own the fd
+--- @field fd integer
+--- @field key integer
+--- @field fn fun(owner: any, readable: boolean, writable: boolean, gone:
+--- boolean)
+--- @field owner any
+--- @field events integer what it is watched for
+--- @field referenced boolean
+--- @field closed boolean?
+local Watched = class "orrery.Watched"
 
---- Tells who is ready, of some. How many there were.
-local function tell_some()
+--- Calls the functions of up to SOME fds that are ready. Returns how many the
+--- set gave.
+local function call_some()
   local n = set:wait(ready)
   for i = 1, 2 * n, 2 do
     local one, events = watched[ready[i]], ready[i + 1]
     if one then
-      one.fn(one.owner, events & READ ~= 0, events & WRITE ~= 0, events & GONE ~= 0)
+      one.fn(one.owner, events & READ ~= 0, events & WRITE ~= 0,
+        events & GONE ~= 0)
     end
   end
   return n
 end
 
---- Tells all that are ready, which the set gives in turn; an error in one takes
---- nothing from the others, whose fds stay ready.
+--- Calls the functions of all fds that are ready, which the set gives in turn.
+--- If one raises, the others are called in the next turn: their fds stay ready.
 local function on_ready()
   if only then return only.fn(only.owner, true, false, false) end
   for _ = 0, count // SOME do
-    if tell_some() < SOME then return end
+    if call_some() < SOME then return end
   end
 end
 
---- Where nobody else can be meant, the set is not asked.
 local function find_only()
   only = nil
   if count ~= 1 then return end
@@ -51,29 +65,32 @@ local function find_only()
   if one.events == READ then only = one end
 end
 
---- Opens the set: for who wants to know early whether there are fds for it.
---- @return true? ok nil, err (EMFILE)
---- @return Error? err
+--- Makes the set, unless there is one. `watch` does so too; this is for callers
+--- that want to know early whether there are fds for it.
+--- @return true? ok
+--- @return Error? err (EMFILE, ENFILE)
 function poller.open()
   if watcher then return true end
   local errno
   set, errno = core.poller()
   if not set then return nil, errors.system(errno, "epoll_create1") end
   local code
-  watcher, code = loop.watch(set:fileno(), "r", on_ready)
+  watcher, code = Watcher.new(set:fileno(), "r", on_ready)
   if not watcher then return nil, errors.luv(code, "poll") end
   watcher:unref()
   return true
 end
 
---- Calls fn(owner, readable, writable, gone) when `fd` can be read, written (as
---- `listen` says), or has lost its peer, which is then `gone`; where only one fd is
---- watched, `gone` may stay unsaid while it can be read.
+--- Calls fn(owner, readable, writable, gone) whenever `fd` can be read, can be
+--- written (if `listen` says so), or has lost its peer. If only one fd is
+--- watched, `gone` may stay false as long as there is something to read. Does
+--- not keep the loop alive until `set_ref`.
 --- @param fd integer
---- @param fn fun(owner: any, readable: boolean, writable: boolean, gone: boolean)
+--- @param fn fun(owner: any, readable: boolean, writable: boolean, gone:
+--- boolean)
 --- @param owner any
---- @return Watched? watched nil, err
---- @return Error? err
+--- @return Watched? watched
+--- @return Error? err (EMFILE, ENOMEM, EPERM: a file, which is always ready)
 function poller.watch(fd, fn, owner)
   local ok, err = poller.open()
   if not ok then return nil, err end
@@ -88,7 +105,7 @@ function poller.watch(fd, fn, owner)
   return self
 end
 
---- What to wait for from now on.
+--- Sets what is waited for from now on. Does nothing once it is closed.
 --- @param read boolean
 --- @param write boolean
 function Watched:listen(read, write)
@@ -99,7 +116,7 @@ function Watched:listen(read, write)
   set:change(self.fd, self.key, events)
 end
 
---- Whether the loop lives while this is watched.
+--- Says whether it keeps the loop alive.
 --- @param on boolean
 function Watched:set_ref(on)
   if self.referenced == on then return end
@@ -108,8 +125,9 @@ function Watched:set_ref(on)
   if referenced > 0 then watcher:ref() else watcher:unref() end
 end
 
---- Stops, before the fd is closed. (That alone would not do: it may be open in
---- another process, and go on being reported.)
+--- Stops watching; to be called before the fd is closed. (Closing alone would
+--- not do: the fd may be open in another process, and would go on being
+--- reported.)
 function Watched:close()
   if self.closed then return end
   self:set_ref(false)

@@ -5,12 +5,15 @@
 --- Cancelling raises at the current wait and at each later one, but not inside
 --- `__close` handlers: those may still wait, 5 s in all.
 
+local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
-local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 
 local scheduler = {}
+
+--- Loaded by the first task that is cancelled or out of time.
+local function errors() return require "orrery.runtime.errors" end
 
 local WAIT, DONE, CANCELLED = {}, {}, {} -- what travels through yield, resume
 local SHIELD = 5000 -- ms that __close handlers of a cancelled task may wait
@@ -21,25 +24,40 @@ local current -- the task that is running
 
 --- @class Task
 --- @field status "running"|"done"|"failed"|"cancelled"
-local Task = { __name = "orrery.Task" }
-Task.__index = Task
+--- @field fn_ function
+--- @field args_ table? until it begins
+--- @field thread_ thread? while it runs
+--- @field results_ table? once it is done, packed
+--- @field err_ any what it raised, with `trace_`
+--- @field observed_ boolean? its failure is handled, and not uncaught
+--- @field joiners_ (function|false)[]? called with true when it ends
+--- @field on_end_ fun(self: Task)? called before the joiners
+--- @field waiting_ table? its wait: {undo, timer}
+--- @field cancelled_ Error? what is raised at its waits
+--- @field shields_ integer? calls of `shield` that run
+--- @field shield_timer_ Deadline? ends the time that handlers may wait
+--- @field shield_over_ boolean?
+--- @field joined_failure_ {err: any, trace: string}? of a task it joined
+local Task = class "orrery.Task"
 
 function Task.__tostring(self)
-  local info = debug.getinfo(self.fn, "S")
-  return ("task %s:%d: %s"):format(info.short_src, info.linedefined, self.status)
+  local info = debug.getinfo(self.fn_, "S")
+  return ("task %s:%d: %s"):format(info.short_src, info.linedefined,
+    self.status)
 end
 
---- An error of a task is uncaught when the turn ends and nobody has joined it.
+--- Reports the error of a task as uncaught, unless it is joined in this turn.
 local function report_unless_joined(self)
   loop.at_turn_end(function()
-    if not self.observed then loop.fail(self.err, self.trace, "task") end
+    if not self.observed_ then loop.fail(self.err_, self.trace_, "task") end
   end)
 end
 
---- Joiners' errors carry the traceback of the task that they joined.
+--- Returns the traceback of a failure, with that of the joined task behind it
+--- if the error came from there.
 local function failure_trace(self, err)
   local trace = loop.last_trace()
-  local joined = self.joined_failure
+  local joined = self.joined_failure_
   if joined and rawequal(joined.err, err) then
     trace = trace .. "\n\nraised first in a task that was joined here:\n"
       .. joined.trace
@@ -47,39 +65,41 @@ local function failure_trace(self, err)
   return trace
 end
 
+--- Ends a task with what xpcall gave, and wakes its joiners.
 local function settle(self, ok, ...)
-  self.thread = nil
+  self.thread_ = nil
   if ok then
-    self.status, self.results = "done", table.pack(...)
-  elseif self.cancelled and rawequal((...), self.cancelled) then
+    self.status, self.results_ = "done", table.pack(...)
+  elseif self.cancelled_ and rawequal((...), self.cancelled_) then
     self.status = "cancelled"
   else
-    self.status, self.err = "failed", (...)
-    self.trace = failure_trace(self, self.err)
+    self.status, self.err_ = "failed", (...)
+    self.trace_ = failure_trace(self, self.err_)
   end
-  if self.shield_timer then self.shield_timer:stop() end
-  local joiners = self.joiners or {}
-  self.joiners = nil
-  if self.on_end then self.on_end(self) end
+  if self.shield_timer_ then self.shield_timer_:stop() end
+  local joiners = self.joiners_ or {}
+  self.joiners_ = nil
+  if self.on_end_ then self.on_end_(self) end
   for _, wake in ipairs(joiners) do
     if wake then
-      self.observed = true
+      self.observed_ = true
       wake(true)
     end
   end
-  if self.status == "failed" and not self.observed then
+  if self.status == "failed" and not self.observed_ then
     report_unless_joined(self)
   end
 end
 
---- A pooled coroutine runs one task after the other. The task's function runs
---- under xpcall *inside* it, so that its `<close>` variables may wait.
+--- Runs one task after the other, in a coroutine that is pooled between them.
+--- The function runs under xpcall *inside* it, so that its `<close>` variables
+--- may wait.
 local function body(self)
   local thread = coroutine.running()
   while true do
-    local args = self.args
-    self.args = nil
-    settle(self, xpcall(self.fn, loop.remember, table.unpack(args, 1, args.n)))
+    local args = self.args_
+    self.args_ = nil
+    settle(self, xpcall(self.fn_, loop.remember, table.unpack(args, 1, args.n)))
     self, args = nil, nil -- luacheck: ignore (not kept while it is pooled)
     if #pool >= POOL then return DONE end
     pool[#pool + 1] = thread
@@ -87,10 +107,10 @@ local function body(self)
   end
 end
 
---- Resumes a task. What it yields must be a wait of ours.
+--- Resumes a task. If it yields anything but a wait of ours, it fails.
 local function resume(self, value)
-  if not self.thread then return end
-  local thread = self.thread
+  if not self.thread_ then return end
+  local thread = self.thread_
   current = self
   local ok, token = coroutine.resume(thread, value)
   current = nil
@@ -102,114 +122,103 @@ local function resume(self, value)
 end
 
 local function begin(self)
-  if self.cancelled then
-    settle(self, false, self.cancelled)
+  if self.cancelled_ then
+    settle(self, false, self.cancelled_)
   else
-    self.thread = table.remove(pool) or coroutine.create(body)
+    self.thread_ = table.remove(pool) or coroutine.create(body)
     resume(self, self)
   end
 end
 
 local function new(fn, ...)
   local self = setmetatable(
-    { fn = fn, args = table.pack(...), status = "running" }, Task)
+    { fn_ = fn, args_ = table.pack(...), status = "running" }, Task)
   loop.soon(begin, self)
   return self
 end
 
---- Starts fn(...) as a task; it runs before the loop polls again.
+--- Starts fn(...) as a task, which begins before the loop polls again.
 --- @param fn function
+--- @param ... any fn's arguments
 --- @return Task
 function scheduler.go(fn, ...)
   options.argument("go", "fn", fn, options.checks.callback)
   return new(fn, ...)
 end
 
---- The running task, or nil: outside any, or in a coroutine of somebody else.
---- @return Task?
+--- Returns the running task; nil outside any, also in a coroutine that is none.
+--- @return Task? task
 function scheduler.current()
-  if current and coroutine.running() == current.thread then return current end
+  if current and coroutine.running() == current.thread_ then return current end
 end
 
 -- Waiting --------------------------------------------------------------------
 
-local called_slot = { [pcall] = 2, [xpcall] = 4 }
-
---- Whether a `__close` handler is running on a stack. On a normal way out the
---- handler is called as the metamethod "close". While an error unwinds it is
---- called from the pcall or xpcall that catches the error: that one then has the
---- function it had called among its temporaries (2 or 4), and another one runs on
---- top of it. (A vararg function stands there while it runs, too.)
-local function closing(thread, level)
-  local inner -- the function that runs on top of the level
-  while true do
-    local info = debug.getinfo(thread, level, "nf")
-    if not info then return false end
-    if info.namewhat == "metamethod" and info.name == "close" then return true end
-    local slot = called_slot[info.func]
-    if slot then
-      local name, called = debug.getlocal(thread, level, slot)
-      if name and called ~= inner then return true end
-    end
-    inner = info.func
-    level = level + 1
-  end
+--- Tells whether a task stands in a `__close` handler. (Asked only of tasks
+--- that are cancelled.)
+local function is_closing(thread)
+  return require "orrery.runtime.unwinding".is_closing(thread)
 end
 
 local function shielded(self)
-  return self.shields and self.shields > 0
+  return self.shields_ and self.shields_ > 0
 end
 
---- Ends the current wait by raising the cancellation there.
+--- Ends the task's wait, if any, by raising the cancellation there.
 local function interrupt(self)
-  local record = self.waiting
+  local record = self.waiting_
   if not record then return end
-  self.waiting = nil
+  self.waiting_ = nil
   if record.timer then record.timer:stop() end
   if record.undo then record.undo() end
   loop.soon(resume, self, CANCELLED)
 end
 
---- A cancelled task that waits in a handler: until the shield is used up.
+--- Lets a cancelled task wait in its handlers, until the time for all of them
+--- is over.
 local function start_shield(self)
-  if self.shield_timer then return end
-  self.shield_timer = clock.after(SHIELD, function()
-    self.shield_over = true
+  if self.shield_timer_ then return end
+  self.shield_timer_ = clock.after(SHIELD, function()
+    self.shield_over_ = true
     interrupt(self)
   end)
 end
 
+--- Raises the cancellation of a task, unless it may still wait.
 local function check_cancelled(self)
-  if not self.cancelled then return end
-  if self.shield_over or not (shielded(self) or closing(coroutine.running(), 0)) then
-    error(self.cancelled, 0)
+  if not self.cancelled_ then return end
+  if self.shield_over_
+    or not (shielded(self) or is_closing(coroutine.running())) then
+    error(self.cancelled_, 0)
   end
   start_shield(self)
 end
 
+--- Suspends the running task until it is woken, see `wait`.
 local function suspend(self, start, ms)
   local record = {}
-  self.waiting = record
+  self.waiting_ = record
   local function wake(...)
-    if self.waiting ~= record then return false end
-    self.waiting = nil
+    if self.waiting_ ~= record then return false end
+    self.waiting_ = nil
     if record.timer then record.timer:stop() end
     loop.soon(resume, self, table.pack(...))
     return true
   end
   record.undo = start(wake)
-  if ms and self.waiting == record then
+  if ms and self.waiting_ == record then
     record.timer = clock.after(ms, function()
       if record.undo then record.undo() end
-      wake(nil, errors.timeout(ms))
+      wake(nil, errors().timeout(ms))
     end)
   end
   local value = coroutine.yield(WAIT)
-  if value == CANCELLED then error(self.cancelled, 0) end
+  if value == CANCELLED then error(self.cancelled_, 0) end
   return table.unpack(value, 1, value.n)
 end
 
---- Runs the loop until woken, for a main chunk in plain lua5.4.
+--- Runs the loop until it is woken, see `wait`, for a main chunk of plain
+--- lua5.4.
 local function pump(start, ms, what)
   local value, timer
   local function wake(...)
@@ -222,7 +231,7 @@ local function pump(start, ms, what)
   if ms and not value then
     timer = clock.after(ms, function()
       if undo then undo() end
-      wake(nil, errors.timeout(ms))
+      wake(nil, errors().timeout(ms))
     end)
   end
   local function woken() return value ~= nil end
@@ -237,12 +246,14 @@ local function pump(start, ms, what)
   return table.unpack(value, 1, value.n)
 end
 
---- Why the caller may not wait, or nil.
+--- Returns why the caller may not wait here, or nil.
+--- @param what string the waiting function's name
+--- @return string? why
 local function forbidden(what)
   local thread, main = coroutine.running()
   if loop.emitting > 0 then
     return what .. " waits, and a listener may not: wrap it in orrery.go(fn)"
-  elseif current and current.thread == thread then
+  elseif current and current.thread_ == thread then
     if coroutine.isyieldable() then return end
     return what .. " waits, and C code on the stack (require, table.sort, "
       .. "string.gsub, ...) forbids that: use a _sync form"
@@ -260,12 +271,14 @@ local function check_may_wait(what)
   if why then options.raise("%s", why) end
 end
 
---- The one way to wait. `start(wake)` arranges for wake(...) to be called; it
---- may return a function that undoes that, for a wait that ends otherwise.
---- @param start function
+--- Waits: the one way to do so. `start(wake)` arranges for wake(...) to be
+--- called; it may return a function that undoes that if the wait ends
+--- otherwise. Raises if the caller may not wait, or is cancelled.
+--- @param start fun(wake: fun(...): boolean): function?
 --- @param ms integer? at most so long
---- @param what string the function's name, for messages
---- @return any ... what wake was given; nil, err (ETIMEDOUT)
+--- @param what string the waiting function's name, for messages
+--- @return any ... what wake was given; nil, err if the time is up
+--- @return Error? err (ETIMEDOUT)
 function scheduler.wait(start, ms, what)
   check_may_wait(what)
   if ms ~= nil then
@@ -277,9 +290,9 @@ function scheduler.wait(start, ms, what)
   return suspend(self, start, ms)
 end
 
---- For a waiting function that does something first: raises as `wait` would where
---- it may not wait, where the time is bad, and where the task is cancelled.
---- @param what string the function's name, for messages
+--- Raises whatever `wait` would raise, for a waiting function that does
+--- something first.
+--- @param what string the waiting function's name, for messages
 --- @param ms integer?
 function scheduler.checkpoint(what, ms)
   check_may_wait(what)
@@ -289,18 +302,22 @@ function scheduler.checkpoint(what, ms)
   if current then check_cancelled(current) end
 end
 
---- Runs fn(...) with cancellation held back, for cleaning up; 5 s in all.
+--- Calls fn(...), for cleaning up, and lets it wait although the task is
+--- cancelled; 5 s in all.
+--- @param fn function
+--- @param ... any
+--- @return any ... fn's results
 function scheduler.shield(fn, ...)
   local self = scheduler.current()
   if not self then return fn(...) end
-  self.shields = (self.shields or 0) + 1
+  self.shields_ = (self.shields_ or 0) + 1
   local _ <close> = setmetatable({}, {
-    __close = function() self.shields = self.shields - 1 end,
+    __close = function() self.shields_ = self.shields_ - 1 end,
   })
   return fn(...)
 end
 
---- Waits `ms` milliseconds. [w]
+--- Waits for a time. [w]
 --- @param ms integer
 function scheduler.sleep(ms)
   options.argument("sleep", "the time", ms, options.checks.ms)
@@ -312,39 +329,42 @@ end
 
 -- Joining --------------------------------------------------------------------
 
---- Calls wake(true) when the task ends. Returns what undoes it.
+--- Calls wake(true) when a task ends: at once if it has ended.
+--- @return function? undo
 local function on_end(self, wake)
   if self.status ~= "running" then
     wake(true)
     return
   end
-  local joiners = self.joiners or {}
+  local joiners = self.joiners_ or {}
   local place = #joiners + 1
-  self.joiners, joiners[place] = joiners, wake
+  self.joiners_, joiners[place] = joiners, wake
   return function() joiners[place] = false end
 end
 
+--- Waits until a task has ended. [w]
 local function wait_end(self, t, what)
   return scheduler.wait(function(wake) return on_end(self, wake) end, t, what)
 end
 
---- What a finished task was for those who wait for it.
+--- Gives a joiner what a task ended with, as `join` does.
 local function outcome(self)
-  self.observed = true
+  self.observed_ = true
   if self.status == "done" then
-    return table.unpack(self.results, 1, self.results.n)
+    return table.unpack(self.results_, 1, self.results_.n)
   elseif self.status == "cancelled" then
-    return nil, self.cancelled
+    return nil, self.cancelled_
   end
   if current then
-    current.joined_failure = { err = self.err, trace = self.trace }
+    current.joined_failure_ = { err = self.err_, trace = self.trace_ }
   end
-  error(self.err, 0)
+  error(self.err_, 0)
 end
 
---- Waits until the task has ended. [w]
+--- Waits until the task has ended. Raises what it raised. [w]
 --- @param t integer? ms
---- @return any ... its results; nil, err (ETIMEDOUT, ECANCELED); raises its error
+--- @return any ... its results; nil, err if it was cancelled or the time is up
+--- @return Error? err (ECANCELED, ETIMEDOUT)
 function Task:join(t)
   if self == current then
     options.raise("join: a task cannot wait for itself")
@@ -356,23 +376,23 @@ function Task:join(t)
   return outcome(self)
 end
 
---- Raises ECANCELED at the task's current wait and at each later one. Nothing
---- once it has ended.
+--- Raises ECANCELED at the task's current wait and at each later one. Does
+--- nothing once it has ended, or is cancelled.
 --- @param reason any? err.reason, and part of the message
 function Task:cancel(reason)
-  if self.status ~= "running" or self.cancelled then return end
+  if self.status ~= "running" or self.cancelled_ then return end
   local text = "task cancelled"
   if reason ~= nil then text = text .. ": " .. tostring(reason) end
-  self.cancelled = errors.new("ECANCELED", text, { reason = reason })
-  if not self.waiting then return end
-  if shielded(self) or closing(self.thread, 0) then
+  self.cancelled_ = errors().new("ECANCELED", text, { reason = reason })
+  if not self.waiting_ then return end
+  if shielded(self) or is_closing(self.thread_) then
     start_shield(self)
   else
     interrupt(self)
   end
 end
 
---- For the modules that build on tasks.
+-- For the modules that build on tasks.
 scheduler.new, scheduler.on_end, scheduler.wait_end = new, on_end, wait_end
 scheduler.outcome, scheduler.forbidden = outcome, forbidden
 scheduler.check_may_wait = check_may_wait

@@ -11,8 +11,8 @@ local SIGRTMIN = 34 -- glibc keeps 32 and 33 for itself
 local numbers = core.signals -- of those that have a name, by name
 
 --- Returns the number of a signal given by name (in any case, with or without
---- "SIG") or by number; nil if there is no such signal. 0 is a number as well: the
---- probe of kill(2).
+--- "SIG") or by number; nil if there is no such signal. 0 is a number as well:
+--- the probe of kill(2).
 --- @param signal any
 --- @return integer? number
 function signals.number(signal)
@@ -33,7 +33,8 @@ function signals.name(number)
   return core.signal_names[number] or ("SIGRTMIN+%d"):format(number - SIGRTMIN)
 end
 
---- Checks an option that is a signal, for a schema of `options.check`. 0 is refused.
+--- Checks an option that is a signal, for a schema of `options.check`. 0 is
+--- refused.
 --- @param value any
 --- @return string? expected nil if the value is good
 function signals.option(value)
@@ -42,8 +43,8 @@ function signals.option(value)
   end
 end
 
---- Returns the number of a signal; raises, with the nearest name, if there is no
---- such signal. 0 passes.
+--- Returns the number of a signal; raises, with the nearest name, if there is
+--- no such signal. 0 passes.
 --- @param where string the function's name, for the message
 --- @param signal string|integer
 --- @return integer number

@@ -10,7 +10,7 @@ local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
 
 local READS = 8 -- in a row, before others have their turn
-local MOST = 65536 -- bytes of one read of the core's
+local MOST = core.read_size -- bytes of one read
 
 local EAGAIN = core.errnos.EAGAIN
 

@@ -1,0 +1,115 @@
+--- What those who start programs are called with: (command, args?, options?) or
+--- ({command, args…}, options?), sorted out, checked, and written as the file
+--- and the argv that the core is given.
+
+local options = require "orrery.runtime.options"
+
+local arguments = {}
+
+local function check_command(where, command)
+  if type(command) ~= "string" or command == ""
+    or command:find("\0", 1, true) then
+    options.raise("%s: the command must be a string, not empty and without NUL "
+      .. "bytes, or a list {command, args…}, got %s %s", where, type(command),
+      options.show(command))
+  end
+end
+
+--- Returns the command and its arguments as one list; numbers become strings.
+--- Raises unless `args`, from `first` on, is a list of strings.
+local function argv_of(where, command, args, first)
+  if args == nil then return { command } end
+  if type(args) ~= "table" then
+    options.raise("%s: the arguments must be a list of strings, got %s %s",
+      where, type(args), options.show(args))
+  end
+  for key in next, args do
+    if math.type(key) ~= "integer" then
+      options.raise("%s: the list of arguments has the key %s; options "
+        .. "go in a table of their own, after it", where, options.show(key))
+    end
+  end
+  local argv = { command }
+  for i = first, #args do
+    local arg = args[i]
+    if type(arg) == "number" then arg = tostring(arg) end
+    if type(arg) ~= "string" or arg:find("\0", 1, true) then
+      options.argument(where, ("argument %d"):format(i - first + 1), arg,
+        options.checks.string)
+    end
+    argv[i - first + 2] = arg
+  end
+  return argv
+end
+
+--- Tells whether a table in second place is options: it has names and no items.
+local function is_options(value)
+  return type(value) == "table" and #value == 0 and next(value) ~= nil
+end
+
+--- Sorts out (command, args?, options?) and ({command, args…}, options?).
+--- Raises unless command and arguments are good; the options are not checked.
+--- @param where string the function's name, for the message
+--- @return string[] argv a copy, with the command first
+--- @return table? opts
+function arguments.split(where, command, args, opts)
+  local first = 1
+  if type(command) == "table" then
+    if opts ~= nil then
+      options.raise("%s: with a list {command, args…} the options come second",
+        where)
+    end
+    command, args, opts, first = command[1], command, args, 2
+  elseif opts == nil and is_options(args) then
+    args, opts = nil, args
+  end
+  check_command(where, command)
+  return argv_of(where, command, args, first), opts
+end
+
+local function with(opts, name, value)
+  if opts ~= nil and type(opts) ~= "table" then return opts end
+  opts = options.copy(opts or {})
+  opts[name] = value
+  return opts
+end
+
+--- Returns a call's arguments with one more option, or another value of it.
+--- What is bad in them stays as it is, for `split` and `options.check` to find.
+--- @param name string of the option
+--- @return any command
+--- @return any args
+--- @return any opts
+function arguments.with(name, value, command, args, opts)
+  if type(command) == "table" then
+    return command, with(args, name, value), opts
+  elseif opts == nil and is_options(args) then
+    return command, nil, with(args, name, value)
+  end
+  return command, args, with(opts, name, value)
+end
+
+--- Quotes a word for sh, if it has to be.
+local function quote(word)
+  if word:find("^[%w%%+,./:=@_-]+$") then return word end
+  return "'" .. word:gsub("'", "'\\''") .. "'"
+end
+
+--- Returns the file to run and its argv by the options `shell` and `argv0`.
+--- With a shell the command is a line for it, and the arguments are quoted.
+--- @param argv string[] as `split` makes it; may be changed
+--- @param opts table checked
+--- @return string file
+--- @return string[] argv
+function arguments.command_line(argv, opts)
+  local command = argv[1]
+  if not opts.shell then
+    argv[1] = opts.argv0 or command
+    return command, argv
+  end
+  local shell = opts.shell == true and "/bin/sh" or opts.shell
+  for i = 2, #argv do command = command .. " " .. quote(argv[i]) end
+  return shell, { opts.argv0 or shell, "-c", command }
+end
+
+return arguments
