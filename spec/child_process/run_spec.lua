@@ -130,7 +130,7 @@ describe("run #spawn", function()
     .. "the exit", function()
     in_task(function()
       local result = sh("sleep 1000 & echo $!",
-        { timeout = 100, stdio_grace = 300 })
+        { timeout = 500, stdio_grace = 900 })
       orrery.process.kill(tonumber(result.stdout), "SIGKILL")
 
       assert.same({ true, true, false, false },
@@ -152,7 +152,7 @@ describe("run #spawn", function()
 
       assert.equal("", helper.cli({ "-e", code }).stdout)
       assert.equal("", helper.lua(code).stdout)
-    end)
+    end, 60000)
   end)
 
   it("loses nothing of many that end together, however short "
