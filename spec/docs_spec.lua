@@ -28,3 +28,74 @@ for _, path in ipairs { "docs/child_process.md", "docs/channel.md" } do
     end
   end)
 end
+
+-- The pages themselves --------------------------------------------------------
+
+local function read(path)
+  local file <close> = assert(io.open(path))
+  return file:read("a")
+end
+
+local function exists(path)
+  return require "luv".fs_stat(path) ~= nil
+end
+
+--- Returns the pages that strangers read, by path.
+local function pages()
+  local list = { "README.md", "CONTRIBUTING.md", "CHANGELOG.md" }
+  local names <close> = assert(io.popen("ls docs/*.md"))
+  for name in names:lines() do list[#list + 1] = name end
+  return list
+end
+
+--- Returns the links of a page that lead nowhere. A link is seen from the
+--- page's folder, and its place in the other page is not looked at.
+local function dead_links(path, text)
+  local folder, dead = path:match("^(.*/)") or "", {}
+  for target in text:gmatch("%]%(([^)#%s]+)#?[^)%s]*%)") do
+    if not target:find("^%a+:") and not exists(folder .. target) then
+      dead[#dead + 1] = target
+    end
+  end
+  return dead
+end
+
+--- Returns the paths that a text names and that are not there: words that
+--- begin with a folder of ours and end in a file's ending.
+local function lost_paths(text)
+  local lost = {}
+  for _, folder in ipairs { "core", "lua", "spec", "bench", "docs" } do
+    local pattern = "%f[%w./]" .. folder .. "/[%l%d_./-]+%.%l+%f[%W]"
+    for path in text:gmatch(pattern) do
+      if not exists(path) then lost[#lost + 1] = path end
+    end
+  end
+  return lost
+end
+
+describe("the documentation", function()
+  it("has an index that names every page", function()
+    local index = read("docs/README.md")
+    for _, path in ipairs(pages()) do
+      local name = path:match("^docs/(.*)$") or "../" .. path
+      if name ~= "README.md" then
+        assert.is_truthy(index:find("](" .. name .. ")", 1, true), name)
+      end
+    end
+  end)
+
+  it("has links that lead somewhere", function()
+    for _, path in ipairs(pages()) do
+      assert.same({}, dead_links(path, read(path)), path)
+    end
+    assert.same({ "b.md" }, dead_links("README.md",
+      "[a](README.md#x) [b](b.md) [c](https://example.org)"))
+  end)
+
+  it("names files that there are", function()
+    for _, path in ipairs { "CONTRIBUTING.md", "docs/architecture.md" } do
+      assert.same({}, lost_paths(read(path)), path)
+    end
+    assert.same({ "core/no.c" }, lost_paths "core/no.c, spec/helper.lua")
+  end)
+end)
