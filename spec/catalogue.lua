@@ -1,6 +1,6 @@
---- What the specs cover of two catalogues: Node's own tests, by group and number
---- ("A1: …" in an `it`), and the faults that were found in use and mended
---- ("fault A1: …"). `make catalogue` prints the rows without a spec, each with
+--- What the specs cover of two catalogues: Node's own tests, by group and
+--- number ("A1: …" in an `it`), and the faults that were found in use and
+--- mended ("fault A1: …"). `make catalogue` prints the rows without a spec, each with
 --- its reason, and fails if a reason is missing.
 
 local NODE = {
