@@ -77,28 +77,27 @@ void orr_ending_note(int signal) {
     orr_end_by(signal);
 }
 
-static void install(int signal) {
+static void install(int signal, struct sigaction *old) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_SIGINFO | SA_RESTART;
   sigemptyset(&action.sa_mask);
-  sigaction(signal, &action, NULL);
+  sigaction(signal, &action, old);
 }
 
 void orr_ending_own(bool (*foreign)(void (*handler)(int))) {
-  struct sigaction now;
+  struct sigaction old;
   if (owner)
     return;
   owner = true;
   for (int i = 0; i < SIGNALS; i++) {
-    if (sigaction(signals[i].number, NULL, &now) < 0)
-      continue;
-    signals[i].ignored = now.sa_handler == SIG_IGN;
-    signals[i].owned = now.sa_handler == SIG_DFL ||
-                       (now.sa_handler != SIG_IGN && !foreign(now.sa_handler));
-    if (signals[i].owned)
-      install(signals[i].number);
+    install(signals[i].number, &old);
+    signals[i].ignored = old.sa_handler == SIG_IGN;
+    signals[i].owned = old.sa_handler == SIG_DFL ||
+                       (!signals[i].ignored && !foreign(old.sa_handler));
+    if (!signals[i].owned)
+      sigaction(signals[i].number, &old, NULL);
   }
 }
 
@@ -107,7 +106,7 @@ void orr_ending_own_again(int signal) {
   for (int i = 0; i < SIGNALS; i++)
     if (signals[i].number == signal && signals[i].owned &&
         sigaction(signal, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
-      install(signal);
+      install(signal, NULL);
 }
 
 bool orr_ending_ignores(int signal) {
