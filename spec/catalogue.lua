@@ -1,45 +1,72 @@
---- Which rows of the conformance catalogue (Node's own tests, by group and
---- number) have a spec. `make catalogue` prints the rows without one, each with
---- its reason, and fails where a reason is missing.
+--- What the specs cover of two catalogues: Node's own tests, by group and
+--- number ("A1: …" in an `it`), and the faults that were found in use and
+--- mended ("fault A1: …"). `make catalogue` prints the rows without a spec, each with
+--- its reason, and fails if a reason is missing.
 
-local GROUPS = {
+local NODE = {
   { "A", 1, 17 }, { "B", 18, 39 }, { "C", 40, 49 }, { "D", 50, 55 },
-  { "E", 56, 62 },
-  { "F", 63, 82 }, { "G", 83, 98 }, { "H", 99, 102 }, { "I", 103, 110 },
-  { "J", 111, 120 }, { "K", 121, 123 }, { "L", 124, 126 },
+  { "E", 56, 62 }, { "F", 63, 82 }, { "G", 83, 98 }, { "H", 99, 102 },
+  { "I", 103, 110 }, { "J", 111, 120 }, { "K", 121, 123 }, { "L", 124, 126 },
 }
 
-local later = {
+local NODE_LATER = {
   I = "the cluster is not there yet",
   J = "the cluster is not there yet",
   K = "the cluster is not there yet",
-  L = "of the process module only its base is there; see spec/process_spec.lua",
+  L = "of the process module only its base is there; "
+    .. "see spec/process_spec.lua",
 }
 
---- The rows that an `it` names, "A1: …".
-local function named()
+local FAULTS = {
+  { "A", 1, 13 }, { "B", 1, 12 }, { "C", 1, 11 }, { "D", 1, 10 },
+  { "E", 1, 10 },
+}
+
+local FAULTS_LATER = {
+  A10 = "needs families, which are not there yet",
+  B = "not mended yet",
+  C = "not mended yet",
+  D = "not mended yet",
+  D9 = "needs --init, which is not there yet",
+  E4 = "not mended yet; needs a later luv than Debian's to be tried",
+  E5 = "compiles, by make lint",
+}
+
+--- Returns the set of rows that an `it` names, after what stands before them.
+local function named(before)
   local rows = {}
   local specs = io.popen("find spec -name '*_spec.lua'")
   for path in specs:lines() do
     local file <close> = io.open(path)
-    for row in file:read("a"):gmatch('it%(%s*"(%u%d+):') do rows[row] = true end
+    local pattern = 'it%(%s*"' .. before .. "(%u%d+):"
+    for row in file:read("a"):gmatch(pattern) do rows[row] = true end
   end
   specs:close()
   return rows
 end
 
-local have, missing, count = named(), 0, 0
-for _, group in ipairs(GROUPS) do
-  for number = group[2], group[3] do
-    local row = group[1] .. number
-    local reason = later[row] or later[group[1]]
-    if have[row] then
-      count = count + 1
-    else
-      print(("%-5s %s"):format(row, reason or "MISSING, and no reason given"))
-      if not reason then missing = missing + 1 end
+--- Prints the rows of a catalogue that have no spec.
+--- @return boolean ok each of them has a reason
+local function print_missing(title, groups, later, before)
+  local have, count, ok = named(before), 0, true
+  print(title)
+  for _, group in ipairs(groups) do
+    for number = group[2], group[3] do
+      local row = group[1] .. number
+      local reason = later[row] or later[group[1]]
+      if have[row] then
+        count = count + 1
+      else
+        print(("  %-5s %s"):format(row, reason or "MISSING, with no reason"))
+        ok = ok and reason ~= nil
+      end
     end
   end
+  print(("  %d rows have a spec"):format(count))
+  return ok
 end
-print(("%d rows have a spec"):format(count))
-os.exit(missing == 0)
+
+local node = print_missing("Node's own tests", NODE, NODE_LATER, "")
+local faults = print_missing("Faults found in use", FAULTS, FAULTS_LATER,
+  "fault ")
+os.exit(node and faults)

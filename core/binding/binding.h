@@ -27,6 +27,8 @@ void orr_open_luv(lua_State *L);
 void orr_open_fork(lua_State *L);
 void orr_open_poller(lua_State *L);
 void orr_open_socket(lua_State *L);
+void orr_open_ending(lua_State *L);
+void orr_open_output(lua_State *L);
 void orr_open_bytecode(lua_State *L, const char *core); /* the core's path */
 
 /* binding.c --------------------------------------------------------------- */
@@ -71,11 +73,25 @@ void orr_fd_set(lua_State *L, int index, int fd, bool owned);
    now on; -1 if it is closed. Raises if it is something else. */
 int orr_fd_take(lua_State *L, int index);
 
+/* output.c ---------------------------------------------------------------- */
+
+/* Writes all of it, and waits while the file is full, for another process that
+   shares it may have made it non-blocking, and its flags are not ours to
+   change. 0 or -errno. */
+int orr_write_all(int fd, const char *data, size_t length);
+
+/* Writes what C has buffered for stdout. */
+void orr_flush_stdout(void);
+
 /* spawn.c ----------------------------------------------------------------- */
 
 /* Tells the launcher of this state that the process is about to raise its soft
    limit of fds: children get the limits `old`. */
 struct rlimit;
 void orr_remember_nofile(lua_State *L, const struct rlimit *old);
+
+/* Sends a signal to each running child of this state that is to die with this
+   process; with `only_others` to those that are not in its process group. */
+void orr_signal_held(lua_State *L, int signal, bool only_others);
 
 #endif

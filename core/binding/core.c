@@ -138,6 +138,8 @@ int luaopen_orrery_core(lua_State *L) {
   orr_open_fork(L);
   orr_open_poller(L);
   orr_open_socket(L);
+  orr_open_ending(L);
+  orr_open_output(L);
   orr_open_bytecode(L, path);
   return 1;
 }

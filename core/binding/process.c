@@ -1,15 +1,12 @@
 /* process.c - the userdata orrery.process: what Lua cannot ask of this process
    through luv. */
 #include "binding.h"
-#include "engine/io.h"
 #include "engine/launch.h"
 
 #include <errno.h>
 #include <malloc.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdio_ext.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -71,27 +68,11 @@ static int m_kill(lua_State *L) {
   return result(L, kill((pid_t)pid, (int)sig) < 0 ? -errno : 0);
 }
 
-/* Waits until the file takes bytes, or a signal comes. 0 or -errno. */
-static int poll_writable(int fd) {
-  struct pollfd p = {.fd = fd, .events = POLLOUT};
-  return poll(&p, 1, -1) < 0 && errno != EINTR ? -errno : 0;
-}
-
-/* Writes what C has buffered for stdout. libc throws its buffer away when a
-   non-blocking file is full, so it waits until the file is writable. A pipe
-   that is writable takes PIPE_BUF bytes, which is libc's buffer for one. */
-static void flush_stdout(void) {
-  if (__fpending(stdout) > 0) {
-    poll_writable(fileno(stdout));
-    fflush(stdout);
-  }
-}
-
 /* Writes what C has buffered for all its streams. Of stdin, which a thread may
    hold while it reads, fflush(NULL) would wait for the lock: then only stdout
    and stderr are flushed. */
 static void flush_all(void) {
-  flush_stdout();
+  orr_flush_stdout();
   fflush(stderr);
   if (ftrylockfile(stdin) == 0) {
     funlockfile(stdin);
@@ -102,7 +83,7 @@ static void flush_all(void) {
 /* self:flush(): writes what C has buffered for stdout. */
 static int m_flush(lua_State *L) {
   check_self(L);
-  flush_stdout();
+  orr_flush_stdout();
   return 0;
 }
 
@@ -126,22 +107,6 @@ static int m_abort(lua_State *L) {
   return 0;
 }
 
-/* Writes all of it. 0 or -errno. EAGAIN is waited for: a process that shares
-   the file may have made it non-blocking, and its flags are not ours to
-   change. */
-static int write_all(int fd, const char *data, size_t length) {
-  while (length > 0) {
-    ssize_t n = orr_write(fd, data, length);
-    if (n == -EAGAIN)
-      n = poll_writable(fd);
-    if (n < 0)
-      return (int)n;
-    data += n;
-    length -= (size_t)n;
-  }
-  return 0;
-}
-
 /* self:write(fd, data) -> true; nil, errno (EPIPE, EBADF). Writes all of data
    to the fd number, and waits for that; before it, what C has buffered for
    stdout, so that print and this keep their order. */
@@ -150,8 +115,8 @@ static int m_write(lua_State *L) {
   check_self(L);
   int fd = orr_check_fd(L, 2);
   const char *data = luaL_checklstring(L, 3, &length);
-  flush_stdout();
-  return result(L, write_all(fd, data, length));
+  orr_flush_stdout();
+  return result(L, orr_write_all(fd, data, length));
 }
 
 /* self:raise_nofile(): raises the soft limit of fds to the hard one. Children
@@ -180,6 +145,13 @@ static int m_ignore_sigpipe(lua_State *L) {
   return 0;
 }
 
+/* __GLIBC_PREREQ is no macro elsewhere, and does not parse beside &&. */
+#ifdef __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 33)
+#define HAS_MALLINFO2
+#endif
+#endif
+
 #define BALLAST "orrery.ballast"
 
 /* self:ballast(bytes): allocates memory that is never touched, so that it takes
@@ -199,7 +171,7 @@ static int m_ballast(lua_State *L) {
 static int m_heap(lua_State *L) {
   lua_Integer total = 0;
   check_self(L);
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+#ifdef HAS_MALLINFO2
   struct mallinfo2 info = mallinfo2();
   total = (lua_Integer)info.arena + (lua_Integer)info.hblkhd;
 #endif

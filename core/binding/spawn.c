@@ -4,6 +4,7 @@
    description into arrays that live in userdata on the Lua stack, the child's
    userdata is made closed and anchored, and only then does a process exist. */
 #include "binding.h"
+#include "engine/ending.h"
 #include "engine/io.h"
 #include "engine/reaper.h"
 #include "program.h"
@@ -31,6 +32,7 @@ struct engine {
 struct spawned {
   struct orr_child child;
   long floor; /* KiB; see m_usage */
+  bool held;  /* it runs, and is to die with this process */
 };
 
 /* Closes launcher and reaper when the Lua state closes; children go on. */
@@ -177,6 +179,9 @@ static int l_spawn(lua_State *L) {
     anchor(L, engine, sp, 0);
     return fail_start(L, &failure);
   }
+  sp->held = description.program.die_with_parent;
+  if (sp->held)
+    orr_ending_hold(1);
   return 1;
 }
 
@@ -188,10 +193,25 @@ static int l_reap(lua_State *L) {
   struct orr_child *child = e->open ? orr_reaper_next(&e->reaper) : NULL;
   if (child == NULL)
     return 0;
+  struct spawned *sp = (struct spawned *)child; /* its first member */
+  if (sp->held)
+    orr_ending_hold(-1);
+  sp->held = false;
   lua_getiuservalue(L, engine, 1);
   lua_rawgetp(L, -1, child);
   anchor(L, engine, child, 0);
   return 1;
+}
+
+void orr_signal_held(lua_State *L, int signal, bool only_others) {
+  lua_getfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
+  lua_getiuservalue(L, -1, 1);
+  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
+    const struct spawned *sp = lua_touserdata(L, -1);
+    if (sp->held && !(only_others && getpgid(sp->child.pid) == getpgrp()))
+      orr_child_signal(&sp->child, signal);
+  }
+  lua_pop(L, 2);
 }
 
 /* Pushes the engine and returns it, open and with its roads known; or NULL,

@@ -5,6 +5,7 @@
    libc wrapper that signals threads or caches (setuid, setgroups, nice). */
 #include "launch_child.h"
 
+#include "ending.h"
 #include "io.h"
 
 #include <errno.h>
@@ -35,14 +36,16 @@ CHILD static _Noreturn void fail(struct orr_start *s, enum orr_stage stage,
     syscall(SYS_exit_group, 127);
 }
 
-/* Sets default dispositions and an empty mask, as libuv does. Handlers go
+/* Sets default dispositions and an empty mask, as libuv does; only what
+   this process was itself told to ignore (nohup) stays ignored. Handlers go
    first: they are the parent's code, and would run in the parent's memory as
    soon as the mask opens. An all-zero kernel sigaction is SIG_DFL on every
    architecture. SIGKILL and SIGSTOP answer EINVAL, which is fine. */
 CHILD static void default_signals(void) {
   static const unsigned long dfl[8];
   for (int sig = 1; sig <= LAST_SIGNAL; sig++)
-    syscall(SYS_rt_sigaction, sig, dfl, NULL, sizeof(uint64_t));
+    if (!orr_ending_ignores(sig))
+      syscall(SYS_rt_sigaction, sig, dfl, NULL, sizeof(uint64_t));
   syscall(SYS_rt_sigprocmask, SIG_SETMASK, dfl, NULL, sizeof(uint64_t));
 }
 

@@ -3,6 +3,7 @@
 --- that run. It never ends a child.
 
 local uv = require "luv"
+local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
@@ -10,11 +11,13 @@ local poller = require "orrery.runtime.poller"
 local Watcher = require "orrery.runtime.watcher"
 
 local EMFILE = core.errnos.EMFILE
+local ENDING_GRACE = 2000 -- ms for children that are to die with this process
 
 local reaper = {}
 
 local children = {} -- orrery.spawn → its Child, while it runs
 local watcher -- tells that a child has ended
+local ending -- tells that a signal is to end this process
 local referenced = 0 -- running children for which the loop lives
 
 --- Takes in all children that have ended, and calls `child:on_reaped_()` of
@@ -36,11 +39,27 @@ local function watch_sigchld()
   return handle
 end
 
+--- Gives the children that are to die with this process the signal that ends
+--- it, and some time. When the last of them is reaped, the core ends it.
+local function pass_on()
+  ending:close()
+  core.ending.pass_on()
+  clock.after(ENDING_GRACE, core.ending.finish)
+end
+
+--- Starts to listen for signals that end this process, if it is ours to end.
+local function watch_ending()
+  local fd = core.ending.fd()
+  ending = fd and Watcher.new(fd, "r", pass_on)
+  if ending then ending:unref() end
+end
+
 --- Starts listening, which must come before the first child. Does nothing when
 --- called again.
 --- @return true? ok
 --- @return integer? errno (EMFILE, ENFILE)
 function reaper.open()
+  if not ending then watch_ending() end
   if watcher then return true end
   local polling, err = poller.open() -- for what children write
   if not polling then return nil, err.errno end

@@ -34,6 +34,7 @@ schema.input = options.checks.bytes
 --- @field stdin userdata? orrery.fd, until all is written
 --- @field deadline number|false|nil when it is ended, on clock.now's scale
 --- @field kill_at number? when SIGKILL follows
+--- @field passed_on boolean? it has the signal that ends this process
 --- @field output_until number? after its end: when its output is given up
 --- @field limit integer bytes of an output
 --- @field signal integer that ends it
@@ -142,9 +143,15 @@ local function patience(self, reaper_fd)
   return math.tointeger(left)
 end
 
---- Does what is due: ends the program, or kills it.
+--- Does what is due: ends the program, or kills it. If a signal is to end this
+--- process, the program gets it first; the core ends us when it has ended.
 local function keep_time(self)
   if self.ended then return end
+  if core.ending.noted() and not self.passed_on then
+    self.passed_on = true
+    core.ending.pass_on()
+    self.kill_at = clock.due_in(KILL_GRACE)
+  end
   local time = clock.now()
   if self.deadline and time >= self.deadline then
     self.deadline = nil

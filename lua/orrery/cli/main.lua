@@ -119,6 +119,7 @@ function cli.main(args)
   start_collector()
   self_process:raise_nofile()
   self_process:ignore_sigpipe()
+  if not core.own_output(io) then require "orrery.cli.print" end
   replace_exit()
   run(chunk, what.args)
 end

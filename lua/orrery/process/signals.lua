@@ -50,12 +50,13 @@ local function catch(emitter, name)
   handles[name] = handle
 end
 
---- Gives a signal back its default.
+--- Gives a signal back what it does without listeners.
 local function release(name)
   local handle = handles[name]
   handles[name] = nil
   handle:stop()
   loop.close(handle)
+  core.ending.own_again(core.signals[name])
 end
 
 --- Tells whether a task waits for an event: then the event can still come.

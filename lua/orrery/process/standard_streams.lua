@@ -16,6 +16,7 @@ local stream = require "orrery.stream"
 local standard_streams = {}
 
 local self_process = core.process()
+local EPIPE = core.errnos.EPIPE
 
 --- @class Output : Emitter stdout or stderr; it cannot be closed. Events:
 ---   finish, error(err)
@@ -30,15 +31,28 @@ function Output.__tostring(self)
   return ("stream (fd %d): open"):format(self.fd_)
 end
 
+--- Writes to the fd. If its reader has gone and nothing listens for `error`, an
+--- `orrery` script ends as by SIGPIPE.
+--- @return true? ok
+--- @return Error? err
+local function write(self, data)
+  local ok, errno = self_process:write(self.fd_, data)
+  if ok then return true end
+  if errno == EPIPE and self:listener_count("error") == 0 then
+    core.lost_reader()
+  end
+  return nil, errors.system(errno, "write")
+end
+
 --- Writes all of it, and blocks while the reader is slow. If the reader has
---- gone, that is an `error` event for listeners only.
+--- gone, that is an `error` event for those who listen; without a listener it
+--- ends an `orrery` script as SIGPIPE does, and is nothing in another program.
 --- @param data string
 --- @param cb fun(err: Error?)? called in the next tick (EPIPE, EIO, ENOSPC)
 --- @return boolean ok false: it failed; there is nothing to wait for
 function Output:write(data, cb)
   options.check_write("write", data, cb)
-  local ok, errno = self_process:write(self.fd_, data)
-  local err = not ok and errors.system(errno, "write") or nil
+  local ok, err = write(self, data)
   if cb then loop.soon(cb, err) end
   if err and self:listener_count("error") > 0 then
     loop.soon(self.emit, self, "error", err)
@@ -52,9 +66,7 @@ end
 --- @return Error? err (EPIPE, EIO, ENOSPC)
 function Output:write_wait(data)
   options.check_write("write_wait", data)
-  local ok, errno = self_process:write(self.fd_, data)
-  if not ok then return nil, errors.system(errno, "write") end
-  return true
+  return write(self, data)
 end
 
 --- Writes a last time, and emits `finish`. The stream stays usable, as in Node.

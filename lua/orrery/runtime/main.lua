@@ -1,6 +1,7 @@
 --- The main task and the loop around it.
 
 local uv = require "luv"
+local core = require "orrery.core"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
@@ -37,6 +38,7 @@ end
 --- @return string? stuck it still waits: where, and that this can never end
 function main.run(fn, ...)
   loop.own()
+  core.ending.own()
   local t = scheduler.go(fn, ...)
   run_loop()
   if t.status == "running" then

@@ -1,0 +1,136 @@
+/* ending.c - how a process that this library owns ends by a signal. */
+#include "ending.h"
+
+#include "io.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PATIENCE = 2 }; /* seconds after which another SIGPIPE counts */
+
+static struct {
+  int number;
+  bool owned, ignored;
+} signals[] = {
+    {SIGINT, false, false}, {SIGTERM, false, false}, {SIGHUP, false, false}};
+
+enum { SIGNALS = sizeof signals / sizeof *signals };
+
+static bool owner; /* the signals are ours */
+static int wake = -1;
+static atomic_int held, noted;
+static atomic_bool terminal;
+static time_t noted_at;
+
+void orr_end_by(int signal) {
+  struct sigaction action;
+  sigset_t set;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = SIG_DFL;
+  sigaction(signal, &action, NULL);
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  kill(getpid(), signal);
+  sigprocmask(SIG_UNBLOCK, &set, NULL);
+  _exit(128 + signal); /* pid 1 is not ended by its own signals */
+}
+
+static time_t seconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec;
+}
+
+/* Notes a signal, if it is the first one and there is a child to wait for. */
+static bool note(int signal, bool from_terminal) {
+  const uint64_t one = 1;
+  int none = 0, saved = errno;
+  if (wake < 0 || held == 0 ||
+      !atomic_compare_exchange_strong(&noted, &none, signal))
+    return false;
+  terminal = from_terminal;
+  noted_at = seconds();
+  orr_write(wake, &one, sizeof one);
+  errno = saved;
+  return true;
+}
+
+/* A signal of another kind than the noted one adds nothing: who sends SIGTERM
+   after SIGINT asks for the same. */
+static void on_signal(int signal, siginfo_t *info, void *context) {
+  (void)context;
+  if (!note(signal, info->si_code == SI_KERNEL) &&
+      (noted == 0 || noted == signal))
+    orr_end_by(signal);
+}
+
+/* An output may be written again and again before anything else is done, so it
+   is time that tells whether the children had theirs. */
+void orr_ending_note(int signal) {
+  if (owner && !note(signal, false) &&
+      (noted == 0 || seconds() - noted_at >= PATIENCE))
+    orr_end_by(signal);
+}
+
+static void install(int signal, struct sigaction *old) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_sigaction = on_signal;
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(signal, &action, old);
+}
+
+void orr_ending_own(bool (*foreign)(void (*handler)(int))) {
+  struct sigaction old;
+  if (owner)
+    return;
+  owner = true;
+  for (int i = 0; i < SIGNALS; i++) {
+    install(signals[i].number, &old);
+    signals[i].ignored = old.sa_handler == SIG_IGN;
+    signals[i].owned = old.sa_handler == SIG_DFL ||
+                       (!signals[i].ignored && !foreign(old.sa_handler));
+    if (!signals[i].owned)
+      sigaction(signals[i].number, &old, NULL);
+  }
+}
+
+void orr_ending_own_again(int signal) {
+  struct sigaction now;
+  for (int i = 0; i < SIGNALS; i++)
+    if (signals[i].number == signal && signals[i].owned &&
+        sigaction(signal, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+      install(signal, NULL);
+}
+
+bool orr_ending_ignores(int signal) {
+  for (int i = 0; i < SIGNALS; i++)
+    if (signals[i].number == signal)
+      return signals[i].ignored;
+  return false;
+}
+
+int orr_ending_fd(void) {
+  if (!owner)
+    return -ECANCELED;
+  if (wake < 0)
+    wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  return wake < 0 ? -errno : wake;
+}
+
+void orr_ending_hold(int change) {
+  held += change;
+  if (held == 0 && noted != 0)
+    orr_end_by(noted);
+}
+
+int orr_ending_noted(bool *from_terminal) {
+  *from_terminal = terminal;
+  return noted;
+}
