@@ -55,6 +55,7 @@ build = {
     ["orrery.channel.attachments"] = "lua/orrery/channel/attachments.lua",
     ["orrery.channel.callback"] = "lua/orrery/channel/callback.lua",
     ["orrery.channel.channel"] = "lua/orrery/channel/channel.lua",
+    ["orrery.channel.foreign"] = "lua/orrery/channel/foreign.lua",
     ["orrery.channel.given_away"] = "lua/orrery/channel/given_away.lua",
     ["orrery.channel.inherit"] = "lua/orrery/channel/inherit.lua",
     ["orrery.channel.json_wire"] = "lua/orrery/channel/json_wire.lua",
