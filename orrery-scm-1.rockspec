@@ -111,6 +111,7 @@ build = {
     ["orrery.runtime.fds"] = "lua/orrery/runtime/fds.lua",
     ["orrery.runtime.loop"] = "lua/orrery/runtime/loop.lua",
     ["orrery.runtime.main"] = "lua/orrery/runtime/main.lua",
+    ["orrery.runtime.number_text"] = "lua/orrery/runtime/number_text.lua",
     ["orrery.runtime.options"] = "lua/orrery/runtime/options.lua",
     ["orrery.runtime.owning"] = "lua/orrery/runtime/owning.lua",
     ["orrery.runtime.poller"] = "lua/orrery/runtime/poller.lua",
