@@ -125,4 +125,25 @@ describe("events", function()
       assert.equal(0, e:listener_count("x"))
     end)
   end)
+
+  it("fault E2: each goes on after an event without arguments, or "
+    .. "with nil first",
+    function()
+      helper.run(function()
+        local e, seen = events.new(), {}
+        task.go(function()
+          e:emit "x"
+          e:emit("x", nil)
+          e:emit("x", nil, "SIGTERM")
+          e:emit("x", "end")
+        end)
+        for a, b in e:each("x") do
+          seen[#seen + 1] = { a, b }
+          if a == "end" then break end
+        end
+
+        assert.same({ { true }, { false }, { false, "SIGTERM" }, { "end" } },
+          seen)
+      end)
+    end)
 end)

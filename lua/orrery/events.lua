@@ -207,6 +207,14 @@ function Emitter:wait_for(event, t)
   end, t, "wait_for")
 end
 
+--- Returns the arguments of an emit as a `for` can take them, which a first nil
+--- would end: `true` if there are none, `false` for a first nil.
+local function loop_values(args)
+  if args.n == 0 then return true end
+  if args[1] == nil then args[1] = false end
+  return table.unpack(args, 1, args.n)
+end
+
 --- Iterates over the emits of an event; those that come while the body runs are
 --- kept, in order. [w]
 ---
@@ -215,7 +223,8 @@ end
 --- The loop ends by its `break` or with its task, and by nothing else; then the
 --- listener is removed.
 --- @param event string
---- @return fun(): any ... waits, and returns the arguments of one emit
+--- @return fun(): any ... waits, and returns the arguments of one emit: `true`
+---   if it has none, and `false` for a first one that is nil
 --- @return nil
 --- @return nil
 --- @return Entry disposer which `for` closes
@@ -239,7 +248,7 @@ function Emitter:each(event)
     local args = queue[first]
     queue[first] = nil
     first = first + 1
-    return table.unpack(args, 1, args.n)
+    return loop_values(args)
   end
   return next_event, nil, nil, disposer
 end

@@ -22,7 +22,7 @@ local bus = events.new() -- the emitter behind the module
 exit.attach(bus)
 
 function bus:listeners_changed_(event, count)
-  if self.channel_ then
+  if self.channel_ or self.foreign_ then
     require "orrery.channel.messaging".listeners_changed(self, event)
   end
   signals.listeners_changed(self, event, count)

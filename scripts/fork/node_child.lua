@@ -4,7 +4,7 @@
 local orrery = require "orrery"
 
 local child = orrery.fork(orrery.process.script_dir .. "/programs/power.js", {},
-  { exec_path = "node", serialization = "json" })
+  { exec_path = "node" })
 child:on("error", function(err) print("could not start: " .. err.message) end)
 child:send { base = 2, exponent = 200 }
 local answer = child:receive()

@@ -48,6 +48,29 @@ describe("spawn's arguments #spawn", function()
     assert.matches('has the key "cwd"', raised { "ls", cwd = "/" })
   end)
 
+  it("fault A13: passes floats with an integral value as integers", function()
+    run(function()
+      assert.equal("1024 2.5 0.30000000000000004\n",
+        (output_of("echo", { 2 ^ 10, 2.5, 0.1 + 0.2 })))
+      assert.equal("7 8\n", (output_of("echo $1", { 7.0, 2 ^ 3 },
+        { shell = true })))
+    end)
+  end)
+
+  it("fault A13: raises for a list with a hole, and names it", function()
+    local one = { "a", "b", "c" }
+    one[2] = nil
+    for _, case in ipairs {
+      { 2, "echo", one }, { 1, "echo", { nil, "b" } },
+      { 1, "echo", { [2] = "b" } }, { 1, "echo", { [1000000000] = "b" } },
+      { 1, { "echo", nil, "b" } }, { 2, { "echo", "a", nil, "c" } },
+    } do
+      assert.matches("^spec/child_process/arguments_spec.lua:%d+: spawn: the "
+        .. "list of arguments has a hole: argument " .. case[1] .. " is nil$",
+        raised(table.unpack(case, 2)))
+    end
+  end)
+
   it("A7: raises for NUL bytes anywhere", function()
     for _, case in ipairs {
       { "tr\0ue" }, { "true", { "a\0b" } }, { "true", {}, { cwd = "/\0" } },

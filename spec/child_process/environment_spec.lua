@@ -22,6 +22,16 @@ describe("a child's environment #spawn", function()
       end)
     end)
 
+  it("fault A13: passes floats with an integral value as integers", function()
+    run(function()
+      local text = output_of("/usr/bin/env", {}, { env = { N = 2 ^ 10 } })
+      assert.equal("N=1024\n", text)
+      text = output_of("sh", { "-c", "echo $N" },
+        { env_extend = { N = 0.1 + 0.2 } })
+      assert.equal("0.30000000000000004\n", text)
+    end)
+  end)
+
   it("A11: gives children the environment as it is now", function()
     run(function()
       uv.os_setenv("ORRERY_SPEC", "1")

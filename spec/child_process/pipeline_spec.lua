@@ -108,6 +108,20 @@ describe("pipeline #spawn", function()
     end)
   end)
 
+  it("fault E1: raises by check if a stage fails, or cannot start", function()
+    run(function()
+      local _, lost = pcall(pipeline, { { "true" }, { "nosuch" },
+        check = true })
+      local _, failed = pcall(pipeline,
+        { { "sh", "-c", "echo why >&2; exit 3" }, { "cat" }, check = true })
+
+      assert.same({ "ENOENT", "nosuch" }, { lost.code, lost.path })
+      assert.matches("^sh %-c .*: exit code 3\nwhy\n$", tostring(failed))
+      assert.equal(2, #failed.result.stages)
+      assert.is_true(pipeline { { "true" }, check = true }.ok)
+    end)
+  end)
+
   it("names the stage that is missing, and the option that is wrong", function()
     run(function()
       for what, bad in pairs {

@@ -309,6 +309,24 @@ describe("run #spawn", function()
     end)
   end)
 
+  it("fault E1: raises by check also if it cannot start", function()
+    in_task(function()
+      local function code_of(fn, ...)
+        local ok, err = pcall(fn, ...)
+        assert.is_false(ok)
+        return err.code
+      end
+      local opts = { check = true, cwd = "/no/such/folder" }
+
+      assert.equal("ENOENT", code_of(run, "nosuch", {}, { check = true }))
+      assert.equal("ENOENT", code_of(run, "true", {}, opts))
+      assert.equal("ENOENT", code_of(sh, "true", opts))
+      orrery.scope(function(scope)
+        assert.equal("ENOENT", code_of(scope.run, scope, "true", opts))
+      end)
+    end)
+  end)
+
   it("raises by check unless all went well", function()
     in_task(function()
       assert.is_true(run("true", {}, { check = true }).ok)

@@ -277,3 +277,31 @@ describe("spawn #spawn", function()
     end)
   end)
 end)
+
+describe("a channel's variables", function()
+  local stdio = { "ignore", "pipe", "inherit", "ipc" }
+
+  --- Returns whose variable tells a program called `name` of its channel. [w]
+  local function told(name, serialization)
+    local dir = orrery.sh("mktemp -d", { trim = true }).stdout
+    local path = dir .. "/" .. name
+    uv.fs_symlink("/usr/bin/env", path)
+    local child <close> = spawn(path, {},
+      { stdio = stdio, serialization = serialization })
+    local text = child.stdout:read_all()
+    orrery.run("rm", { "-r", dir })
+    return text:match("([A-Z]+)_CHANNEL_FD=3")
+  end
+
+  it("fault A8: are Node's for programs that speak as Node does", function()
+    run(function()
+      for _, name in ipairs { "node", "nodejs", "bun", "deno" } do
+        assert.equal("NODE", told(name), name)
+      end
+      for _, name in ipairs { "node20", "lua5.4", "mynode" } do
+        assert.equal("ORRERY", told(name), name)
+      end
+      assert.equal("ORRERY", told("node", "msgpack"))
+    end)
+  end)
+end)

@@ -382,3 +382,38 @@ each_engine(function(name, engine)
     end)
   end)
 end)
+
+describe("a channel to Node", function()
+  local ECHO = "process.on('message', (m) => process.send(m))"
+
+  --- Starts what echoes, and checks that it does.
+  local function check(start_child)
+    run(function()
+      local child <close> = start_child()
+      child:send { a = { 1, 2 } }
+
+      assert.same({ a = { 1, 2 } }, (next_message(child)))
+      finish(child)
+    end)
+  end
+
+  it("fault A8: is JSON by itself, by fork", function()
+    check(function()
+      return orrery.fork(RUN, { ECHO }, { exec_path = "node", exec_argv = {} })
+    end)
+  end)
+
+  it("fault A8: is JSON by itself, by spawn", function()
+    check(function()
+      return orrery.spawn(NODE, { RUN, ECHO },
+        { stdio = { "ignore", "inherit", "inherit", "ipc" } })
+    end)
+  end)
+
+  it("fault A8: is JSON by itself, by a shell", function()
+    check(function()
+      return orrery.spawn("node", { RUN, ECHO },
+        { shell = true, stdio = { "ignore", "inherit", "inherit", "ipc" } })
+    end)
+  end)
+end)

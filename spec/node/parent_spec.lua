@@ -49,19 +49,6 @@ describe("an Orrery child of a Node parent", function()
     end)
   end)
 
-  it("says so where the channel is in V8's own format", function()
-    run(function()
-      local result = orrery.run(NODE, { RUN, [[
-        const child = orrery('', { serialization: 'advanced' });
-        const [code] = await once(child, 'exit');
-        return code;]] })
-
-      assert.equal("1\n", result.stdout)
-      assert.matches('the channel speaks "advanced"', result.stderr)
-      assert.matches('serialization = "json"', result.stderr)
-    end)
-  end)
-
   it("answers connections, and Node's server counts and awaits them", function()
     run(function()
       local got = under_node [[
@@ -335,6 +322,77 @@ describe("an Orrery child of a Node parent", function()
         return [answer, nacks];]]
 
       assert.same({ "lua took it", 1 }, got)
+    end)
+  end)
+end)
+
+-- A parent that speaks V8's own format ----------------------------------------
+
+describe("an Orrery child whose channel is in V8's own format", function()
+  --- Runs a child to its end under Node. Returns what it prints, and its exit
+  --- code in the last line. [w]
+  local function output_of(code, javascript)
+    local result = orrery.run(NODE, { RUN, ([[
+      const child = orrery(`%s`, { serialization: 'advanced' });
+      %s
+      const [code] = await once(child, 'exit');
+      return code;]]):format(code, javascript or "") })
+    assert.equal("", result.stderr)
+    return result.stdout
+  end
+
+  it("fault A9: runs, with messages that nothing reads", function()
+    run(function()
+      assert.equal("true\tnil\n0\n", output_of(
+        "print(process.connected, process.channel) io.stdout:flush() "
+          .. "orrery.sleep(1)",
+        "for (let i = 0; i < 1000; i++) child.send('x'.repeat(1000));"))
+    end)
+  end)
+
+  it("fault A9: raises at the line that uses the channel", function()
+    run(function()
+      local text = output_of [[
+        local function try(name, ...)
+          local ok, err = pcall(function(...) process[name](...) end, ...)
+          print(ok, err)
+        end
+        try("send", 1) try("receive") try("request", 1) try("handle", print)
+        for _, name in ipairs { "on", "once", "prepend" } do
+          try(name, "message", print)
+        end
+        try("wait_for", "message") try("each", "message")
+        print(process.listener_count "message")]]
+
+      local lines = {}
+      for line in text:gmatch("[^\n]+") do lines[#lines + 1] = line end
+      for i = 1, 9 do
+        assert.matches('^false\t%(command line%):2: %l+: the channel speaks '
+          .. '"advanced", which only Node knows: .* serialization = "json"$',
+          lines[i])
+      end
+      assert.same({ "0", "0" }, { table.unpack(lines, 10) })
+    end)
+  end)
+
+  it("fault A9: hears of the parent's disconnect, and waits for it", function()
+    run(function()
+      assert.equal("gone\tfalse\n0\n", output_of(
+        'process.on("disconnect", function() '
+          .. 'print("gone", process.connected) end)',
+        "child.send(1); child.disconnect();"))
+    end)
+  end)
+
+  it("fault A9: disconnects, which the parent hears of", function()
+    run(function()
+      assert.equal("gone\n0\n", output_of(
+        'process.disconnect() process.disconnect() orrery.sleep(1000000)', [[
+        await once(child, 'disconnect');
+        console.log('gone');
+        child.kill();
+        await once(child, 'exit');
+        return child.exitCode ?? 0;]]))
     end)
   end)
 end)

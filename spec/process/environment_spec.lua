@@ -9,6 +9,8 @@ describe("process.env", function()
     local seen = {}
     for name, value in pairs(process.env) do seen[name] = value end
     assert.equal("2", seen.ORRERY_A)
+    process.env.ORRERY_A = 2 ^ 10 -- fault A13
+    assert.equal("1024", process.env.ORRERY_A)
     process.env.ORRERY_A = nil
     assert.is_nil(process.env.ORRERY_A)
     for _, bad in ipairs { "a=b", "", "a\0" } do

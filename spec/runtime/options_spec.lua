@@ -7,6 +7,16 @@ describe("options", function()
       options.nearest("tiemout", { timeout = 1, uid = 1, cwd = 1 }))
   end)
 
+  it("fault A13: refuse a list with a hole, and name it", function()
+    for name, value in pairs { exec_argv = { "-W", nil, "-i" },
+      cpu_affinity = { [2] = 1 } } do
+      local _, err = pcall(orrery.fork, "x.lua", {}, { [name] = value })
+
+      assert.matches("'" .. name .. "' must be a list of .* without a hole "
+        .. "%(item %d is nil%)", err)
+    end
+  end)
+
   it("raise at the user's line, however deep, through pcall and "
     .. "tail calls", function()
     local function line() return debug.getinfo(2, "l").currentline end

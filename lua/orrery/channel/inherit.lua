@@ -52,25 +52,20 @@ local function adopt(text)
   return core.adopt(number)
 end
 
---- Takes over the channel's fd that this process was started with. Raises if
---- the parent speaks Node's format "advanced", which is not known here.
+--- Takes over the channel's fd that this process was started with.
 --- @return userdata? fd orrery.fd; nil if there is none
 --- @return {serialization: string, max_message: integer?, inherited: true}?
----   opts for messaging.open
+---   opts for messaging.open; `serialization` is what the parent says, also if
+---   it is not known here, as Node's "advanced"
 function inherit.take()
   local told = read_variables()
   local ours = told.ORRERY_CHANNEL_FD
   local fd = adopt(ours or told.NODE_CHANNEL_FD)
   if not fd then return nil end
-  local mode = told.NODE_CHANNEL_SERIALIZATION_MODE or "json"
-  if not ours and mode ~= "json" then
-    fd:close()
-    error(("the channel speaks %q, which is only known to Node: start this "
-      .. 'program with serialization = "json"'):format(mode), 0)
-  end
   local most = integer(told.ORRERY_MAX_MESSAGE)
   return fd, {
-    serialization = ours and "msgpack" or "json",
+    serialization = ours and "msgpack"
+      or told.NODE_CHANNEL_SERIALIZATION_MODE or "json",
     max_message = most and most > 0 and most or nil,
     inherited = true,
   }

@@ -18,11 +18,13 @@ local checks = options.checks
 --- @class Messaging what an owner of a channel can do
 local Messaging = {}
 
---- Returns the channel of an owner. Raises if it has never had one.
+--- Returns the channel of an owner. Raises if it has never had one, or one that
+--- speaks what is not known here.
 --- @return Channel
 local function channel_of(self, where)
   local channel = self.channel_
   if not channel then
+    if self.foreign_ then self.foreign_:refuse_(where) end
     options.raise("%s: there is no channel: start the child by fork, "
       .. 'or with "ipc" in stdio', where)
   end
@@ -185,7 +187,7 @@ end
 --- Ends the channel: what is queued still goes out, and `disconnect` follows on
 --- both sides. Does nothing if there is none, or if it is ending already.
 function Messaging:disconnect()
-  local channel = self.channel_
+  local channel = self.channel_ or self.foreign_
   if channel then channel:leave_() end
 end
 
@@ -221,14 +223,18 @@ function messaging.open_none(owner)
   owner.channel_ = channels.none(owner)
 end
 
---- Opens the channel that this process was started with, if any.
+local KNOWN = { msgpack = true, json = true }
+
+--- Opens the channel that this process was started with, if any. If it speaks
+--- what is not known here, each use of it raises.
 --- @param owner Emitter
---- @return Channel? channel nil, err; nil if there is none
+--- @return Channel|Foreign|nil channel nil, err; nil if there is none
 --- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function messaging.adopt(owner)
   local fd, opts = inherit.take()
   if not fd then return nil end
-  return messaging.open(owner, fd, opts)
+  if KNOWN[opts.serialization] then return messaging.open(owner, fd, opts) end
+  return require "orrery.channel.foreign".open(owner, fd, opts.serialization)
 end
 
 --- Tells the channel of an owner how many listen: to be called when the
@@ -237,7 +243,7 @@ end
 --- @param event string
 function messaging.listeners_changed(owner, event)
   if event ~= "message" and event ~= "disconnect" then return end
-  local channel = owner.channel_
+  local channel = owner.channel_ or owner.foreign_
   if channel then
     channel:listeners_changed_(owner:listener_count("message"),
       owner:listener_count("disconnect"))

@@ -1,24 +1,30 @@
 --- The environment of a child, by the options `env` and `env_extend`.
 
 local uv = require "luv"
+local number_text = require "orrery.runtime.number_text"
 local options = require "orrery.runtime.options"
 
 local environment = {}
 
---- Copies an option's variables into `merged`; raises unless they are good. A
---- metamethod `__pairs` counts, for process.env has one.
+--- Tells whether a value can be one of a variable.
+local function is_value(value)
+  if type(value) == "string" then return not value:find("\0", 1, true) end
+  return type(value) == "number" or type(value) == "boolean"
+end
+
+--- Copies an option's variables into `merged`, numbers as text; raises unless
+--- they are good. A metamethod `__pairs` counts, for process.env has one.
 local function add(merged, where, option, variables)
   for name, value in pairs(variables) do
     if type(name) ~= "string" or name == "" or name:find("[=\0]") then
       options.raise("%s: option '%s': %s is no name of a variable", where,
         option, options.show(name))
     end
-    local kind = type(value)
-    if kind ~= "string" and kind ~= "number" and kind ~= "boolean"
-      or kind == "string" and value:find("\0", 1, true) then
+    if not is_value(value) then
       options.raise("%s: option '%s': %s must be a string without NUL bytes, "
-        .. "got %s %s", where, option, name, kind, options.show(value))
+        .. "got %s %s", where, option, name, type(value), options.show(value))
     end
+    if type(value) == "number" then value = number_text.of(value) end
     if value == false and option == "env_extend" then value = nil end
     merged[name] = value
   end

@@ -104,7 +104,8 @@ end
 --- @param args string[]? its arguments
 --- @param opts table? spawn's, and `exec_path` (this interpreter), `exec_argv`
 ---   (a list; ours, if that is a Lua), `silent`, `serialization` ("msgpack";
----   "json" is Node's), `max_message` (bytes)
+---   "json", Node's, if exec_path is a node, nodejs, bun or deno),
+---   `max_message` (bytes)
 --- @return Child child
 function fork.fork(module_path, args, opts)
   local script

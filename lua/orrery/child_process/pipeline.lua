@@ -3,6 +3,7 @@
 local core = require "orrery.core"
 local arguments = require "orrery.child_process.arguments"
 local capture = require "orrery.child_process.capture"
+local failure = require "orrery.child_process.run".failure
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 local spawn = require "orrery.child_process.spawn"
@@ -15,6 +16,7 @@ local SIGPIPE = 128 + core.signals.SIGPIPE
 
 local schema = options.copy(capture.schema)
 schema.stdio = nil -- the stages' stdio is the pipeline
+schema.check = options.checks.boolean
 
 --- Checks the option `stdin`: text to be read, or something that stdio takes.
 function schema.stdin(value)
@@ -148,13 +150,26 @@ local function await(children, stages, opts, begun)
   return whole
 end
 
+--- Returns what `check` raises: it reads as what went wrong with the first
+--- stage that failed, and has the result of the whole.
+local function whole_failure(whole)
+  for _, result in ipairs(whole.stages) do
+    if not result.ok then
+      local err = failure(result)
+      err.result = whole
+      return err
+    end
+  end
+end
+
 --- Joins programs by pipes and runs them to their end. [w]
 ---
 ---     pipeline{ {"ls", "-l"}, {"wc", "-l"} }
 ---
 --- @param spec table stages {command, args…}; and options: stdin (a string, a
----   stream, {file=}; at its end without), and those of run that bound it:
----   timeout, stdio_grace (ms), max_buffer (bytes a stream, 100 MiB)
+---   stream, {file=}; at its end without), check (raise unless ok, also if a
+---   stage cannot start), and those of run that bound it: timeout, stdio_grace
+---   (ms), max_buffer (bytes a stream, 100 MiB)
 --- @return Result? result of the last stage, with `stages` and all stderr; ok
 ---   when all are, timed_out, killed … when one is
 --- @return Error? err a stage could not start (ENOENT, EACCES, EMFILE …), and
@@ -169,10 +184,13 @@ local function pipeline(spec)
   local children, err, started = start_all(stages, opts, stdin)
   if not children then
     scheduler.shield(kill_all, started)
+    if opts.check then error(err, 0) end
     return nil, err
   end
   if input then children[1].stdin:finish(input) end
-  return await(children, words, opts, begun)
+  local whole = await(children, words, opts, begun)
+  if opts.check and not whole.ok then error(whole_failure(whole), 0) end
+  return whole
 end
 
 return pipeline

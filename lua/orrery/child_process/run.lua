@@ -27,7 +27,6 @@ local function add_hint(err, words)
     err.message = err.message
       .. ("; for a command line use sh(%q)"):format(words[1])
   end
-  return err
 end
 
 local function trim(result)
@@ -35,8 +34,10 @@ local function trim(result)
   result.stderr = result.stderr:gsub("\n$", "")
 end
 
---- Returns what `check` raises: it has the result, and reads as what went
---- wrong.
+--- Returns what `check` raises of a result that is not ok: it has the result,
+--- and reads as what went wrong.
+--- @param result Result
+--- @return Error err (ERR_CHILD_PROCESS_FAILED)
 local function failure(result)
   local how = result.timed_out and "timed out"
     or result.truncated and "wrote more than max_buffer"
@@ -49,6 +50,8 @@ local function failure(result)
     { result = result, exit_code = result.code, signal = result.signal })
 end
 
+run.failure = failure
+
 --- Runs a program whose arguments and options are checked. Returns what `run`
 --- does.
 local function run_child(where, argv, opts)
@@ -58,7 +61,9 @@ local function run_child(where, argv, opts)
     capture.spawn_options(opts, { stdin, "pipe", "pipe" }))
   if not child.pid then
     local _, err = child:wait()
-    return nil, add_hint(err, words)
+    add_hint(err, words)
+    if opts.check then error(err, 0) end
+    return nil, err
   end
   local captured = capture.start(child, opts, MAX_BUFFER)
   if child.stdin then child.stdin:finish(opts.input) end
@@ -76,10 +81,10 @@ end
 ---
 --- @param file string|string[] or a list {file, args…}
 --- @param args string[]?
---- @param opts table? spawn's; input, check (raise unless ok), trim (one final
----   newline), on_stdout, on_stderr (fn(line); their first error stops the
----   program and is raised here), max_buffer (bytes a stream, 100 MiB),
----   timeout, stdio_grace (ms)
+--- @param opts table? spawn's; input, check (raise unless ok, also if it cannot
+---   start), trim (one final newline), on_stdout, on_stderr (fn(line); their
+---   first error stops the program and is raised here), max_buffer (bytes a
+---   stream, 100 MiB), timeout, stdio_grace (ms)
 --- @return Result? result
 --- @return Error? err it could not start (ENOENT, EACCES, EMFILE …)
 function run.run(file, args, opts)

@@ -32,18 +32,36 @@ local ENOENT = core.errnos.ENOENT
 ---   fd
 --- @field channel userdata|false|nil orrery.fd of our end of the channel
 
+-- The programs that find a channel by themselves if it speaks Node's JSON.
+local JAVASCRIPT = { node = true, nodejs = true, bun = true, deno = true }
+
+--- Returns the options of a child with a channel, to which `serialization` is
+--- added if it is left out and the child is a JavaScript engine: `command`, as
+--- given, has the file name of one, or is a line for a shell that begins so.
+local function with_serialization(command, opts)
+  if opts.serialization then return opts end
+  local file = opts.shell and command:match("^%s*(%S*)") or command
+  if not JAVASCRIPT[file:match("[^/]*$")] then return opts end
+  opts = options.copy(opts)
+  opts.serialization = "json"
+  return opts
+end
+
 --- Describes a start whose arguments and options are checked. Raises for what
 --- is left to check: stdio, environment, the scope.
 --- @param where string the function's name, for messages
 --- @param argv string[] as arguments.split makes it; the child's from now on
 --- @param opts table
 --- @param extra_env table<string, any>? added to the child's environment
---- @return Start
+--- @return Start start
+--- @return table opts with what the child's channel speaks, if it has one
 local function describe(where, argv, opts, extra_env)
+  local command = argv[1]
   local file
   file, argv = arguments.command_line(argv, opts)
   local plan = stdio.check(where, opts.stdio)
   if plan.channel then
+    opts = with_serialization(command, opts)
     extra_env = require "orrery.channel.messaging".environment(plan.channel,
       opts, extra_env)
   end
@@ -60,7 +78,7 @@ local function describe(where, argv, opts, extra_env)
     spawned = false,
     ends = false,
     channel = false,
-  }
+  }, opts
 end
 
 -- Failure --------------------------------------------------------------------
@@ -143,7 +161,8 @@ end
 --- @param extra_env table<string, any>? added to the child's environment
 --- @return Child child without a pid if it could not start
 function spawn.start(where, argv, opts, extra_env)
-  local start = describe(where, argv, opts, extra_env)
+  local start
+  start, opts = describe(where, argv, opts, extra_env)
   local ok, err = launch(start)
   if ok then return child.running(start, opts) end
   return child.failed(start, err)

@@ -3,6 +3,7 @@
 --- copy.
 
 local uv = require "luv"
+local number_text = require "orrery.runtime.number_text"
 local options = require "orrery.runtime.options"
 
 local Environment = {}
@@ -20,7 +21,8 @@ function Environment.__newindex(_, name, value)
     uv.os_unsetenv(name)
     return
   end
-  local text = tostring(value)
+  local text = type(value) == "number" and number_text.of(value)
+    or tostring(value)
   if text:find("\0", 1, true) then
     options.raise("env: the value of %s contains a NUL byte", name)
   end

@@ -120,11 +120,27 @@ function checks.size(value)
   end
 end
 
+--- Returns the first place of a list that is nil though others follow; nil if
+--- there is none.
+local function hole_of(value)
+  local last = #value -- may be before the hole
+  for key in next, value do
+    if math.type(key) == "integer" and key > last then last = key end
+  end
+  for i = 1, last do
+    if value[i] == nil then return i end
+  end
+end
+
 --- Returns a check for lists whose items pass `check`; `text` is what it says
 --- of others.
 local function list(check, text)
   return function(value)
     if type(value) ~= "table" then return text end
+    local hole = hole_of(value)
+    if hole then
+      return ("%s without a hole (item %d is nil)"):format(text, hole)
+    end
     for i = 1, #value do
       if check(value[i]) then return text end
     end
