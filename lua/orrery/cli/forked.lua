@@ -1,6 +1,13 @@
 --- The program that `fork` starts an interpreter with: takes the search paths
 --- over from ORRERY_FORK and runs the script, as `orrery` does.
 
+local jit = rawget(_G, "jit") -- of LuaJIT, which says that it is Lua 5.1
+if _VERSION < "Lua 5.4" then
+  io.stderr:write("orrery: fork needs Lua 5.4 or later, this is ",
+    jit and jit.version or _VERSION, "\n")
+  os.exit(1)
+end
+
 collectgarbage("stop") -- until the script runs: nothing of what is loaded goes
 local paths = os.getenv("ORRERY_FORK") or ""
 local path, cpath = paths:match("^([^\n]*)\n(.*)$")
