@@ -7,6 +7,9 @@ if _VERSION < "Lua 5.4" then
     .. (jit and jit.version or _VERSION), 0)
 end
 
+local _, path = ...
+if path and path:sub(1, 1) ~= "/" then require "orrery.runtime.paths" end
+
 local orrery = {}
 
 --- What has a name here: the module that holds it, and the field of it, if it
