@@ -231,16 +231,21 @@ $(BENCH)/%: bench/peers/%.c
 
 # Installing -------------------------------------------------------------------
 
-SHARE      = $(DESTDIR)$(PREFIX)/share/lua/5.4
-LIB        = $(DESTDIR)$(PREFIX)/lib/lua/5.4
+# bin/orrery looks for its modules there, beside its own folder.
+LUA_VERSION = $(shell $(LUA) -e 'print((_VERSION:match("%d+%.%d+")))')
+SHARE       = $(DESTDIR)$(PREFIX)/share/lua/$(LUA_VERSION)
+LIB         = $(DESTDIR)$(PREFIX)/lib/lua/$(LUA_VERSION)
+BIN         = $(DESTDIR)$(PREFIX)/bin
 
 install: build ## installs into PREFIX (/usr/local)
-	install -d $(SHARE) $(LIB)/orrery $(DESTDIR)$(PREFIX)/bin
-	cp -r lua/orrery $(SHARE)/
-	install -m 755 $(CORE) $(JSON) $(LIB)/orrery/
+	install -d "$(SHARE)" "$(LIB)/orrery" "$(BIN)"
+	cp -r lua/orrery "$(SHARE)/"
+	install -m 755 $(CORE) $(JSON) "$(LIB)/orrery/"
 	$(call COMPILE,$(SHARE),$(LIB))
-	sed "1s|.*|#!$$(command -v $(LUA))|" bin/orrery > $(BUILD)/orrery.sh
-	install -m 755 $(BUILD)/orrery.sh $(DESTDIR)$(PREFIX)/bin/orrery
+	lua=$$(command -v $(LUA)) && \
+	  lua=$$(cd "$$(dirname "$$lua")" && pwd)/$${lua##*/} && \
+	  sed "1s|.*|#!$$lua|" bin/orrery >$(BUILD)/orrery.sh
+	install -m 755 $(BUILD)/orrery.sh "$(BIN)/orrery"
 
 clean: ## removes all that was built
 	rm -rf build

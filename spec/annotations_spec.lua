@@ -84,7 +84,7 @@ local files = {} -- the lines of each, by path
 
 --- Returns the path and the lines of the file that a function is written in.
 local function file_of(fn)
-  local path = debug.getinfo(fn, "S").source:match("^@%.?/?(.*)$")
+  local path = debug.getinfo(fn, "S").source:match("^@(.*)$")
   files[path] = files[path] or split(source.read(path))
   return path, files[path]
 end

@@ -1,6 +1,15 @@
 --- Orrery: processes, orchestrated. Every part is loaded when it is first
 --- asked for, and `require "orrery"` changes nothing in its host.
 
+local jit = rawget(_G, "jit") -- of LuaJIT, which says that it is Lua 5.1
+if _VERSION < "Lua 5.4" then
+  error("orrery needs Lua 5.4 or later, this is "
+    .. (jit and jit.version or _VERSION), 0)
+end
+
+local _, path = ...
+if path and path:sub(1, 1) ~= "/" then require "orrery.runtime.paths" end
+
 local orrery = {}
 
 --- What has a name here: the module that holds it, and the field of it, if it

@@ -14,6 +14,7 @@ local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local signals = require "orrery.process.signals"
 local usage = require "orrery.process.usage"
+require "orrery.runtime.started" -- while this is the folder of the start
 
 local process = {}
 

@@ -1,7 +1,27 @@
 local helper = require "spec.helper"
+local orrery = require "orrery"
 local uv = require "luv"
 
 local run, cli = helper.run, helper.cli
+
+--- Runs another Lua to its end, with our modules in its paths. [w]
+--- @param lua string[] the interpreter and its options
+local function other_lua(lua, ...)
+  local words = table.move({ ... }, 1, select("#", ...), #lua + 1,
+    { table.unpack(lua) })
+  local env = helper.env { LD_PRELOAD = false }
+  return assert(orrery.run(words, { env_extend = env }))
+end
+
+--- Other Luas: their interpreters, if they are installed, and what they call
+--- themselves. The last two are only named so.
+local OTHERS = {
+  { { "lua5.1" }, "Lua 5.1" }, { { "lua5.3" }, "Lua 5.3" },
+  { { "luajit" }, "LuaJIT 2" },
+  { { "lua5.4", "-e", "_VERSION = 'Lua 5.3'" }, "Lua 5.3" },
+  { { "lua5.4", "-e", "_VERSION = 'Lua 5.1' jit = {version = 'LuaJIT 2'}" },
+    "LuaJIT 2" },
+}
 
 describe("orrery", function()
   it("runs a script, code and stdin", function()
@@ -106,13 +126,37 @@ describe("orrery", function()
       local link = helper.tmpname()
       os.remove(link)
       uv.fs_symlink(uv.cwd() .. "/bin/orrery", link)
-      local result = assert(require "orrery".run(link, { "-e",
+      local result = assert(orrery.run(link, { "-e",
         'local o = require "orrery" o.process.chdir("/") '
           .. 'print(o.sh("pwd").stdout)' },
         { env_extend = { LD_PRELOAD = helper.env().LD_PRELOAD } }))
       os.remove(link)
 
       assert.equal("/\n\n", result.stdout)
+    end)
+  end)
+
+  it("fault A5: says in a line which Lua this is, if it is older "
+    .. "than 5.4", function()
+    run(function()
+      local said = "needs Lua 5%.4 or later, this is "
+      for _, other in ipairs(OTHERS) do
+        local lua, name = table.unpack(other)
+        if orrery.sh("command -v " .. lua[1]).ok then
+          local by_cli = other_lua(lua, helper.orrery, "x.lua")
+          local by_require =
+            other_lua(lua, "-e", "print(pcall(require, 'orrery'))")
+          local forked = other_lua(lua, "lua/orrery/cli/forked.lua")
+
+          assert.equal(1, by_cli.code)
+          assert.matches("^orrery: " .. said .. name .. "[^\n]*\n$",
+            by_cli.stderr)
+          assert.matches("^false\torrery " .. said .. name .. "[^\n]*\n$",
+            by_require.stdout)
+          assert.matches("^orrery: fork " .. said .. name .. "[^\n]*\n$",
+            forked.stderr)
+        end
+      end
     end)
   end)
 

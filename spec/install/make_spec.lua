@@ -11,26 +11,39 @@ local JSON = [[print(require "orrery.json".encode({ 1, "é" }))]]
 local WHERE = [[print(debug.getinfo(require "orrery".run).short_src)]]
 
 describe("make install #long", function()
-  it("installs what runs from any folder", function()
+  it("fault A4: installs what finds its own modules, under "
+    .. "any prefix", function()
     run(function()
       local shop <close> = workshop.new()
-      there(shop.path .. "/src",
-        "make install PREFIX=" .. shop.path .. "/prefix")
-      local prefix = shop.path .. "/prefix/"
-      local paths = {
-        LUA_PATH = prefix .. "share/lua/5.4/?.lua;" .. prefix
-          .. "share/lua/5.4/?/init.lua;;",
-        LUA_CPATH = prefix .. "lib/lua/5.4/?.so;;",
-      }
+      local bin = shop.path .. "/a prefix/bin/orrery"
+      there(shop.path .. "/src", "make install PREFIX='../a prefix'")
+      local function orrery_prints(code)
+        return there("/", ("'%s' -e '%s'"):format(bin, code))
+      end
 
       assert.equal("orrery " .. orrery.version .. "\n",
-        there("/", prefix .. "bin/orrery --version", paths))
-      assert.equal("0\n", there("/", prefix
-        .. [[bin/orrery -e 'print(require "orrery".run("true").code)']], paths))
-      assert.equal("[orrery.child_process.run]\n", there("/", prefix
-        .. "bin/orrery -e '" .. WHERE .. "'", paths))
-      assert.equal('[1,"é"]\n', there("/", prefix
-        .. "bin/orrery -e '" .. JSON .. "'", paths))
+        there("/", ("'%s' --version"):format(bin)))
+      assert.equal("0\n",
+        orrery_prints [[print(require "orrery".run("true").code)]])
+      assert.equal("[orrery.child_process.run]\n", orrery_prints(WHERE))
+      assert.equal('[1,"é"]\n', orrery_prints(JSON))
+    end, 180000)
+  end)
+
+  it("fault A4: and through a link from another tree's bin", function()
+    run(function()
+      local shop <close> = workshop.new()
+      local link = shop.path .. "/other/bin/orrery"
+      there(shop.path .. "/src", "make install PREFIX=../prefix")
+      there(shop.path, "make -s -C src install PREFIX=../other && "
+        .. "ln -sf ../../prefix/bin/orrery other/bin/orrery && "
+        .. "echo error >other/share/lua/5.4/orrery/cli/main.lua")
+
+      assert.equal("[orrery.child_process.run]\n",
+        there("/", link .. " -e '" .. WHERE .. "'"))
+      assert.equal(shop.path .. "/prefix/lib/lua/5.4/orrery/core.so\n",
+        there("/", link .. [[ -e 'print(package.searchpath("orrery.core",
+          package.cpath))']]))
     end, 180000)
   end)
 end)

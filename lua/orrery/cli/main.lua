@@ -4,6 +4,7 @@
 --- parsers do not know, and little else is left to parse.
 
 local core = require "orrery.core"
+require "orrery.runtime.started" -- before the script can go elsewhere
 
 -- Bytes that the heap seems to be larger by. The collector begins when the heap
 -- has doubled: ours, of 400 KiB, was marked again at each sixth message of 64

@@ -3,6 +3,7 @@
 
 local uv = require "luv"
 local core = require "orrery.core"
+local started = require "orrery.runtime.started"
 
 local identity = {}
 
@@ -12,9 +13,11 @@ local function directory(path)
   return path:match("^(.*)/[^/]*$") or "."
 end
 
+--- Returns a path of the command line as it was at the start; the path as it is
+--- if that folder was not there any more.
 local function absolute(path)
-  if path:sub(1, 1) == "/" then return path end
-  return uv.cwd() .. "/" .. (path:gsub("^%./", ""))
+  if path:sub(1, 1) == "/" or not started.cwd then return path end
+  return started.cwd .. "/" .. (path:gsub("^%./", ""))
 end
 
 function identity.pid() return core.process():pid() end
@@ -30,7 +33,7 @@ function identity.exec_argv()
   return list
 end
 
-function identity.exec_path() return (uv.exepath()) end
+function identity.exec_path() return started.exec_path end
 
 function identity.platform() return "linux" end
 
@@ -56,11 +59,12 @@ function identity.script(process)
   return script and absolute(script)
 end
 
---- Computes the folder of the script, or the current one if there is none.
+--- Computes the folder of the script, or the one that this process
+--- was started in if there is none.
 --- @param process table the process module
 function identity.script_dir(process)
   local script = process.script
-  if not script then return uv.cwd() end
+  if not script then return started.cwd end
   local dir = directory(script)
   return uv.fs_realpath(dir ~= "" and dir or "/") or dir
 end
