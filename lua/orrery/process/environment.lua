@@ -2,7 +2,7 @@
 --- asks the environment, assigning changes it, nil unsets, `pairs` walks a
 --- copy.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local options = require "orrery.runtime.options"
 
 local Environment = {}
