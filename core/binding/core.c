@@ -2,7 +2,7 @@
    and users, and the parts that the other files open.
 
    It may be opened twice in a state and in several states: there are no
-   globals, and what lives as long as a state is a userdata in its registry. */
+   globals, and what lives as long as a state is in its registry. */
 #include "binding.h"
 #include "engine/names.h"
 #include "msgpack.h"
@@ -113,6 +113,14 @@ static int l_lookup_user(lua_State *L) {
   return 3;
 }
 
+/* Adds core.shared: a table that is the same one each time this module is
+   opened in a state. The modules of Lua keep in it what may exist only once
+   there, as what polls the reaper's fd. */
+static void add_shared(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, "orrery.shared");
+  lua_setfield(L, -2, "shared");
+}
+
 static const luaL_Reg functions[] = {
     {"lookup_user", l_lookup_user}, {"strerror", l_strerror}, {NULL, NULL}};
 
@@ -128,6 +136,7 @@ int luaopen_orrery_core(lua_State *L) {
   add_signal_names(L);
   add_errnos(L);
   orr_add_names(L, "rlimits", limits);
+  add_shared(L);
   orr_open_fd(L);
   orr_open_spawn(L);
   orr_open_process(L);

@@ -1,11 +1,15 @@
 --- This process: arguments, environment, signals, exit. A module and an
 --- emitter; its functions are called with a dot, and a colon works too.
 ---
+--- It is one for the whole Lua state, as its signals, its standard streams and
+--- the channel to its parent are: however often this module is loaded there, it
+--- gives the same table.
+---
 --- Events: before_exit(code), exit(code), uncaught_exception(err, origin),
 --- uncaught_exception_monitor(err, origin), the signals by name (name, number),
 --- and those of a channel to the parent, if there is one: message, disconnect.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local events = require "orrery.events"
@@ -15,6 +19,9 @@ local options = require "orrery.runtime.options"
 local signals = require "orrery.process.signals"
 local usage = require "orrery.process.usage"
 require "orrery.runtime.started" -- while this is the folder of the start
+
+local shared = core.shared
+if shared.process then return shared.process end
 
 local process = {}
 
@@ -160,4 +167,5 @@ function Process.__newindex(_, name, value)
   end
 end
 
-return setmetatable(process, Process)
+shared.process = setmetatable(process, Process)
+return process

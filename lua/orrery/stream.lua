@@ -7,7 +7,7 @@
 --- the two directions, each with a state of its own; neither knows the other,
 --- and this file joins them (`destroy`, `close_if_over_`, `pipe`).
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"

@@ -5,7 +5,7 @@
 --- {type="net.Socket", …}, with the bytes in `unread` that were read here
 --- already. docs/channel.md lists them.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
 local class = require "orrery.runtime.class"
 local errors = require "orrery.runtime.errors"

@@ -1,7 +1,7 @@
 --- How a process comes by the channel that it is started with: its parent names
 --- the fd in environment variables, and it takes them out again.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
 
 local MOST_FD = 0x7fffffff

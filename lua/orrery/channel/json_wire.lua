@@ -2,7 +2,7 @@
 --- handles, of which one is in flight at a time: what follows it waits for its
 --- acknowledgement. Verified against Node 20; docs/channel.md tells more.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local attachments = require "orrery.channel.attachments"
 local Callback = require "orrery.channel.callback"
 local clock = require "orrery.runtime.clock"

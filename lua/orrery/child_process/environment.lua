@@ -1,6 +1,6 @@
 --- The environment of a child, by the options `env` and `env_extend`.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local number_text = require "orrery.runtime.number_text"
 local options = require "orrery.runtime.options"
 

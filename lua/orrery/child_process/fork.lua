@@ -1,7 +1,7 @@
 --- `fork`: the interpreter again, with a script, Orrery and a channel to us. It
 --- is no fork(2): nothing of this process's memory goes along.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local arguments = require "orrery.child_process.arguments"
 local options = require "orrery.runtime.options"
 local spawn = require "orrery.child_process.spawn"

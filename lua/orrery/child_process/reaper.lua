@@ -1,8 +1,9 @@
---- The Lua side of the core's reaper, one for the whole process: learns that
---- children have ended, tells their Child, and keeps the loop alive for those
+--- The Lua side of the core's reaper, one for the whole Lua state, as
+--- `runtime/loop.lua` is: learns that children have ended, tells their Child,
+--- of whichever copy of this library it is, and keeps the loop alive for those
 --- that run. It never ends a child.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
@@ -10,10 +11,14 @@ local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
 local Watcher = require "orrery.runtime.watcher"
 
+local shared = core.shared
+if shared.reaper then return shared.reaper end
+
 local EMFILE = core.errnos.EMFILE
 local ENDING_GRACE = 2000 -- ms for children that are to die with this process
 
 local reaper = {}
+shared.reaper = reaper
 
 local children = {} -- orrery.spawn → its Child, while it runs
 local watcher -- tells that a child has ended

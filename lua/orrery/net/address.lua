@@ -1,7 +1,7 @@
 --- Places of sockets: the checks of ports, hosts and paths, how messages write
 --- them, and looking up names.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"

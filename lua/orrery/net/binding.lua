@@ -1,7 +1,7 @@
 --- The place of a server: turns the arguments of `listen` into a target, and a
 --- target into a bound luv handle. It knows no server and keeps nothing.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local address = require "orrery.net.address"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"

@@ -7,7 +7,7 @@
 --- and its bytes. While writes are held back, `finishing_` and `need_drain_` of
 --- the writing half are set here.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local address = require "orrery.net.address"
 local clock = require "orrery.runtime.clock"
 local loop = require "orrery.runtime.loop"

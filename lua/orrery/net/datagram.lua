@@ -1,7 +1,7 @@
 --- UDP sockets; the public name of this module is orrery.dgram. A socket that
 --- sends before it is bound is bound to a port of the system's choice.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local address = require "orrery.net.address"
 local class = require "orrery.runtime.class"
 local errors = require "orrery.runtime.errors"

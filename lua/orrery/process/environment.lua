@@ -2,7 +2,7 @@
 --- asks the environment, assigning changes it, nil unsets, `pairs` walks a
 --- copy.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local number_text = require "orrery.runtime.number_text"
 local options = require "orrery.runtime.options"
 

@@ -1,7 +1,7 @@
 --- Who and where this process is, by name: each function computes a property of
 --- the process module, which keeps it.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
 local started = require "orrery.runtime.started"
 

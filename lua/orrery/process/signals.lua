@@ -3,7 +3,7 @@
 --- Owns luv's handles of the signals that are caught: each as long as its event
 --- has a listener.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"

@@ -4,7 +4,7 @@
 --- make the file non-blocking for all processes that share it. stdin is opened
 --- when it is first read, and if it is a pipe, by an open file of its own.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"

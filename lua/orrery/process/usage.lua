@@ -1,6 +1,6 @@
 --- What this process measures of itself: time and memory.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
 local options = require "orrery.runtime.options"
 

@@ -1,12 +1,17 @@
 --- Deadlines: one heap behind one luv timer. Setting and stopping one costs no
---- handle and seldom a system call, and thousands that wait cost nothing.
+--- handle and seldom a system call, and thousands that wait cost nothing. One
+--- clock serves the whole Lua state, as `runtime/loop.lua` does.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 local loop = require "orrery.runtime.loop"
 
+local shared = core.shared
+if shared.clock then return shared.clock end
+
 local clock = {}
+shared.clock = clock
 
 --- @class Deadline
 --- @field due integer ms, on clock.now's scale

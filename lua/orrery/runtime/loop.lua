@@ -5,13 +5,18 @@
 ---
 --- It owns the queue and one idle handle, which runs ticks that were queued
 --- outside any callback and keeps the loop from blocking meanwhile. It runs the
---- loop only for `turn`.
+--- loop only for `turn`. It is one for the whole Lua state, as luv's is:
+--- however often this module is loaded there, it gives the same table.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
+
+local shared = core.shared
+if shared.loop then return shared.loop end
 
 --- @field emitting integer how many emits are running, one inside the other
 local loop = { emitting = 0 }
+shared.loop = loop
 
 local self_process = core.process()
 local flush_stdout = self_process.flush

@@ -1,6 +1,6 @@
 --- The main task and the loop around it.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"

@@ -2,20 +2,26 @@
 --- raised at the caller's line and names the argument, the value and the way
 --- out.
 
+local shared = require "orrery.core".shared
+
 local options = {}
 
 -- How debug.getinfo names the sources of this library's modules: `require`
--- passes each module its file. (package.path may have changed since.)
+-- passes each module its file. (package.path may have changed since.) There is
+-- one root for each copy of the library in this Lua state.
 local OWN = "@"
   .. ((select(2, ...) or ""):match("^(.*/)[^/]*/") or "preloaded/")
+shared.roots = shared.roots or {}
+shared.roots[OWN] = true
 
--- The same of those modules that are loaded after runtime/paths has made a
+-- The same for those modules that are loaded after runtime/paths has made a
 -- relative path absolute.
-local OWN_LATER = OWN
 if OWN:sub(2, 2) ~= "/" then
   local cwd = require "orrery.runtime.started".cwd
-  OWN_LATER = cwd and "@" .. cwd .. "/" .. OWN:gsub("^@", ""):gsub("^%./", "")
-    or OWN
+  if cwd then
+    local relative = OWN:gsub("^@", ""):gsub("^%./", "")
+    shared.roots["@" .. cwd .. "/" .. relative] = true
+  end
 end
 
 local UINT32 = 0xffffffff
@@ -67,8 +73,11 @@ end
 --- @param source string as debug.getinfo has it
 --- @return boolean
 function options.is_own(source)
-  return source:sub(1, 9) == "=[orrery." or source:sub(1, #OWN) == OWN
-    or source:sub(1, #OWN_LATER) == OWN_LATER
+  if source:sub(1, 9) == "=[orrery." then return true end
+  for root in next, shared.roots do
+    if source:sub(1, #root) == root then return true end
+  end
+  return false
 end
 local is_own = options.is_own
 

@@ -3,17 +3,22 @@
 --- thousands: one costs an entry in the set, no handle, and libuv cannot take
 --- an error of its fd for one of its own (see core/binding/poller.c). For a
 --- single fd that must wake the loop by itself, as the set itself, use
---- `runtime/watcher.lua`.
+--- `runtime/watcher.lua`. One set serves the whole Lua state, as
+--- `runtime/loop.lua` does.
 
 local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local Watcher = require "orrery.runtime.watcher"
 
+local shared = core.shared
+if shared.poller then return shared.poller end
+
 local READ, WRITE, GONE = core.ready.read, core.ready.write, core.ready.gone
 local SOME = core.ready_batch -- that one wait gives at most
 
 local poller = {}
+shared.poller = poller
 
 local set -- the core's
 local watcher -- luv's handle of it

@@ -4,13 +4,20 @@
 ---
 --- Cancelling raises at the current wait and at each later one, but not inside
 --- `__close` handlers: those may still wait, 5 s in all.
+---
+--- One scheduler serves the whole Lua state, as `runtime/loop.lua` does: a task
+--- may wait by whichever copy of this library it calls.
 
 local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 
+local shared = require "orrery.core".shared
+if shared.scheduler then return shared.scheduler end
+
 local scheduler = {}
+shared.scheduler = scheduler
 
 --- Loaded by the first task that is cancelled or out of time.
 local function errors() return require "orrery.runtime.errors" end
@@ -217,35 +224,6 @@ local function suspend(self, start, ms)
   return table.unpack(value, 1, value.n)
 end
 
---- Runs the loop until it is woken, see `wait`, for a main chunk of plain
---- lua5.4.
-local function pump(start, ms, what)
-  local value, timer
-  local function wake(...)
-    if value then return false end
-    value = table.pack(...)
-    loop.interrupt()
-    return true
-  end
-  local undo = start(wake)
-  if ms and not value then
-    timer = clock.after(ms, function()
-      if undo then undo() end
-      wake(nil, errors().timeout(ms))
-    end)
-  end
-  local function woken() return value ~= nil end
-  while not value do
-    if not loop.turn(woken) and not value then
-      if undo then undo() end
-      options.raise("%s: waits for what can no longer come: the loop is empty",
-        what)
-    end
-  end
-  if timer then timer:stop() end
-  return table.unpack(value, 1, value.n)
-end
-
 --- Returns why the caller may not wait here, or nil.
 --- @param what string the waiting function's name
 --- @return string? why
@@ -285,7 +263,9 @@ function scheduler.wait(start, ms, what)
     options.argument(what, "the time", ms, options.checks.ms)
   end
   local self = current
-  if not self then return pump(start, ms, what) end
+  if not self then
+    return require "orrery.runtime.main_chunk".wait(start, ms, what)
+  end
   check_cancelled(self)
   return suspend(self, start, ms)
 end

@@ -2,7 +2,7 @@
 --- loop by themselves: a listening socket, the reaper's fd, the poller's set.
 --- Of channels and pipes there may be thousands: see `runtime/poller.lua`.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
 local loop = require "orrery.runtime.loop"
 

@@ -2,7 +2,7 @@
 --- need no second path for them. Reads and writes run on luv's thread pool, one
 --- at a time, at the file's own position.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
 local loop = require "orrery.runtime.loop"
 

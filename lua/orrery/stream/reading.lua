@@ -21,7 +21,7 @@
 --- may have a method `after_end_`, which is called once `end` has been emitted,
 --- and `touch_`, called with each chunk.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
