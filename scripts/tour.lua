@@ -34,6 +34,8 @@ local function jobs()
   local function add(name, command, timeout)
     list[#list + 1] = { name = name, command = command, timeout = timeout }
   end
+  add("a command that fails", { "cat", "/does/not/exist" })
+  add("a command that hangs", { "sleep", "1000" }, PATIENCE)
   for _, file in ipairs(files("core", ".c")) do
     add("cc " .. file, { "cc", "-std=c11", "-D_GNU_SOURCE", "-Icore",
       "-I/usr/include/lua5.4", "-fsyntax-only", file })
@@ -41,8 +43,6 @@ local function jobs()
   for _, file in ipairs(files("lua/orrery", ".lua")) do
     add("luacheck " .. file, { "luacheck", "--quiet", file })
   end
-  add("a command that fails", { "cat", "/does/not/exist" })
-  add("a command that hangs", { "sleep", "1000" }, PATIENCE)
   return list
 end
 

@@ -1,7 +1,7 @@
 --- What the specs cover of two catalogues: Node's own tests, by group and
 --- number ("A1: …" in an `it`), and the faults that were found in use and
---- mended ("fault A1: …"). `make catalogue` prints the rows without a spec, each with
---- its reason, and fails if a reason is missing.
+--- mended ("fault A1: …"). `make catalogue` prints the rows without a spec,
+--- each with its reason, and fails if a reason is missing.
 
 local NODE = {
   { "A", 1, 17 }, { "B", 18, 39 }, { "C", 40, 49 }, { "D", 50, 55 },

@@ -325,7 +325,7 @@ static int push_next(lua_State *L, struct orr_channel *channel) {
       return push_line(L, &frame);
     if (frame.type == ORR_MESSAGE && frame.flags == 0)
       return push_message(L, channel, &frame);
-    if (frame.type <= ORR_INTERNAL)
+    if (frame.type < ORR_TYPES)
       return push_frame(L, channel, &frame);
   }
   if (rc < 0)

@@ -34,7 +34,8 @@ enum {
   ORR_REQUEST = 1, /* payload: u32le id, value */
   ORR_REPLY = 2,   /* payload: u32le id, value */
   ORR_FDS = 3,
-  ORR_INTERNAL = 4, /* between the engines, such as the cluster's */
+  ORR_INTERNAL = 4, /* between the two libraries, such as the cluster's */
+  ORR_TYPES         /* how many there are */
 };
 
 /* Flags of frames. */

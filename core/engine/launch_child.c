@@ -2,7 +2,9 @@
 
    The child shares the parent's memory (CLONE_VM) while the parent's thread
    sleeps, so here are system calls only: no malloc, no stdio, no locks, and no
-   libc wrapper that signals threads or caches (setuid, setgroups, nice). */
+   libc wrapper that signals threads or caches (setuid, setgroups, nice). Until
+   map_fds the table of fds may be the parent's, too: a step before it that
+   opens an fd closes it before it can fail. */
 #include "launch_child.h"
 
 #include "ending.h"

@@ -125,11 +125,11 @@ describe("exec #spawn", function()
         { "-c", "trap '' TERM; echo; while :; do sleep 0.01; done" },
         { stdio = { "ignore", "pipe", "inherit" } })
       child.stdout:read()
-      local job = capture.start(child, { timeout = 10 }, 1000)
-      job.grace_ = 20
-      local code, signal = job:await()
+      local capturing = capture.start(child, { timeout = 10 }, 1000)
+      capturing.grace_ = 20
+      local code, signal = capturing:await()
 
-      assert.same({ 137, "SIGKILL", true }, { code, signal, job.forced })
+      assert.same({ 137, "SIGKILL", true }, { code, signal, capturing.forced })
     end)
   end)
 

@@ -261,9 +261,8 @@ describe("stdio #spawn", function()
       local child = spawn(helper.orrery, { "-e", [[
         local process = require "orrery".process
         process.stdin:read()
-        print("lost") io.stdout:flush()
-        process.stdout:write("lost as well")
-        process.exit(42)]] }, { env_extend = helper.env() })
+        process.stdout:on("error", function() process.exit(42) end)
+        process.stdout:write("lost")]] }, { env_extend = helper.env() })
       child.stdout:destroy()
       child.stdin:finish("go")
 

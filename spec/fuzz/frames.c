@@ -52,7 +52,8 @@ static void append_header(struct hostile *test, uint32_t length, unsigned type,
 
 static void append_frame(struct hostile *test) {
   struct input *input = &test->input;
-  unsigned type = next_byte(input) % 6, flags = next_byte(input) % 4;
+  unsigned type = next_byte(input) % (ORR_TYPES + 1),
+           flags = next_byte(input) % 4;
   unsigned n = next_byte(input);
   const uint8_t *payload;
   size_t size = next_bytes(input, next_byte(input), &payload);

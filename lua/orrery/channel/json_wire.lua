@@ -383,7 +383,7 @@ local function describe(message, fd)
   return { type = name, udp = message.dgramType }
 end
 
---- Tells whether a message is between the engines, and no user's.
+--- Tells whether a message is between the two libraries, and no user's.
 --- @return boolean
 local function is_internal(value)
   local cmd = type(value) == "table" and value.cmd

@@ -19,7 +19,7 @@ local FAILED = core.frame_flag.failed
 ---   `done` is called when the message is sent, or never will be
 --- @field request fun(channel, id: integer, value)
 --- @field reply fun(channel, id: integer, failed: boolean, value)
---- @field internal fun(channel, value) a word between the engines
+--- @field internal fun(channel, value) a word between the two libraries
 --- @field receive fun(channel, kind: integer, value, …) handles what
 ---   `core_end:next` gave, but for plain messages of frames: returns true, the
 ---   message and what opens its handle (see attachments.opener) if one is to be

@@ -28,7 +28,8 @@ local SIGKILL, SIGTERM = core.signals.SIGKILL, core.signals.SIGTERM
 local SIGCONT = core.signals.SIGCONT
 local ESRCH = core.errnos.ESRCH
 
---- @class Child : Emitter
+--- @class Child : Emitter events: spawn, exit(code, signal), close(code,
+---   signal), error(err); with a channel message, disconnect, drain
 --- @field pid integer? nil if it could not start
 --- @field stdin Stream?
 --- @field stdout Stream?
@@ -47,8 +48,6 @@ local Child = class("orrery.Child", events.Emitter)
 Child.killed, Child.connected = false, false
 Child.is_leader_ = false -- of a process group
 
-local none = {} -- an empty list
-
 function Child.__tostring(self)
   local state = "running"
   if self.error_ then
@@ -65,12 +64,18 @@ end
 -- The end --------------------------------------------------------------------
 
 --- Calls fn() when the process has ended, in the turn in which that is known.
+--- A wait that times out again and again leaves nothing behind.
 --- @return function undo
 local function when_exited(self, fn)
-  local waiters = self.waiters_ or {}
-  local place = #waiters + 1
-  self.waiters_, waiters[place] = waiters, fn
-  return function() waiters[place] = false end
+  local waiters = self.waiters_ or { last = 0 }
+  local place = waiters.last + 1
+  self.waiters_, waiters.last, waiters[place] = waiters, place, fn
+  return function()
+    waiters[place] = nil
+    while waiters.last > 0 and not waiters[waiters.last] do
+      waiters.last = waiters.last - 1
+    end
+  end
 end
 
 --- Calls what `when_over_` was given, once: after what `end_by_` began.
@@ -115,8 +120,9 @@ function Child:on_reaped_()
   setmetatable(self, getmetatable(self).with_fields_)
   if self.timer_ then self.timer_:stop() end
   if self.is_referenced_ then reaper.unref() end
-  for _, wake in ipairs(self.waiters_ or none) do
-    if wake then wake(true) end
+  local waiters = self.waiters_
+  for place = 1, waiters and waiters.last or 0 do
+    if waiters[place] then waiters[place](true) end
   end
   loop.soon(emit_exit, self)
   self.ends_:finish(close_after_channel, self)
@@ -413,7 +419,7 @@ local function new(start, its_ends)
     listeners_ = false,
     capture_ = false, -- {fn, ending, forced} of when_over_, until it is over
     timer_ = false,
-    waiters_ = false, -- functions for its exit, or false
+    waiters_ = false, -- functions for its exit by place, and the `last` place
   }, bare and Child or Child.with_fields_)
 end
 

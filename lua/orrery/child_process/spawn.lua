@@ -86,11 +86,11 @@ end
 --- Returns the interpreter that a script names in its first line; nil if `path`
 --- is no script that can be read.
 local function interpreter_of(path)
-  local script = path:find("/", 1, true) and io.open(path, "rb")
+  local script = path:find("/", 1, true) and core.open(path, "r")
   if not script then return nil end
-  local interpreter = (script:read(128) or ""):match("^#!%s*([^%s]+)")
+  local text = script:read() or ""
   script:close()
-  return interpreter
+  return text:match("^#!%s*([^%s]+)")
 end
 
 --- Returns what a stage failed on. A script may be there, and its interpreter

@@ -39,8 +39,8 @@ local attempt
 local function flush_held(self)
   local held = self.held_
   self.held_, self.held_size_, self.finishing_ = nil, nil, nil
-  for _, job in ipairs(held) do
-    Stream[job.method](self, job.data, job.cb)
+  for _, write in ipairs(held) do
+    Stream[write.method](self, write.data, write.cb)
   end
   if self.need_drain_ and self.queued_ == 0 then
     self.need_drain_ = false

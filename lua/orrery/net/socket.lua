@@ -150,8 +150,8 @@ local function disappoint(self, reason)
   reason = reason or errors.new("ECANCELED", "the socket was closed")
   local held = self.held_ or {}
   self.connecting, self.held_ = false, nil
-  for _, job in ipairs(held) do
-    if job.cb then loop.soon(job.cb, reason) end
+  for _, write in ipairs(held) do
+    if write.cb then loop.soon(write.cb, reason) end
   end
   opening.refused(self, reason)
 end

@@ -72,16 +72,16 @@ function FileHandle:try_write() return nil, nil, "EAGAIN" end
 
 --- Does the first write of the queue, then the next one.
 local function write_next(self)
-  local job = self.queue_[1]
-  if self.busy_ or not job then return end
+  local write = self.queue_[1]
+  if self.busy_ or not write then return end
   self.busy_ = true
-  uv.fs_write(self.fd_, job.data, -1, loop.guard(function(err, n)
+  uv.fs_write(self.fd_, write.data, -1, loop.guard(function(err, n)
     self.busy_ = false
-    if not err and n < #job.data then
-      job.data = job.data:sub(n + 1)
+    if not err and n < #write.data then
+      write.data = write.data:sub(n + 1)
     else
       table.remove(self.queue_, 1)
-      if job.cb then job.cb(code_of(err)) end
+      if write.cb then write.cb(code_of(err)) end
     end
     if self.closing_ then return self:finish_close_() end
     write_next(self)
@@ -102,8 +102,8 @@ function FileHandle:is_closing() return self.closing_ ~= nil end
 function FileHandle:finish_close_()
   uv.fs_close(self.fd_)
   self.fd_ = -1
-  for _, job in ipairs(self.queue_) do
-    if job.cb then job.cb("ECANCELED") end
+  for _, write in ipairs(self.queue_) do
+    if write.cb then write.cb("ECANCELED") end
   end
   self.queue_ = {}
   loop.soon(self.closing_)
