@@ -55,10 +55,20 @@ describe("task.all and race", function()
           return value
         end
       end
-      assert.same({ "a", "b", n = 2 }, task.all { slow(5, "a"), slow(1, "b") })
-      assert.same({ n = 0 }, task.all {})
+      assert.same({ "a", "b" }, task.all { slow(5, "a"), slow(1, "b") })
       assert.equal("quick",
         task.race { slow(100000, "slow"), slow(1, "quick") })
+    end)
+  end)
+
+  it("fault C10: give a plain list, in which nil is a hole", function()
+    run(function()
+      local function nothing() end
+      local function word() return "word" end
+
+      assert.same({}, task.all {})
+      assert.same({ nil, "word" }, task.all { nothing, word })
+      assert.same({ "word" }, task.all { word, nothing })
     end)
   end)
 

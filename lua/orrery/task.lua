@@ -81,11 +81,11 @@ end
 --- Waits for all tasks. The first error cancels the rest, waits for them and is
 --- raised. [w]
 --- @param list (Task|function)[] functions are started as tasks
---- @return any[] results the first result of each, in order, and `n`
+--- @return any[] results the first result of each, in order; nil leaves a hole
 function task.all(list)
   check_may_wait("all")
   local tasks = tasks_of("all", list)
-  local results, left = { n = #tasks }, { table.unpack(tasks) }
+  local results, left = {}, { table.unpack(tasks) }
   while #left > 0 do
     local i = attend(left, wait_any, left, "all")
     local ended = table.remove(left, i)
