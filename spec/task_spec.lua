@@ -72,6 +72,33 @@ describe("task.all and race", function()
     end)
   end)
 
+  it("fault E3: take names as well, and give results by them", function()
+    run(function()
+      local function of(value) return function() return value end end
+
+      assert.same({ a = 1, b = 2 }, task.all { a = of(1), b = of(2) })
+      assert.same({ "x", "y", c = "z", [0] = "o" },
+        task.all { of "x", of "y", c = task.go(of "z"), [0] = of "o" })
+      assert.same({ "x", nil, "y" }, task.all { of "x", nil, of "y" })
+      assert.equal("x", task.race { a = of "x", b = function()
+        task.sleep(1000000)
+      end })
+    end)
+  end)
+
+  it("fault E3: name an item that was called already", function()
+    run(function()
+      assert.is_true(task.sleep(1))
+      for _, fn in ipairs { task.all, task.race } do
+        local _, first = pcall(fn, { task.sleep(1), print })
+        local _, named = pcall(fn, { print, a = 5 })
+
+        assert.matches("item 1 is a boolean: .* in a function", first)
+        assert.matches('item "a" is a number: ', named)
+      end
+    end)
+  end)
+
   it("cancel and await the rest after an error or a winner", function()
     run(function()
       local cleaned = 0

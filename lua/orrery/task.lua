@@ -44,25 +44,41 @@ function task.deadline(ms, fn, ...)
   return nil, err
 end
 
---- Returns the tasks of a list, whose functions become tasks. Raises, and
---- starts none, if an item is neither.
-local function tasks_of(where, list)
-  if type(list) ~= "table" then
-    options.raise("%s: a list of tasks expected, got %s", where,
-      type(list))
-  end
-  local tasks = {}
-  for i, item in ipairs(list) do
-    if getmetatable(item) ~= scheduler.Task and type(item) ~= "function" then
-      options.raise("%s: item %d must be a task or a function, got %s",
-        where, i, type(item))
+--- Returns the keys of a table as a list: its own list comes first, in order.
+local function keys_of(items)
+  local keys = {}
+  for i in ipairs(items) do keys[i] = i end
+  local count = #keys
+  for key in pairs(items) do
+    if math.type(key) ~= "integer" or key < 1 or key > count then
+      keys[#keys + 1] = key
     end
   end
-  for i, item in ipairs(list) do
+  return keys
+end
+
+--- Returns the tasks of a table, whose functions become tasks, as a list, and
+--- the key of each. Raises, and starts none, if an item is neither.
+local function tasks_of(where, items)
+  if type(items) ~= "table" then
+    options.raise("%s: a table of tasks expected, got %s", where,
+      type(items))
+  end
+  local tasks, keys = {}, keys_of(items)
+  for _, key in ipairs(keys) do
+    local item = items[key]
+    if getmetatable(item) ~= scheduler.Task and type(item) ~= "function" then
+      options.raise("%s: item %s is a %s: give a task, or what is to be "
+        .. "called, in a function: function() return … end", where,
+        options.show(key), type(item))
+    end
+  end
+  for i, key in ipairs(keys) do
+    local item = items[key]
     tasks[i] = type(item) == "function" and new(item) or item
     tasks[i].observed_ = true
   end
-  return tasks
+  return tasks, keys
 end
 
 --- Waits until one of several tasks has ended, and returns its place.
@@ -80,11 +96,16 @@ end
 
 --- Waits for all tasks. The first error cancels the rest, waits for them and is
 --- raised. [w]
---- @param list (Task|function)[] functions are started as tasks
---- @return any[] results the first result of each, in order; nil leaves a hole
-function task.all(list)
+---
+---     local sizes = all { usr = function() return du "/usr" end, … }
+---
+--- @param items table<any, Task|function> a list, or by name, or both;
+---   functions are started as tasks
+--- @return table<any, any> results the first result of each, by the same keys:
+---   a list for a list, in which nil leaves a hole
+function task.all(items)
   check_may_wait("all")
-  local tasks = tasks_of("all", list)
+  local tasks, keys = tasks_of("all", items)
   local results, left = {}, { table.unpack(tasks) }
   while #left > 0 do
     local i = attend(left, wait_any, left, "all")
@@ -94,20 +115,20 @@ function task.all(list)
       outcome(ended)
     end
   end
-  for i, t in ipairs(tasks) do results[i] = (outcome(t)) end
+  for i, t in ipairs(tasks) do results[keys[i]] = (outcome(t)) end
   return results
 end
 
 --- Waits for the first task to end, and gives what `join` would give; the
 --- others are cancelled and awaited. [w]
---- @param list (Task|function)[] not empty; functions are started as tasks
+--- @param items table<any, Task|function> as of all, not empty
 --- @return any ... its results; nil, err if it was cancelled
 --- @return Error? err (ECANCELED)
-function task.race(list)
+function task.race(items)
   check_may_wait("race")
-  local tasks = tasks_of("race", list)
+  local tasks = tasks_of("race", items)
   if #tasks == 0 then
-    options.raise("race: the list is empty, so nothing can come first")
+    options.raise("race: the table is empty, so nothing can come first")
   end
   local winner = tasks[attend(tasks, wait_any, tasks, "race")]
   stop(tasks, "another task was first")

@@ -319,12 +319,14 @@ end
 
 --- Waits for a time. [w]
 --- @param ms integer
+--- @return true slept
 function scheduler.sleep(ms)
   options.argument("sleep", "the time", ms, options.checks.ms)
   scheduler.wait(function(wake)
     local timer = clock.after(ms, wake)
     return function() timer:stop() end
   end, nil, "sleep")
+  return true
 end
 
 -- Joining --------------------------------------------------------------------
