@@ -92,6 +92,7 @@ build = {
     ["orrery.cli.usage"] = "lua/orrery/cli/usage.lua",
     ["orrery.dgram"] = "lua/orrery/dgram.lua",
     ["orrery.events"] = "lua/orrery/events.lua",
+    ["orrery.events.listeners"] = "lua/orrery/events/listeners.lua",
     ["orrery.inspect"] = "lua/orrery/inspect.lua",
     ["orrery.net"] = "lua/orrery/net.lua",
     ["orrery.net.address"] = "lua/orrery/net/address.lua",

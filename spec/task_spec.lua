@@ -1,6 +1,7 @@
 local helper = require "spec.helper"
 local events = require "orrery.events"
 local fixture = require "spec.fixture.tasks"
+local steps = require "spec.fixture.steps"
 local task = require "orrery.task"
 
 local run, closing, waiter = helper.run, fixture.closing, fixture.waiter
@@ -96,6 +97,19 @@ describe("task.all and race", function()
         assert.matches("item 1 is a boolean: .* in a function", first)
         assert.matches('item "a" is a number: ', named)
       end
+    end)
+  end)
+
+  it("fault C8: take as many steps for each task, however many", function()
+    run(function()
+      local growth = steps.growth(function(n)
+        local fns = {}
+        for i = 1, n do fns[i] = function() return i end end
+        assert.equal(n, task.all(fns)[n])
+        fns[n] = function() error("last", 0) end
+        assert.same({ false, "last" }, { pcall(task.all, fns) })
+      end)
+      assert.is_true(growth < 6, "grows by " .. growth)
     end)
   end)
 

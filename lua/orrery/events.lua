@@ -7,14 +7,15 @@
 --- change of an event's listeners.
 
 local class = require "orrery.runtime.class"
+local listeners = require "orrery.events.listeners"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 
 local events = {}
 
 --- @class Emitter
---- @field listeners_ table<string, Entry[]>? by event; no list in it is empty,
----   and none is changed: adding and removing put another in its place
+--- @field listeners_ table<string, Entry[]>? by event, as events/listeners.lua
+---   makes them; no list in it is empty
 local Emitter = class "orrery.Emitter"
 events.Emitter = Emitter
 
@@ -30,6 +31,7 @@ local leave = setmetatable({}, {
 --- @field emitter Emitter
 --- @field event string
 --- @field waiting boolean? a task waits for the event
+--- @field at integer? its place in a crowd, see events/listeners.lua
 
 --- No class: an entry has no methods, and `emit` asks for fields that most of
 --- them lack, which costs a second look-up if there is an __index.
@@ -47,8 +49,7 @@ local function check(where, event, fn)
   options.argument(where, "the listener", fn, options.checks.callback)
 end
 
---- Adds an entry. The event's list is copied, since an emit that is under way
---- walks the old one.
+--- Adds an entry.
 --- @return Entry
 local function add(self, event, fn, once, first, waiting)
   local all = self.listeners_
@@ -60,15 +61,9 @@ local function add(self, event, fn, once, first, waiting)
     { fn = fn, once = once, emitter = self, event = event, waiting = waiting },
     Entry)
   local old = all[event]
-  if not old then
-    all[event] = { entry }
-  else
-    local list = { table.unpack(old) }
-    table.insert(list, first and 1 or #list + 1, entry)
-    all[event] = list
-  end
+  all[event] = old and listeners.add(old, entry, first) or { entry }
   if self.listeners_changed_ then
-    self:listeners_changed_(event, #all[event])
+    self:listeners_changed_(event, listeners.count(all[event]))
   end
   return entry
 end
@@ -79,13 +74,12 @@ end
 function Emitter:remove_(event, entry)
   local list = self.listeners_ and self.listeners_[event]
   if not list then return end
-  local rest = {}
-  for _, other in ipairs(list) do
-    if other ~= entry then rest[#rest + 1] = other end
+  local rest, was_there = listeners.remove(list, entry)
+  if not was_there then return end
+  self.listeners_[event] = rest
+  if self.listeners_changed_ then
+    self:listeners_changed_(event, rest and listeners.count(rest) or 0)
   end
-  if #rest == #list then return end
-  self.listeners_[event] = #rest > 0 and rest or nil
-  if self.listeners_changed_ then self:listeners_changed_(event, #rest) end
 end
 
 --- Adds a listener, after those that are there. Raises if `event` is no string
@@ -122,10 +116,11 @@ end
 --- @param fn function
 function Emitter:off(event, fn)
   check("off", event, fn)
-  local list = self.listeners_ and self.listeners_[event] or {}
-  for i = #list, 1, -1 do
-    if list[i].fn == fn then
-      self:remove_(event, list[i])
+  local list = self.listeners_ and self.listeners_[event]
+  local entries = list and listeners.entries(list) or {}
+  for i = #entries, 1, -1 do
+    if entries[i].fn == fn then
+      self:remove_(event, entries[i])
       return
     end
   end
@@ -150,17 +145,16 @@ end
 --- @return integer count tasks in `wait_for` and `each` are counted
 function Emitter:listener_count(event)
   local list = self.listeners_ and self.listeners_[event]
-  return list and #list or 0
+  return list and listeners.count(list) or 0
 end
 
 --- Returns the listeners of an event, in the order of their calls.
 --- @param event string
 --- @return function[] fns a copy
 function Emitter:listeners(event)
-  local fns = {}
-  for i, entry in ipairs(self.listeners_ and self.listeners_[event] or {}) do
-    fns[i] = entry.fn
-  end
+  local list, fns = self.listeners_ and self.listeners_[event], {}
+  if not list then return fns end
+  for i, entry in ipairs(listeners.entries(list)) do fns[i] = entry.fn end
   return fns
 end
 
@@ -180,11 +174,9 @@ function Emitter:emit(event, ...)
   local _ <close> = leave
   for i = 1, #list do
     local entry = list[i]
-    if not entry.once then
-      entry.fn(...)
-    elseif not entry.used then
-      entry.used = true
-      self:remove_(event, entry)
+    if entry.once then
+      listeners.call_once(entry, ...)
+    else
       entry.fn(...)
     end
   end

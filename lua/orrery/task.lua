@@ -94,6 +94,23 @@ local function wait_any(tasks, what)
   end, nil, what)
 end
 
+--- Waits until all tasks have ended, or one has failed, and returns that one.
+local function wait_all(tasks, what)
+  return scheduler.wait(function(wake)
+    local left, undos = #tasks, {}
+    for _, t in ipairs(tasks) do
+      undos[#undos + 1] = on_end(t, function()
+        left = left - 1
+        if t.status == "failed" then return wake(t) end
+        if left == 0 then wake() end
+      end)
+    end
+    return function()
+      for _, undo in ipairs(undos) do undo() end
+    end
+  end, nil, what)
+end
+
 --- Waits for all tasks. The first error cancels the rest, waits for them and is
 --- raised. [w]
 ---
@@ -106,15 +123,12 @@ end
 function task.all(items)
   check_may_wait("all")
   local tasks, keys = tasks_of("all", items)
-  local results, left = {}, { table.unpack(tasks) }
-  while #left > 0 do
-    local i = attend(left, wait_any, left, "all")
-    local ended = table.remove(left, i)
-    if ended.status == "failed" then
-      stop(left, "another task of all failed")
-      outcome(ended)
-    end
+  local failed = tasks[1] and attend(tasks, wait_all, tasks, "all")
+  if failed then
+    stop(tasks, "another task of all failed")
+    outcome(failed)
   end
+  local results = {}
   for i, t in ipairs(tasks) do results[keys[i]] = (outcome(t)) end
   return results
 end

@@ -48,8 +48,10 @@ local EAGAIN = core.errnos.EAGAIN
 --- @field error_ Error? with which it ends
 --- @field fast_ boolean plain messages need no wire
 --- @field sends_fast_ boolean and nothing keeps them from going to the core now
---- @field callbacks_ Callback[] of what is with the core, in the order of
----   sending
+--- @field callbacks_ table<integer, Callback> of what is with the core, in the
+---   order of sending
+--- @field first_callback_ integer the place of the oldest, if there is any
+--- @field last_callback_ integer
 --- @field dirty_ boolean what is queued goes out when the turn ends
 --- @field writing_ boolean the poll tells when the socket has room
 --- @field retry_ Deadline|false when to flush again
@@ -81,7 +83,7 @@ end
 --- @return boolean
 local function is_awaited(self)
   return self.listeners_ > 0 or self.end_listeners_ > 0 or self.handler_ ~= nil
-    or #self.readers_ > 0 or next(self.requests_) ~= nil
+    or self.first_reader_ ~= false or next(self.requests_) ~= nil
 end
 
 --- Makes the channel keep the loop alive, or not. A child's does while it is
@@ -91,7 +93,8 @@ local function update_ref(self)
   if self.closed then return end
   local wanted = self.pinned_ref_
   if wanted == nil then wanted = not self.inherited_ or is_awaited(self) end
-  self.watcher_:set_ref(wanted or self.writing_ or #self.callbacks_ > 0
+  self.watcher_:set_ref(wanted or self.writing_
+    or self.callbacks_[self.first_callback_] ~= nil
     or not self.wire_.is_idle(self))
 end
 Channel.update_ref_ = update_ref
@@ -133,21 +136,25 @@ end
 
 --- Calls the callbacks of which the kernel has all bytes.
 local function call_sent(self)
-  local list, first = self.callbacks_, 1
-  if not list[1] then return end
+  local list, first = self.callbacks_, self.first_callback_
+  local callback = list[first]
+  if not callback then return end
   local _, sent = self.core_end_:totals()
-  while list[first] and list[first].at <= sent do
-    list[first]:call_()
+  while callback and callback.at <= sent do
+    callback:call_()
+    list[first] = nil
     first = first + 1
+    callback = list[first]
   end
-  if first > 1 then table.move(list, first, #list + first - 1, 1) end
+  self.first_callback_ = first
 end
 
 --- Calls all callbacks that are left, with an error.
 local function fail_all(self, err)
   local list = self.callbacks_
   self.callbacks_ = {}
-  for _, callback in ipairs(list) do callback:call_(err) end
+  for i = self.first_callback_, self.last_callback_ do list[i]:call_(err) end
+  self.first_callback_ = self.last_callback_ + 1
 end
 
 --- Closes a channel that is left, for no more goes out. Does nothing while
@@ -298,7 +305,8 @@ end
 --- @param callback Callback
 function Channel:when_sent_(callback)
   callback.at = self.core_end_:totals()
-  self.callbacks_[#self.callbacks_ + 1] = callback
+  self.last_callback_ = self.last_callback_ + 1
+  self.callbacks_[self.last_callback_] = callback
   self.eager_ = true
   update_ref(self)
 end
@@ -344,11 +352,8 @@ function Channel:finish_()
   self.wire_.close(self, err or closed_error())
   fail_all(self, err or closed_error())
   given_away.lost(self)
-  local readers = self.readers_
-  self.readers_, self.handler_ = {}, nil
-  for _, wake in ipairs(readers) do
-    wake(nil, err or closed_error("receive"))
-  end
+  self.handler_ = nil
+  self:fail_readers_(err or closed_error("receive"))
   self:fail_requests_(err or closed_error("request"))
   loop.soon(emit_disconnect, self, err)
 end
@@ -397,6 +402,8 @@ local function new(owner)
     closed = false,
     over_ = false,
     callbacks_ = {},
+    first_callback_ = 1,
+    last_callback_ = 0,
     dirty_ = false,
     writing_ = false,
     retry_ = false,
@@ -408,7 +415,8 @@ local function new(owner)
     waiting_ = 0,
     inbox_bytes_ = 0,
     inbox_handles_ = 0,
-    readers_ = {},
+    first_reader_ = false,
+    last_reader_ = false,
     dispatching_ = false,
     emptying_ = false,
     took_ = false,

@@ -117,22 +117,6 @@ end
 
 -- Receiving ------------------------------------------------------------------
 
---- Calls wake with the next message, as long as none waits in the inbox.
---- Returns what undoes that.
-local function await_message(channel, wake)
-  table.insert(channel.readers_, wake)
-  channel:readers_changed_()
-  return function()
-    for i, other in ipairs(channel.readers_) do
-      if other == wake then
-        table.remove(channel.readers_, i)
-        break
-      end
-    end
-    channel:readers_changed_()
-  end
-end
-
 --- Waits for the next message. As long as a task waits here, messages go to it
 --- and not to the listeners. [w]
 --- @param t integer? ms
@@ -151,7 +135,7 @@ function Messaging:receive(t)
     return nil, channel.error_ or channels.closed_error("receive")
   end
   return scheduler.wait(function(wake)
-    return await_message(channel, wake)
+    return channel:add_reader_(wake)
   end, t, "receive")
 end
 

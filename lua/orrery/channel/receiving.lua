@@ -28,7 +28,8 @@ local EAGAIN, ECONNRESET, EPROTO = core.errnos.EAGAIN, core.errnos.ECONNRESET,
 --- @field inbox_handles_ integer
 --- @field took_ boolean one was taken from the inbox since the oldest request
 --- @field emptying_ boolean the inbox is being emptied for a listener, in ticks
---- @field readers_ function[] wake functions of tasks in `receive`
+--- @field first_reader_ Reader|false of the tasks in `receive`, in their order
+--- @field last_reader_ Reader|false
 --- @field listeners_ integer of `message`
 --- @field end_listeners_ integer of `disconnect`
 --- @field direct_ function|false the listener to which messages go straight
@@ -36,6 +37,12 @@ local EAGAIN, ECONNRESET, EPROTO = core.errnos.EAGAIN, core.errnos.ECONNRESET,
 ---   thrown among them
 --- @field unfinished_ Unfinished
 local receiving = {}
+
+--- @class Reader a task in `receive`
+--- @field wake function
+--- @field before Reader? in the order of waiting
+--- @field behind Reader?
+--- @field gone boolean? it waits no more
 
 --- Puts a message into the inbox. All of a peer that has gone is read, but its
 --- handles do not fill our table of fds: beyond a number of them they are lost.
@@ -62,14 +69,59 @@ end
 --- reading is not paused. Otherwise to false: `deliver` decides.
 local function find_direct(self)
   self.direct_ = self.fast_ and self.waiting_ == 0 and not self.closed
-    and self.receiving_ ~= "paused" and not self.readers_[1]
+    and self.receiving_ ~= "paused" and not self.first_reader_
     and sole_listener(self.owner_)
 end
 
 --- Takes note that the tasks in `receive` have changed: they come first.
-function receiving:readers_changed_()
+local function readers_changed(self)
   find_direct(self)
   self:update_ref_()
+end
+
+--- Takes a reader out of the order. Does nothing if it is gone already.
+local function remove_reader(self, reader)
+  if reader.gone then return end
+  reader.gone = true
+  local before, behind = reader.before, reader.behind
+  if before then
+    before.behind = behind
+  else
+    self.first_reader_ = behind or false
+  end
+  if behind then
+    behind.before = before
+  else
+    self.last_reader_ = before or false
+  end
+end
+
+--- Calls wake with the next message that none of the readers before it gets.
+--- The inbox must be empty.
+--- @param wake function
+--- @return function undo
+function receiving:add_reader_(wake)
+  local last = self.last_reader_
+  local reader = { wake = wake, before = last or nil }
+  if last then last.behind = reader else self.first_reader_ = reader end
+  self.last_reader_ = reader
+  readers_changed(self)
+  return function()
+    remove_reader(self, reader)
+    readers_changed(self)
+  end
+end
+
+--- Wakes all readers with an error, since no message comes any more.
+--- @param err Error
+function receiving:fail_readers_(err)
+  local reader = self.first_reader_
+  self.first_reader_, self.last_reader_ = false, false
+  while reader do
+    reader.gone = true
+    reader.wake(nil, err)
+    reader = reader.behind
+  end
 end
 
 --- Gives a message to the task that waits in `receive`, or else to the
@@ -78,11 +130,12 @@ end
 --- taken accepts nothing.
 --- @param open (fun(drop: boolean?): any, Error?)? see attachments.opener
 local function deliver(self, value, open)
-  local wake = self.waiting_ == 0 and table.remove(self.readers_, 1)
-  if wake then
+  local reader = self.waiting_ == 0 and self.first_reader_
+  if reader then
+    remove_reader(self, reader)
     self.took_ = true
-    if open then wake(value, open()) else wake(value) end
-    self:readers_changed_()
+    if open then reader.wake(value, open()) else reader.wake(value) end
+    readers_changed(self)
   elseif self.listeners_ > 0 and self.waiting_ == 0 then
     if open then return self.owner_:emit("message", value, open()) end
     self.owner_:emit("message", value)
