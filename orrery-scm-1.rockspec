@@ -113,6 +113,7 @@ build = {
     ["orrery.runtime.clock"] = "lua/orrery/runtime/clock.lua",
     ["orrery.runtime.errors"] = "lua/orrery/runtime/errors.lua",
     ["orrery.runtime.fds"] = "lua/orrery/runtime/fds.lua",
+    ["orrery.runtime.joining"] = "lua/orrery/runtime/joining.lua",
     ["orrery.runtime.loop"] = "lua/orrery/runtime/loop.lua",
     ["orrery.runtime.luv"] = "lua/orrery/runtime/luv.lua",
     ["orrery.runtime.main"] = "lua/orrery/runtime/main.lua",

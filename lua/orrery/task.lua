@@ -1,5 +1,6 @@
 --- Tasks, and what they are composed with: deadline, all, race, scopes, timers.
 
+local joining = require "orrery.runtime.joining"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 local subordinates = require "orrery.task.subordinates"
@@ -10,8 +11,8 @@ local timers = require "orrery.task.timers"
 require "orrery.runtime.errors"
 require "orrery.runtime.unwinding"
 
-local new, on_end, outcome = scheduler.new, scheduler.on_end, scheduler.outcome
-local check_may_wait = scheduler.check_may_wait
+local new, check_may_wait = scheduler.new, scheduler.check_may_wait
+local on_end, outcome = joining.on_end, joining.outcome
 local attend, stop = subordinates.attend, subordinates.stop
 
 local task = {
@@ -36,7 +37,7 @@ function task.deadline(ms, fn, ...)
   check_may_wait("deadline")
   local inner = new(fn, ...)
   inner.observed_ = true
-  local ended, err = attend({ inner }, scheduler.wait_end, inner, ms,
+  local ended, err = attend({ inner }, joining.wait_end, inner, ms,
     "deadline")
   if ended then return outcome(inner) end
   stop({ inner }, "deadline")

@@ -11,6 +11,7 @@ local clock = require "orrery.runtime.clock"
 local ends = require "orrery.child_process.ends"
 local errors = require "orrery.runtime.errors"
 local events = require "orrery.events"
+local joining = require "orrery.runtime.joining"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local ownership = require "orrery.child_process.ownership"
@@ -84,7 +85,7 @@ local function over(self)
   if not capture then return end
   local ending = capture.ending
   if ending and ending.status == "running" then
-    return scheduler.on_end(ending, function() over(self) end)
+    return joining.on_end(ending, function() over(self) end)
   end
   self.capture_ = false
   local incomplete = not self.is_closed_ or self.ends_:failed()

@@ -1,6 +1,7 @@
 --- Children that belong to a scope or a task: they are stopped when it ends,
 --- and killed when this process exits.
 
+local joining = require "orrery.runtime.joining"
 local loop = require "orrery.runtime.loop"
 local scheduler = require "orrery.runtime.scheduler"
 
@@ -24,7 +25,7 @@ function ownership.tie(child, owner)
     owner:adopt_(child)
     undo = function() owner:release_(child) end
   else
-    undo = scheduler.on_end(owner, function()
+    undo = joining.on_end(owner, function()
       scheduler.go(child.stop, child, { grace = STOP_GRACE })
     end)
   end

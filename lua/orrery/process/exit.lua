@@ -1,5 +1,5 @@
---- How this process ends: its exit code, its `exit` listeners, its uncaught
---- errors.
+--- How this process ends: its exit code, its `exit` listeners, and its uncaught
+--- errors, which end it under the CLI and `orrery.main` only.
 ---
 --- Owns the exit code. Takes the loop's two hooks: for uncaught errors, and for
 --- a loop that has nothing left to do.
@@ -26,15 +26,12 @@ local function check(where, code)
   return number
 end
 
-local function report(trace)
-  self_process:flush()
-  io.stderr:write("orrery: uncaught error: ", trace, "\n")
-end
-
---- Emits an event; what a listener raises is left to `loop.last_trace`.
+--- Emits an event; the traceback of what a listener raises is left to
+--- `loop.last_trace`.
 --- @return boolean ok
+--- @return any err what a listener raised
 local function emit(...)
-  return (xpcall(emitter.emit, loop.remember, emitter, ...))
+  return xpcall(emitter.emit, loop.remember, emitter, ...)
 end
 
 --- Returns process.exit_code.
@@ -48,7 +45,7 @@ function exit.set_code(code) exit_code = check("exit_code", code) end
 --- Emits `exit`. If a listener raises, that is reported, and the code is 1.
 local function emit_exit()
   if emit("exit", exit_code or 0) then return end
-  report(loop.last_trace())
+  loop.report(loop.last_trace())
   exit_code = FAILED
 end
 
@@ -68,19 +65,20 @@ end
 --- Ends the process by SIGABRT. Does not return.
 function exit.abort() self_process:abort() end
 
---- Takes an uncaught error: to the listeners, or else it ends the process.
+--- Takes an uncaught error: to the listeners, or else it ends the process if
+--- that is ours, and is left to the host if not. What a listener raises goes
+--- the same way.
 local function on_uncaught(err, trace, origin)
   local handled = emitter:listener_count("uncaught_exception") > 0
-  local ok = emit("uncaught_exception_monitor", err, origin)
-  if ok and handled then ok = emit("uncaught_exception", err, origin) end
-  if not ok then
-    report(loop.last_trace())
-    exit_code = HANDLER_FAILED
-  elseif not handled then
-    report(trace)
-    exit_code = FAILED
+  local ok, raised = emit("uncaught_exception_monitor", err, origin)
+  if ok and handled then
+    ok, raised = emit("uncaught_exception", err, origin)
   end
-  if not (ok and handled) then exit.exit(exit_code) end
+  if ok and handled then return end
+  if not ok then err, trace = raised, loop.last_trace() end
+  if not loop.owns_process then return loop.leave_to_host(err, trace) end
+  loop.report(trace)
+  exit.exit(ok and FAILED or HANDLER_FAILED)
 end
 
 local function before_exit()

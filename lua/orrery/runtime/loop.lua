@@ -15,7 +15,11 @@ local shared = core.shared
 if shared.loop then return shared.loop end
 
 --- @field emitting integer how many emits are running, one inside the other
-local loop = { emitting = 0 }
+--- @field owns_process boolean the CLI or `orrery.main` is running: an
+---   uncaught error ends the process
+--- @field raise_in_wait (fun(err: any): boolean)? while the main chunk waits:
+---   has its wait raise an error, unless it is to raise another one already
+local loop = { emitting = 0, owns_process = false }
 shared.loop = loop
 
 local self_process = core.process()
@@ -36,12 +40,29 @@ local hooked = false -- luv itself calls `turn`
 local starter -- the idle handle
 local armed = false
 
---- Takes an uncaught error: prints it and ends the process. The process module
+--- Writes an uncaught error to stderr, after what C has buffered for stdout.
+--- @param trace string
+function loop.report(trace)
+  flush_stdout(self_process)
+  io.stderr:write("orrery: uncaught error: ", trace, "\n")
+end
+
+--- Leaves an uncaught error to the program whose process this is: the wait of
+--- its main chunk raises it, or else it is reported, and nothing ends.
+--- @param err any
+--- @param trace string
+function loop.leave_to_host(err, trace)
+  local raise = loop.raise_in_wait
+  if not (raise and raise(err)) then loop.report(trace) end
+end
+
+--- Takes an uncaught error: ends the process if it is ours. The process module
 --- puts its own function in place of it, which may also return.
 --- @param err any
---- @param trace string? its traceback
+--- @param trace string its traceback
 function loop.on_uncaught(err, trace)
-  io.stderr:write("orrery: uncaught error: ", trace or tostring(err), "\n")
+  if not loop.owns_process then return loop.leave_to_host(err, trace) end
+  loop.report(trace)
   loop.exit(1)
 end
 

@@ -31,7 +31,8 @@ local function run_loop()
   until not uv.loop_alive()
 end
 
---- Runs fn(...) as the main task until nothing is left.
+--- Runs fn(...) as the main task until nothing is left. From then on an
+--- uncaught error ends the process.
 --- @param fn function
 --- @param ... any fn's arguments
 --- @return Task
@@ -39,6 +40,7 @@ end
 function main.run(fn, ...)
   loop.own()
   core.ending.own()
+  loop.owns_process = true
   local t = scheduler.go(fn, ...)
   run_loop()
   if t.status == "running" then
@@ -49,14 +51,16 @@ function main.run(fn, ...)
 end
 
 --- Runs fn(...) as the main task until nothing is left. For plain lua5.4; the
---- CLI does so with a script. Errors in luv's own callbacks are uncaught errors
---- from then on. Raises if the task waits for what can no longer come.
+--- CLI does so with a script. Uncaught errors end the process meanwhile; errors
+--- in luv's own callbacks are uncaught errors from then on. Raises if the task
+--- waits for what can no longer come.
 --- @param fn function
 --- @param ... any fn's arguments
 --- @return any ... fn's results; nil, err if it failed or was cancelled
 function main.main(fn, ...)
   if loop.running() then options.raise("main: the loop is running already") end
   local t, stuck = main.run(fn, ...)
+  loop.owns_process = false
   if stuck then error("main: " .. stuck, 0) end
   if t.status == "done" then
     return table.unpack(t.results_, 1, t.results_.n)

@@ -8,8 +8,29 @@ local options = require "orrery.runtime.options"
 
 local main_chunk = {}
 
---- Runs the loop until it is woken. Raises if the loop is empty before that.
---- See `scheduler.wait`, which checks that the caller may wait.
+--- Runs the loop until woken() is true, or an error is uncaught meanwhile.
+--- @param woken fun(): boolean
+--- @return "woken"|"failed"|"empty" how it ended; empty: nothing keeps the loop
+--- @return any err what was uncaught
+local function run(woken)
+  local failed, failure = false, nil
+  loop.raise_in_wait = function(err)
+    if failed then return false end
+    failed, failure = true, err
+    loop.interrupt()
+    return true
+  end
+  local function is_over() return failed or woken() end
+  local going_on = true
+  while going_on and not is_over() do going_on = loop.turn(is_over) end
+  loop.raise_in_wait = nil
+  if failed then return "failed", failure end
+  return woken() and "woken" or "empty"
+end
+
+--- Runs the loop until it is woken. Raises an error that is uncaught before it
+--- returns, and if the loop is empty. See `scheduler.wait`, which checks that
+--- the caller may wait.
 --- @param start fun(wake: fun(...): boolean): function?
 --- @param ms integer?
 --- @param what string
@@ -30,15 +51,14 @@ function main_chunk.wait(start, ms, what)
       wake(nil, errors.timeout(ms))
     end)
   end
-  local function woken() return value ~= nil end
-  while not value do
-    if not loop.turn(woken) and not value then
-      if undo then undo() end
-      options.raise("%s: waits for what can no longer come: the loop is empty",
-        what)
-    end
-  end
+  local how, failure = run(function() return value ~= nil end)
   if timer then timer:stop() end
+  if undo and not value then undo() end
+  if how == "failed" then error(failure, 0) end
+  if how == "empty" then
+    options.raise("%s: waits for what can no longer come: the loop is empty",
+      what)
+  end
   return table.unpack(value, 1, value.n)
 end
 

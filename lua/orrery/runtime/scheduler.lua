@@ -29,7 +29,7 @@ local POOL = 64 -- idle coroutines kept
 local pool = {}
 local current -- the task that is running
 
---- @class Task
+--- @class Task it is joined by `runtime/joining.lua`
 --- @field status "running"|"done"|"failed"|"cancelled"
 --- @field fn_ function
 --- @field args_ table? until it begins
@@ -309,54 +309,7 @@ function scheduler.sleep(ms)
   return true
 end
 
--- Joining --------------------------------------------------------------------
-
---- Calls wake(true) when a task ends: at once if it has ended.
---- @return function? undo
-local function on_end(self, wake)
-  if self.status ~= "running" then
-    wake(true)
-    return
-  end
-  local joiners = self.joiners_ or {}
-  local place = #joiners + 1
-  self.joiners_, joiners[place] = joiners, wake
-  return function() joiners[place] = false end
-end
-
---- Waits until a task has ended. [w]
-local function wait_end(self, t, what)
-  return scheduler.wait(function(wake) return on_end(self, wake) end, t, what)
-end
-
---- Gives a joiner what a task ended with, as `join` does.
-local function outcome(self)
-  self.observed_ = true
-  if self.status == "done" then
-    return table.unpack(self.results_, 1, self.results_.n)
-  elseif self.status == "cancelled" then
-    return nil, self.cancelled_
-  end
-  if current then
-    current.joined_failure_ = { err = self.err_, trace = self.trace_ }
-  end
-  error(self.err_, 0)
-end
-
---- Waits until the task has ended. Raises what it raised. [w]
---- @param t integer? ms
---- @return any ... its results; nil, err if it was cancelled or the time is up
---- @return Error? err (ECANCELED, ETIMEDOUT)
-function Task:join(t)
-  if self == current then
-    options.raise("join: a task cannot wait for itself")
-  end
-  if self.status == "running" then
-    local ok, err = wait_end(self, t, "join")
-    if not ok then return nil, err end
-  end
-  return outcome(self)
-end
+-- Cancelling -----------------------------------------------------------------
 
 --- Raises ECANCELED at the task's current wait and at each later one. Does
 --- nothing once it has ended, or is cancelled.
@@ -375,9 +328,7 @@ function Task:cancel(reason)
 end
 
 -- For the modules that build on tasks.
-scheduler.new, scheduler.on_end, scheduler.wait_end = new, on_end, wait_end
-scheduler.outcome, scheduler.forbidden = outcome, forbidden
-scheduler.check_may_wait = check_may_wait
-scheduler.Task = Task
+scheduler.new, scheduler.Task = new, Task
+scheduler.forbidden, scheduler.check_may_wait = forbidden, check_may_wait
 
 return scheduler

@@ -4,6 +4,7 @@
 --- one: the one exception of spec/layers_spec.lua.
 
 local class = require "orrery.runtime.class"
+local joining = require "orrery.runtime.joining"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 local subordinates = require "orrery.task.subordinates"
@@ -130,14 +131,14 @@ function scope.run(fn)
   self.body_ = scheduler.new(fn, self)
   self.body_.observed_ = true
   local ok, err = pcall(subordinates.attend, { self.body_ },
-    scheduler.wait_end, self.body_, nil, "scope")
+    joining.wait_end, self.body_, nil, "scope")
   if self.body_.status == "failed" and not self.failure_ then
     self.failure_ = self.body_
   end
   leave(self)
   if not ok then error(err, 0) end
-  if self.failure_ then scheduler.outcome(self.failure_) end
-  return scheduler.outcome(self.body_)
+  if self.failure_ then joining.outcome(self.failure_) end
+  return joining.outcome(self.body_)
 end
 
 return scope

@@ -1,6 +1,7 @@
 --- Tasks that another one owns, in a deadline, a list or a scope: they never
 --- outlive it, and their failures are its own.
 
+local joining = require "orrery.runtime.joining"
 local scheduler = require "orrery.runtime.scheduler"
 
 local subordinates = {}
@@ -16,7 +17,7 @@ function subordinates.stop(tasks, reason)
   end
   for _, t in ipairs(tasks) do
     if t.status == "running" then
-      scheduler.shield(scheduler.wait_end, t, nil, "scope")
+      scheduler.shield(joining.wait_end, t, nil, "scope")
     end
   end
 end
