@@ -19,6 +19,10 @@ local pipe_reader = require "orrery.stream.pipe_reader"
 local reading = require "orrery.stream.reading"
 local writing = require "orrery.stream.writing"
 
+-- Needed by a wait in the main chunk of a host, when there may be no fd left to
+-- load it by.
+require "orrery.runtime.main_chunk"
+
 local stream = {}
 
 -- A write to a peer that has gone gives EPIPE and must not end the process, but

@@ -56,7 +56,7 @@ describe("an uncaught error in a host", function()
           orrery.go(error, "mine", 0)
           print(pcall(orrery.sleep, 60000))]]
 
-        assert.equal("mine\ttask\n\nfalse\tthe listener's\n", result.stdout)
+        assert.equal("mine\ttask\ntrue\nfalse\tthe listener's\n", result.stdout)
         assert.equal("", result.stderr)
       end)
     end)

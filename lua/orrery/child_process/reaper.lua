@@ -11,6 +11,10 @@ local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
 local Watcher = require "orrery.runtime.watcher"
 
+-- Needed by a wait in the main chunk of a host, when there may be no fd left to
+-- load it by.
+require "orrery.runtime.main_chunk"
+
 local shared = core.shared
 if shared.reaper then return shared.reaper end
 
