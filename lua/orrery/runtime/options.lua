@@ -9,15 +9,6 @@ local options = {}
 local OWN = "@"
   .. ((select(2, ...) or ""):match("^(.*/)[^/]*/") or "preloaded/")
 
--- The same of those modules that are loaded after runtime/paths has made a
--- relative path absolute.
-local OWN_LATER = OWN
-if OWN:sub(2, 2) ~= "/" then
-  local cwd = require "orrery.runtime.started".cwd
-  OWN_LATER = cwd and "@" .. cwd .. "/" .. OWN:gsub("^@", ""):gsub("^%./", "")
-    or OWN
-end
-
 local UINT32 = 0xffffffff
 
 --- Returns a bad value as messages show it: on one line, and cut if it is long.
@@ -62,13 +53,17 @@ function options.nearest(name, names)
   return best
 end
 
+-- The same for those modules that are loaded after runtime/paths has made a
+-- relative path absolute.
+options.own_later_ = OWN
+
 --- Tells whether a chunk is one of this library's modules, loaded from bytecode
 --- or from source.
 --- @param source string as debug.getinfo has it
 --- @return boolean
 function options.is_own(source)
   return source:sub(1, 9) == "=[orrery." or source:sub(1, #OWN) == OWN
-    or source:sub(1, #OWN_LATER) == OWN_LATER
+    or source:sub(1, #options.own_later_) == options.own_later_
 end
 local is_own = options.is_own
 
