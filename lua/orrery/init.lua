@@ -27,6 +27,7 @@ local parts = {
   null = { "orrery.core", "null" },
   array = { "orrery.core", "array" },
   inspect = { "orrery.inspect" },
+  json = { "orrery.json" },
   main = { "orrery.runtime.main", "main" },
 }
 for _, name in ipairs {
