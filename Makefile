@@ -73,13 +73,15 @@ MODULES   := $(BUILD)/orrery/modules.luac
 
 build: $(CORE) $(JSON) $(MODULES) ## builds the core and the bytecode (default)
 
-# Bytecode of the modules, beside the core.
+# Bytecode of the modules, beside the core. COPIED=true if what is installed is
+# going to be copied without its times.
 COMPILE = $(LUA) -e 'package.path = "$(1)/?.lua;" .. package.path \
-            require "orrery.cli.bytecode".build("$(1)/orrery", "$(2)/orrery")'
+            require "orrery.cli.bytecode".build("$(1)/orrery", "$(2)/orrery", \
+            $(3))'
 
 $(MODULES): $(wildcard lua/orrery/*.lua lua/orrery/*/*.lua) Makefile
 	@mkdir -p $(@D)
-	@$(call COMPILE,lua,$(BUILD))
+	@$(call COMPILE,lua,$(BUILD),false)
 
 $(BUILD)/obj/engine/%.o: core/engine/%.c $(wildcard core/engine/*.h) Makefile
 	@mkdir -p $(@D)
@@ -232,6 +234,7 @@ $(BENCH)/%: bench/peers/%.c
 # Installing -------------------------------------------------------------------
 
 # bin/orrery looks for its modules there, beside its own folder.
+COPIED     ?= false
 LUA_VERSION = $(shell $(LUA) -e 'print((_VERSION:match("%d+%.%d+")))')
 SHARE       = $(DESTDIR)$(PREFIX)/share/lua/$(LUA_VERSION)
 LIB         = $(DESTDIR)$(PREFIX)/lib/lua/$(LUA_VERSION)
@@ -241,7 +244,7 @@ install: build ## installs into PREFIX (/usr/local)
 	install -d "$(SHARE)" "$(LIB)/orrery" "$(BIN)"
 	cp -r lua/orrery "$(SHARE)/"
 	install -m 755 $(CORE) $(JSON) "$(LIB)/orrery/"
-	$(call COMPILE,$(SHARE),$(LIB))
+	$(call COMPILE,$(SHARE),$(LIB),$(COPIED))
 	lua=$$(command -v $(LUA)) && \
 	  lua=$$(cd "$$(dirname "$$lua")" && pwd)/$${lua##*/} && \
 	  sed "1s|.*|#!$$lua|" bin/orrery >$(BUILD)/orrery.sh

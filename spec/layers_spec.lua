@@ -10,8 +10,8 @@ local source = require "spec.fixture.source"
 --- The rooms, from the ground up. A file directly in lua/orrery is the public
 --- module of its room; what lies in the folder of its name is private.
 local FLOORS = {
-  "inspect", "runtime", "events", "task", "stream", "net", "dgram", "channel",
-  "process", "child_process", "init", "cli",
+  "inspect", "json", "runtime", "events", "task", "stream", "net", "dgram",
+  "channel", "process", "child_process", "init", "cli",
 }
 
 --- Private modules that the rooms above theirs may use.

@@ -107,13 +107,16 @@ describe("scripts/tour.lua", function()
   end)
 end)
 
---- Runs a script, with `orrery` in PATH, and gives its output. On stderr there
---- is `opts.stderr`, nothing without.
+--- Runs a script, with another `orrery` in PATH that only fails, and gives its
+--- output. On stderr there is `opts.stderr`, nothing without.
 local function script(path, args, opts)
   opts = opts or {}
+  local bin = orrery.sh([[dir=$(mktemp -d) && ln -s /bin/false $dir/orrery &&
+    echo $dir]], { trim = true }).stdout
   local result = helper.cli({ "scripts/" .. path, table.unpack(args or {}) },
     { input = opts.input, env_extend = { LD_PRELOAD = false,
-      PATH = uv.cwd() .. "/bin:" .. os.getenv("PATH") } })
+      PATH = bin .. ":" .. os.getenv("PATH") } })
+  orrery.sh("rm -r " .. bin)
   assert.equal(opts.stderr or "", result.stderr)
   return result.stdout, result
 end
@@ -225,7 +228,7 @@ describe("scripts/child_process", function()
     end)
   end)
 
-  it("detached.lua ends before its child, which goes on", function()
+  it("fault E8: detached.lua ends before its child, which goes on", function()
     run(function()
       local pid, path =
         script("child_process/detached.lua"):match("^(%d+)\t(%S+)\n$")

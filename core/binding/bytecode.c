@@ -37,6 +37,7 @@ static const char magic[sizeof((struct header *)0)->magic] =
 struct bytecode {
   const struct header *file; /* NULL: there is none, or it is of no use */
   size_t size;
+  struct timespec written;
 };
 
 /* Returns whether it is a file of ours, whole, with room for its entries. */
@@ -60,6 +61,7 @@ static void map(struct bytecode *self, const char *path) {
   if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
       (size_t)st.st_size >= sizeof(struct header)) {
     self->size = (size_t)st.st_size;
+    self->written = st.st_mtim;
     void *file = mmap(NULL, self->size, PROT_READ, MAP_PRIVATE, fd, 0);
     self->file = file != MAP_FAILED ? file : NULL;
   }
@@ -83,12 +85,20 @@ static const struct entry *find(const struct bytecode *self, const char *name) {
   return NULL;
 }
 
-/* Returns whether the source is still the one that the bytecode was made
-   from. */
-static bool up_to_date(const struct entry *entry, const char *source) {
+/* In place of the time of a source that was to be copied without it. */
+enum { COPIED = -1 };
+
+/* Returns whether the source is still the one that the bytecode was made from:
+   it has the same size and time or, if that was not known, is not newer than
+   the bytecode's file. */
+static bool up_to_date(const struct bytecode *self, const struct entry *entry,
+                       const char *source) {
   struct stat st;
-  return stat(source, &st) == 0 && st.st_size == entry->size &&
-         st.st_mtim.tv_sec == entry->seconds &&
+  if (stat(source, &st) != 0 || st.st_size != entry->size)
+    return false;
+  if (entry->seconds == COPIED)
+    return st.st_mtim.tv_sec <= self->written.tv_sec;
+  return st.st_mtim.tv_sec == entry->seconds &&
          st.st_mtim.tv_nsec == entry->nanos;
 }
 
@@ -116,7 +126,7 @@ static int l_search(lua_State *L) {
   const char *path = luaL_gsub(L, name, ".", "/");
   const char *source = lua_pushfstring(
       L, "%s%s.lua", lua_tostring(L, lua_upvalueindex(2)), path);
-  if (!up_to_date(entry, source) ||
+  if (!up_to_date(self, entry, source) ||
       luaL_loadbufferx(L, (const char *)self->file + entry->offset,
                        entry->length, source, "b") != LUA_OK)
     return 0;
@@ -132,7 +142,7 @@ static int l_bytecode(lua_State *L) {
   const char *core = lua_tostring(L, lua_upvalueindex(1));
   const char *slash = strrchr(core, '/');
   struct bytecode *self = lua_newuserdatauv(L, sizeof *self, 0);
-  *self = (struct bytecode){NULL, 0};
+  *self = (struct bytecode){.file = NULL};
   luaL_setmetatable(L, ORR_BYTECODE);
   if (slash != NULL) {
     lua_pushlstring(L, core, (size_t)(slash + 1 - core));

@@ -1,5 +1,6 @@
-/* json.c - the module orrery.json, a library of its own: libjansson is loaded
-   by processes that speak JSON, and by no others. */
+/* json.c - opens the library that lua/orrery/json.lua loads. It is not part of
+   the core: libjansson is loaded by processes that speak JSON, and by no
+   others. */
 #include "json.h"
 
 #include <jansson.h>
@@ -17,7 +18,7 @@ static void seed(void) {
 /* All else is hidden if the build can hide it. */
 __attribute__((visibility("default"))) int luaopen_orrery_json(lua_State *L);
 
-/* require "orrery.json" -> the module: encode and decode. */
+/* luaopen_orrery_json() -> the module: encode and decode. */
 int luaopen_orrery_json(lua_State *L) {
   seed();
   lua_createtable(L, 0, 2);

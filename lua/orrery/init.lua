@@ -8,7 +8,7 @@ if _VERSION < "Lua 5.4" then
 end
 
 local _, path = ...
-if path and path:sub(1, 1) ~= "/" then require "orrery.runtime.paths" end
+if path and path:find("^[^/].*/") then require "orrery.runtime.paths" end
 
 local orrery = {}
 
@@ -27,6 +27,7 @@ local parts = {
   null = { "orrery.core", "null" },
   array = { "orrery.core", "array" },
   inspect = { "orrery.inspect" },
+  json = { "orrery.json" },
   main = { "orrery.runtime.main", "main" },
 }
 for _, name in ipairs {

@@ -3,15 +3,23 @@
 -- first one in capitals, the last one first.
 
 local orrery = require "orrery"
+local process = orrery.process
 
-local options = { cwd = orrery.process.script_dir .. "/programs" }
+local options = {
+  cwd = process.script_dir .. "/programs",
+  env_extend = {
+    LUA = process.exec_path,
+    ORRERY = process.script_dir .. "/../../bin/orrery",
+  },
+}
 
-local second = orrery.exec("orrery shout.lua | sort -r", options,
+local second = orrery.exec('"$LUA" "$ORRERY" shout.lua | sort -r', options,
   function(err, stdout)
     if err then return print("second: " .. err.message) end
     io.write(stdout)
   end)
-orrery.exec("orrery arguments.lua a b c", options, function(err, stdout)
-  if err then print("first: " .. err.message) end
-  second.stdin:finish(stdout)
-end)
+orrery.exec('"$LUA" "$ORRERY" arguments.lua a b c', options,
+  function(err, stdout)
+    if err then print("first: " .. err.message) end
+    second.stdin:finish(stdout)
+  end)

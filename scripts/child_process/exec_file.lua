@@ -3,17 +3,21 @@
 -- Prints the file: the argument with all its special characters.
 
 local orrery = require "orrery"
+local process = orrery.process
 
-local options = { cwd = orrery.process.script_dir .. "/programs" }
+local cli = process.script_dir .. "/../../bin/orrery"
+local options = { cwd = process.script_dir .. "/programs" }
 local path = os.tmpname()
 
-local second = orrery.exec_file("orrery", { "save.lua", path }, options,
+local second = orrery.exec_file(process.exec_path, { cli, "save.lua", path },
+  options,
   function(err)
     if err then print("second: " .. err.message) end
     for line in io.lines(path) do print(line) end
     os.remove(path)
   end)
-orrery.exec_file("orrery", { "arguments.lua", "$HOME; rm -rf *" }, options,
+orrery.exec_file(process.exec_path,
+  { cli, "arguments.lua", "$HOME; rm -rf *" }, options,
   function(err, stdout)
     if err then print("first: " .. err.message) end
     second.stdin:finish(stdout)

@@ -2,11 +2,13 @@
 -- first one's working directory and argument, in capitals.
 
 local orrery = require "orrery"
+local process = orrery.process
 
-local programs = orrery.process.script_dir .. "/programs/"
-local first = orrery.spawn("orrery", { programs .. "where.lua", "a" },
-  { cwd = "/" })
-local second = orrery.spawn("orrery", { programs .. "shout.lua" },
+local cli = process.script_dir .. "/../../bin/orrery"
+local programs = process.script_dir .. "/programs/"
+local first = orrery.spawn(process.exec_path,
+  { cli, programs .. "where.lua", "a" }, { cwd = "/" })
+local second = orrery.spawn(process.exec_path, { cli, programs .. "shout.lua" },
   { stdio = { "pipe", "inherit", "inherit" } })
 
 first.stdout:on("data", function(chunk) second.stdin:write(chunk) end)

@@ -94,6 +94,20 @@ describe("compiled modules", function()
     end)
   end)
 
+  it("fit a copied source, if they are to, but none that is newer", function()
+    run(function()
+      local dir <close> = tree()
+      local source = dir.path .. "/lua/orrery/child_process/run.lua"
+      bytecode.build(dir.path .. "/lua/orrery", dir.path .. "/build/orrery",
+        true)
+      assert(uv.fs_utime(source, 1, 1))
+
+      assert.equal("[orrery.child_process.run]", origin(dir.path))
+      assert(uv.fs_utime(source, os.time() + 1000, os.time() + 1000))
+      assert.matches("lua/orrery/child_process/run%.lua$", origin(dir.path))
+    end)
+  end)
+
   it("give way where they are of another Lua, cut off, "
     .. "damaged or gone", function()
     run(function()

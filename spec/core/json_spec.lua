@@ -11,6 +11,38 @@ local function list(t)
 end
 
 describe("orrery.json", function()
+  it("fault E9: is there, and loaded when it is asked for", function()
+    run(function()
+      assert.equal('nil\t[1,"é"]\n', helper.lua([[
+        local orrery = require "orrery"
+        print(package.loaded["orrery.json"], orrery.json.encode {1, "é"})]])
+        .stdout)
+    end)
+  end)
+
+  it("fault E9: names the package that it lacks", function()
+    run(function()
+      local dir = orrery.sh("mktemp -d", { trim = true }).stdout
+      assert(orrery.sh(([[mkdir '%s/orrery' &&
+        sed 's/libjansson\.so/libjansson.no/' '%s' >'%s/orrery/json.so']])
+        :format(dir, package.searchpath("orrery.json", package.cpath), dir)).ok)
+      local code = ([[
+        local orrery, here = require "orrery", package.cpath
+        for _, path in ipairs { "%s/?.so", "" } do
+          package.cpath = path
+          print(select(2, pcall(function() return orrery.json end)))
+        end
+        package.cpath = here
+        print(orrery.json.encode(1))]]):format(dir)
+      local lines = helper.lua(code).stdout
+      orrery.sh(("rm -r '%s'"):format(dir))
+
+      assert.matches("^orrery%.json needs libjansson: install it %(Debian: "
+        .. "libjansson4%): [^\n]*\n" .. "orrery%.json was not built, "
+        .. "[^\n]*libjansson%-dev[^\n]*\n1\n$", lines)
+    end)
+  end)
+
   local seed = tonumber(os.getenv("ORRERY_SEED")) or os.time()
   local random = math.random
 

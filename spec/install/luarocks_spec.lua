@@ -17,17 +17,28 @@ end
 --- Prints a message of JSON, of the library that only JSON needs.
 local JSON = [[print(require "orrery.json".encode({ 1, "é" }))]]
 
+--- Prints what `run` was loaded from: its chunk's name.
+local WHERE = [[print(debug.getinfo(require "orrery".run).short_src)]]
+
 describe("luarocks make #long", function()
-  it("installs, offline, into a tree of its own", function()
+  it("fault E10: installs, offline, into a tree of its own, "
+    .. "with bytecode", function()
     run(function()
       local shop <close> = workshop.new()
+      local tree = shop.path .. "/tree/"
+      local luv = package.searchpath("luv", package.cpath)
       there(shop.path .. "/src",
-        "luarocks --lua-version 5.4 --tree ../tree make",
-        offline(shop))
+        "luarocks --lua-version 5.4 --tree ../tree make", offline(shop))
+      there(shop.path, ("cp '%s' tree/lib/lua/5.4 && ln -s tree/bin/orrery ."
+        ):format(luv))
 
       assert.equal("orrery " .. orrery.version .. "\n",
-        there("/", shop.path .. "/tree/bin/orrery --version"))
-      local tree = shop.path .. "/tree/"
+        there("/", tree .. "bin/orrery --version"))
+      assert.equal("[orrery.child_process.run]\n",
+        there("/", tree .. "bin/orrery -e '" .. WHERE .. "'"))
+      assert.equal("orrery " .. orrery.version .. "\n", there("/",
+        shop.path .. "/orrery --version", -- luv is in the tree only
+        { LUA_CPATH = "/no/?.so" }))
       local paths = {
         LUA_PATH = tree .. "share/lua/5.4/?.lua;" .. tree
           .. "share/lua/5.4/?/init.lua;;",
@@ -43,11 +54,13 @@ describe("luarocks make #long", function()
 end)
 
 describe("luarocks test #long", function()
-  it("runs the suite, in a clean home", function()
+  it("fault E10: runs the suite, in a clean home, and installs no "
+    .. "packages", function()
     run(function()
       local shop <close> = workshop.new()
-      -- A suite of one file: the whole of it would come by here again.
-      there(uv.cwd(), "cp -r .busted .ci " .. shop.path .. "/src && mkdir "
+      -- A suite of one file: the whole of it would come by here again. Without
+      -- .ci there is nothing that could install packages.
+      there(uv.cwd(), "cp -r .busted " .. shop.path .. "/src && mkdir "
         .. shop.path .. "/src/spec && cp spec/helper.lua spec/events_spec.lua "
         .. shop.path .. "/src/spec")
 

@@ -48,6 +48,7 @@ local Child = class("orrery.Child", events.Emitter)
 
 Child.killed, Child.connected = false, false
 Child.is_leader_ = false -- of a process group
+Child.last_waiter_ = 0 -- the last place of waiters_ that is taken
 
 function Child.__tostring(self)
   local state = "running"
@@ -68,13 +69,12 @@ end
 --- A wait that times out again and again leaves nothing behind.
 --- @return function undo
 local function when_exited(self, fn)
-  local waiters = self.waiters_ or { last = 0 }
-  local place = waiters.last + 1
-  self.waiters_, waiters.last, waiters[place] = waiters, place, fn
+  local waiters, place = self.waiters_ or {}, self.last_waiter_ + 1
+  self.waiters_, self.last_waiter_, waiters[place] = waiters, place, fn
   return function()
     waiters[place] = nil
-    while waiters.last > 0 and not waiters[waiters.last] do
-      waiters.last = waiters.last - 1
+    while self.last_waiter_ > 0 and not waiters[self.last_waiter_] do
+      self.last_waiter_ = self.last_waiter_ - 1
     end
   end
 end
@@ -122,7 +122,7 @@ function Child:on_reaped_()
   if self.timer_ then self.timer_:stop() end
   if self.is_referenced_ then reaper.unref() end
   local waiters = self.waiters_
-  for place = 1, waiters and waiters.last or 0 do
+  for place = 1, self.last_waiter_ do
     if waiters[place] then waiters[place](true) end
   end
   loop.soon(emit_exit, self)
@@ -420,7 +420,7 @@ local function new(start, its_ends)
     listeners_ = false,
     capture_ = false, -- {fn, ending, forced} of when_over_, until it is over
     timer_ = false,
-    waiters_ = false, -- functions for its exit by place, and the `last` place
+    waiters_ = false, -- functions for its exit, by place
   }, bare and Child or Child.with_fields_)
 end
 

@@ -2,10 +2,11 @@
 --- core/binding/bytecode.c loads them ten times faster than from their sources.
 ---
 --- `make build` and `make install` put it beside core.so. Each module has a
---- stamp, its source's size and time. If that does not fit the source, or the
---- bytecode not this Lua, the source is loaded instead. Lines are kept: a
---- traceback shows "[orrery.NAME]:12". Nothing requires this module at run
---- time.
+--- stamp, its source's size and time. One that luarocks is going to copy has no
+--- time: its source must not be newer than the file. If that does not fit the
+--- source, or the bytecode not this Lua, the source is loaded instead. Lines
+--- are kept: a traceback shows "[orrery.NAME]:12". Nothing requires this module
+--- at run time.
 
 local uv = require "luv"
 
@@ -13,6 +14,7 @@ local bytecode = {}
 
 local MAGIC = "orrery's modules, compiled\n"
 local HEADER, ENTRY = "=c52 I4 I8", "=c32 i8 i8 i8 I4 I4" -- as in C
+local COPIED = { sec = -1, nsec = 0 } -- in place of a time, as in C
 local HEADER_SIZE, ENTRY_SIZE = HEADER:packsize(), ENTRY:packsize()
 
 --- @class Bytecode of one module
@@ -72,10 +74,13 @@ end
 --- processes that run have the old one mapped.
 --- @param sources string a folder of .lua files
 --- @param into string an existing folder, that of core.so
-function bytecode.build(sources, into)
+--- @param copied boolean? both are going to be copied without their times
+function bytecode.build(sources, into, copied)
+  local list = compile_all(sources)
+  for _, one in ipairs(copied and list or {}) do one.stat.mtime = COPIED end
   local path = into .. "/modules.luac"
   local file <close> = assert(io.open(path .. ".new", "wb"))
-  assert(file:write(bundle(compile_all(sources))))
+  assert(file:write(bundle(list)))
   assert(file:close())
   assert(os.rename(path .. ".new", path))
 end

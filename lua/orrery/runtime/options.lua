@@ -14,16 +14,6 @@ local OWN = "@"
 shared.roots = shared.roots or {}
 shared.roots[OWN] = true
 
--- The same for those modules that are loaded after runtime/paths has made a
--- relative path absolute.
-if OWN:sub(2, 2) ~= "/" then
-  local cwd = require "orrery.runtime.started".cwd
-  if cwd then
-    local relative = OWN:gsub("^@", ""):gsub("^%./", "")
-    shared.roots["@" .. cwd .. "/" .. relative] = true
-  end
-end
-
 local UINT32 = 0xffffffff
 
 --- Returns a bad value as messages show it: on one line, and cut if it is long.
