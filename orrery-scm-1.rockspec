@@ -118,6 +118,7 @@ build = {
     ["orrery.runtime.poller"] = "lua/orrery/runtime/poller.lua",
     ["orrery.runtime.scheduler"] = "lua/orrery/runtime/scheduler.lua",
     ["orrery.runtime.signals"] = "lua/orrery/runtime/signals.lua",
+    ["orrery.runtime.stuck"] = "lua/orrery/runtime/stuck.lua",
     ["orrery.runtime.unwinding"] = "lua/orrery/runtime/unwinding.lua",
     ["orrery.runtime.version"] = "lua/orrery/runtime/version.lua",
     ["orrery.runtime.watcher"] = "lua/orrery/runtime/watcher.lua",

@@ -1,5 +1,5 @@
 --- How the main chunk of plain lua5.4 waits: it is no task, so it runs the loop
---- itself. Loaded by its first wait; under the CLI there is none.
+--- itself. Not loaded under the CLI, where the script is a task.
 
 local clock = require "orrery.runtime.clock"
 local errors = require "orrery.runtime.errors"
