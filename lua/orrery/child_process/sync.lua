@@ -142,10 +142,14 @@ local function patience(self, reaper_fd)
   return math.tointeger(left)
 end
 
---- Does what is due: ends the program, or kills it.
+--- Does what is due: ends the program, or kills it, unless it has ended by
+--- itself, which nothing may have told yet.
 local function keep_time(self)
-  if self.ended then return end
   local time = clock.now()
+  if time < math.min(self.deadline or NEVER, self.kill_at or NEVER)
+    or ended(self) then
+    return
+  end
   if self.deadline and time >= self.deadline then
     self.deadline = nil
     end_child(self, "ETIMEDOUT")
