@@ -8,6 +8,12 @@ local options = require "orrery.runtime.options"
 
 local main_chunk = {}
 
+--- Ends a run of the loop, also one that an error of a hook has left, as
+--- lua5.4's for SIGINT.
+local leave = setmetatable({}, {
+  __close = function() loop.raise_in_wait = nil end,
+})
+
 --- Runs the loop until woken() is true, or an error is uncaught meanwhile.
 --- @param woken fun(): boolean
 --- @return "woken"|"failed"|"empty" how it ended; empty: nothing keeps the loop
@@ -20,10 +26,10 @@ local function run(woken)
     loop.interrupt()
     return true
   end
+  local _ <close> = leave
   local function is_over() return failed or woken() end
   local going_on = true
   while going_on and not is_over() do going_on = loop.turn(is_over) end
-  loop.raise_in_wait = nil
   if failed then return "failed", failure end
   return woken() and "woken" or "empty"
 end
