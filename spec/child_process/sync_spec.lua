@@ -1,3 +1,5 @@
+local clock = require "orrery.runtime.clock"
+local core = require "orrery.core"
 local helper = require "spec.helper"
 local orrery = require "orrery"
 
@@ -183,5 +185,26 @@ describe("exec_sync and exec_file_sync #spawn", function()
     assert.equal("a;b\n", exec_file_sync("echo", { "a;b" }, { shell = true }))
     assert.equal(127,
       spawn_sync("no-such-command", {}, { shell = true }).status)
+  end)
+end)
+
+describe("a deadline of the sync family #spawn", function()
+  it("fault A11: is not kept by a program that has ended in time", function()
+    local poll, held = core.poll, false
+    core.poll = function(...)
+      local from = clock.now()
+      while not held do
+        held = clock.now() > from + 100
+        for _, state in pairs(helper.children()) do
+          held = held and state == "Z"
+        end
+      end
+      return poll(...)
+    end
+    local result = spawn_sync("true", {}, { timeout = 100 })
+    core.poll = poll
+
+    assert.is_nil(result.error)
+    assert.equal(0, result.status)
   end)
 end)

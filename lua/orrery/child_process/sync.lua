@@ -143,16 +143,24 @@ local function patience(self, reaper_fd)
   return math.tointeger(left)
 end
 
---- Does what is due: ends the program, or kills it. If a signal is to end this
---- process, the program gets it first; the core ends us when it has ended.
+--- Gives the program the signal that is to end this process, if one has come;
+--- the core ends us when the program has ended.
+local function pass_signal_on(self)
+  if self.passed_on or not core.ending.noted() then return end
+  self.passed_on = true
+  core.ending.pass_on()
+  self.kill_at = clock.due_in(KILL_GRACE)
+end
+
+--- Does what is due: ends the program, or kills it, unless it has ended by
+--- itself, which nothing may have told yet.
 local function keep_time(self)
-  if self.ended then return end
-  if core.ending.noted() and not self.passed_on then
-    self.passed_on = true
-    core.ending.pass_on()
-    self.kill_at = clock.due_in(KILL_GRACE)
-  end
+  pass_signal_on(self)
   local time = clock.now()
+  if time < math.min(self.deadline or NEVER, self.kill_at or NEVER)
+    or ended(self) then
+    return
+  end
   if self.deadline and time >= self.deadline then
     self.deadline = nil
     end_child(self, "ETIMEDOUT")

@@ -111,6 +111,7 @@ function cli.main(args)
   local what = parse(args)
   local chunk, problem = load_chunk(what)
   if not chunk then die(1, "%s", problem) end
+  require "orrery.runtime.loop".owns_process = true
   what.args[0] = what.script
   for i = -1, -256, -1 do what.args[i] = args[i] end
   arg = what.args -- luacheck: globals arg

@@ -1,6 +1,9 @@
 --- Deadlines: one heap behind one luv timer. Setting and stopping one costs no
 --- handle and seldom a system call, and thousands that wait cost nothing. One
 --- clock serves the whole Lua state, as `runtime/loop.lua` does.
+---
+--- luv's timers fire before the loop polls. So what is due is decided after one
+--- poll more: after a callback that took long, what has come meanwhile counts.
 
 local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
@@ -29,6 +32,9 @@ local refs = 0 -- deadlines in the heap that keep the loop alive
 local count = 0 -- deadlines ever made
 local timer -- luv's, made for the first deadline
 local armed_for -- when it fires, on clock.now's scale
+local idle -- luv's handle that keeps a poll from blocking
+local asked_at -- since when a poll is awaited, or nil
+local polls_next -- the poll is still to come
 
 --- Returns the monotonic time in ms, read anew. libuv's own time, that of the
 --- turn's beginning, is not moved on: its timers would fire again and again
@@ -86,8 +92,15 @@ end
 
 local expire
 
+--- Lets a luv handle keep the loop alive if a deadline does.
+local function refer(handle)
+  if refs > 0 then handle:ref() else handle:unref() end
+end
+
 --- Sets the luv timer to the earliest deadline, or stops it if there is none.
+--- While a poll is awaited, `decide` will do so.
 local function arm()
+  if asked_at then return refer(idle) end
   local first = heap[1]
   if not first then
     if armed_for then timer:stop() end
@@ -100,7 +113,7 @@ local function arm()
     -- 0 would fire in the same turn. (Node's timers take 1 ms at least, too.)
     timer:start(math.max(1, first.due - uv.now()), 0, expire)
   end
-  if refs > 0 then timer:ref() else timer:unref() end
+  refer(timer)
 end
 
 --- Calls the function of a deadline that is due, unless it was stopped since.
@@ -108,13 +121,32 @@ local function fire(entry)
   if not entry.stopped then entry.fn() end
 end
 
-expire = loop.guard(function()
-  local now = clock.now()
-  armed_for = nil
-  while heap[1] and heap[1].due <= now do
+--- Queues the functions of what was due when the poll was asked for, and has
+--- not been stopped in it. (luv calls this before each poll: the first call
+--- comes too early.)
+local decide = loop.guard(function()
+  if polls_next then
+    polls_next = false
+    return
+  end
+  local due = asked_at
+  asked_at = nil
+  idle:stop()
+  while heap[1] and heap[1].due <= due do
     local entry = heap[1]
     remove(entry)
     loop.soon(fire, entry)
+  end
+  arm()
+end)
+
+expire = loop.guard(function()
+  armed_for = nil
+  local now = clock.now()
+  if heap[1] and heap[1].due <= now then
+    asked_at, polls_next = now, true
+    idle = idle or uv.new_idle()
+    idle:start(decide)
   end
   arm()
 end)

@@ -5,8 +5,8 @@
 ---
 --- It owns the queue and one idle handle, which runs ticks that were queued
 --- outside any callback and keeps the loop from blocking meanwhile. It runs the
---- loop only for `turn`. It is one for the whole Lua state, as luv's is:
---- however often this module is loaded there, it gives the same table.
+--- loop only for `turn`. It is one for the whole Lua state, as luv's is,
+--- however often this module is loaded there.
 
 local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
@@ -40,15 +40,15 @@ local hooked = false -- luv itself calls `turn`
 local starter -- the idle handle
 local armed = false
 
---- Writes an uncaught error to stderr, after what C has buffered for stdout.
+--- Writes an uncaught error to stderr, after what is buffered for stdout.
 --- @param trace string
 function loop.report(trace)
   flush_stdout(self_process)
   io.stderr:write("orrery: uncaught error: ", trace, "\n")
 end
 
---- Leaves an uncaught error to the program whose process this is: the wait of
---- its main chunk raises it, or else it is reported, and nothing ends.
+--- Leaves an uncaught error to the host: the wait of its main chunk raises it,
+--- or else it is reported.
 --- @param err any
 --- @param trace string
 function loop.leave_to_host(err, trace)

@@ -8,18 +8,6 @@ local scheduler = require "orrery.runtime.scheduler"
 
 local main = {}
 
---- Returns where a task waits: its innermost line that is not this library's.
-local function waiting_line(t)
-  for level = 0, 200 do
-    local info = debug.getinfo(t.thread_, level, "Sl")
-    if not info then break end
-    if info.currentline > 0 and not options.is_own(info.source) then
-      return ("%s:%d"):format(info.short_src, info.currentline)
-    end
-  end
-  return "?"
-end
-
 local before_exit = loop.guard(function() loop.before_exit() end)
 
 --- Runs the loop until nothing is left; listeners of `before_exit` may give it
@@ -31,8 +19,7 @@ local function run_loop()
   until not uv.loop_alive()
 end
 
---- Runs fn(...) as the main task until nothing is left. From then on an
---- uncaught error ends the process.
+--- Runs fn(...) as the main task until nothing is left.
 --- @param fn function
 --- @param ... any fn's arguments
 --- @return Task
@@ -40,12 +27,11 @@ end
 function main.run(fn, ...)
   loop.own()
   core.ending.own()
-  loop.owns_process = true
   local t = scheduler.go(fn, ...)
+  loop.owns_process = true
   run_loop()
   if t.status == "running" then
-    return t, ("the main task waits at %s for what can no longer come")
-      :format(waiting_line(t))
+    return t, require "orrery.runtime.stuck".describe(t)
   end
   return t
 end

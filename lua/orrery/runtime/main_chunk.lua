@@ -1,5 +1,5 @@
 --- How the main chunk of plain lua5.4 waits: it is no task, so it runs the loop
---- itself. Loaded by its first wait; under the CLI there is none.
+--- itself. Not loaded under the CLI, where the script is a task.
 
 local clock = require "orrery.runtime.clock"
 local errors = require "orrery.runtime.errors"
@@ -7,6 +7,12 @@ local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 
 local main_chunk = {}
+
+--- Ends a run of the loop, also one that an error of a hook has left, as
+--- lua5.4's for SIGINT.
+local leave = setmetatable({}, {
+  __close = function() loop.raise_in_wait = nil end,
+})
 
 --- Runs the loop until woken() is true, or an error is uncaught meanwhile.
 --- @param woken fun(): boolean
@@ -20,10 +26,10 @@ local function run(woken)
     loop.interrupt()
     return true
   end
+  local _ <close> = leave
   local function is_over() return failed or woken() end
   local going_on = true
   while going_on and not is_over() do going_on = loop.turn(is_over) end
-  loop.raise_in_wait = nil
   if failed then return "failed", failure end
   return woken() and "woken" or "empty"
 end

@@ -5,8 +5,8 @@
 --- Cancelling raises at the current wait and at each later one, but not inside
 --- `__close` handlers: those may still wait, 5 s in all.
 ---
---- One scheduler serves the whole Lua state, as `runtime/loop.lua` does: a task
---- may wait by whichever copy of this library it calls.
+--- One scheduler serves the whole Lua state: a task may wait by whichever copy
+--- of this library it calls.
 
 local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
@@ -330,5 +330,8 @@ end
 -- For the modules that build on tasks.
 scheduler.new, scheduler.Task = new, Task
 scheduler.forbidden, scheduler.check_may_wait = forbidden, check_may_wait
+
+-- Needed where the main chunk may wait, and there may be no fd left by then.
+if not loop.owns_process then require "orrery.runtime.main_chunk" end
 
 return scheduler
