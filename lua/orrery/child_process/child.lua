@@ -48,7 +48,6 @@ local Child = class("orrery.Child", events.Emitter)
 
 Child.killed, Child.connected = false, false
 Child.is_leader_ = false -- of a process group
-Child.last_waiter_ = 0 -- the last place of waiters_ that is taken
 
 function Child.__tostring(self)
   local state = "running"
@@ -421,6 +420,7 @@ local function new(start, its_ends)
     capture_ = false, -- {fn, ending, forced} of when_over_, until it is over
     timer_ = false,
     waiters_ = false, -- functions for its exit, by place
+    last_waiter_ = 0, -- the last place that is taken
   }, bare and Child or Child.with_fields_)
 end
 
