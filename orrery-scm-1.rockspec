@@ -15,7 +15,7 @@ Linux 5.4 or later, x86-64 or ARM64.]],
 
 supported_platforms = { "linux" }
 
-dependencies = { "lua >= 5.4, < 5.5", "luv >= 1.44" }
+dependencies = { "lua >= 5.4", "luv >= 1.44" }
 
 -- By make, so that there is bytecode. JSON is left out if there is no
 -- jansson.h.
