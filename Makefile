@@ -14,11 +14,13 @@ JANSSON   ?= -ljansson
 BUILD     ?= build
 FUZZ_SECONDS ?= 20
 
-# Debian's packages.
-RUN_PACKAGES  := gcc libc6-dev lua5.4 liblua5.4-dev lua-luv lua-check \
-                 libjansson-dev
-TEST_PACKAGES := $(RUN_PACKAGES) lua-busted luarocks strace time procps \
-                 util-linux nodejs python3
+# Debian's packages. Another Lua, as in LUA=/opt/bin/lua LUA_INC=/opt/include,
+# has to have luv.
+LUA_PACKAGES  := lua5.4 liblua5.4-dev lua-luv
+RUN_PACKAGES  := gcc libc6-dev lua-check \
+                 $(if $(filter lua5.4,$(LUA)),$(LUA_PACKAGES))
+TEST_PACKAGES := $(RUN_PACKAGES) $(LUA_PACKAGES) libjansson-dev lua-busted \
+                 luarocks strace time procps util-linux nodejs python3
 LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev \
                  shellcheck
 SHELL_SCRIPTS := .ci/run .ci/packages .ci/subjects bench/count.sh
@@ -30,8 +32,8 @@ endef
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help deps deps-run deps-lint build run test test-all roads lint \
-        asan fuzz fuzzers catalogue bench bench-programs bench-peers count \
+.PHONY: all help deps deps-run deps-lint build needs run test test-all roads \
+        lint asan fuzz fuzzers catalogue bench bench-programs bench-peers count \
         count-programs install clean
 
 all: build
@@ -45,6 +47,7 @@ deps: deps-run deps-lint ## installs what any target needs
 
 deps-run:
 	$(call install,$(RUN_PACKAGES))
+	-@.ci/packages libjansson-dev
 
 deps-lint:
 	$(call install,$(LINT_PACKAGES))
@@ -71,24 +74,47 @@ CORE      := $(BUILD)/orrery/core.so
 JSON      := $(BUILD)/orrery/json.so
 MODULES   := $(BUILD)/orrery/modules.luac
 
-build: $(CORE) $(JSON) $(MODULES) ## builds the core and the bytecode (default)
+# All else works without JSON.
+build: $(CORE) $(MODULES) ## builds the core and the bytecode (default)
+	@if echo '#include <jansson.h>' | \
+	    $(CC) $(ALL_CFLAGS) -fsyntax-only -x c - 2>/dev/null; then \
+	  $(MAKE) -s $(JSON); \
+	else \
+	  echo "  without $(JSON): no jansson.h (Debian: libjansson-dev)"; \
+	fi
+
+# Names what is missing.
+needs:
+	@test -f "$(LUA_INC)/lua.h" || { echo "no lua.h in LUA_INC=$(LUA_INC):" \
+	  "give its folder, or install it (Debian: liblua5.4-dev)" >&2; exit 1; }
+	@command -v $(LUA) >/dev/null || { echo "no LUA=$(LUA): give its path," \
+	  "or install it (Debian: lua5.4)" >&2; exit 1; }
 
 # Bytecode of the modules, beside the core. COPIED=true if what is installed is
-# going to be copied without its times.
+# going to be copied without its times; LUV/VERSION one more
+# folder for luv.
 COMPILE = $(LUA) -e 'package.path = "$(1)/?.lua;" .. package.path \
+            package.cpath = \
+              "$(LUV)/" .. _VERSION:sub(5) .. "/?.so;" .. package.cpath \
+            if not pcall(require, "luv") then \
+              return print("  without bytecode: $(LUA) has no luv, which " \
+                .. "Orrery needs (Debian: lua-luv; luarocks install luv)") \
+            end \
             require "orrery.cli.bytecode".build("$(1)/orrery", "$(2)/orrery", \
             $(3))'
 
-$(MODULES): $(wildcard lua/orrery/*.lua lua/orrery/*/*.lua) Makefile
+$(MODULES): $(wildcard lua/orrery/*.lua lua/orrery/*/*.lua) Makefile \
+    | needs
 	@mkdir -p $(@D)
 	@$(call COMPILE,lua,$(BUILD),false)
 
-$(BUILD)/obj/engine/%.o: core/engine/%.c $(wildcard core/engine/*.h) Makefile
+$(BUILD)/obj/engine/%.o: core/engine/%.c $(wildcard core/engine/*.h) Makefile \
+    | needs
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	@$(CC) $(ENGINE_CFLAGS) -c -o $@ $<
 
-$(BUILD)/obj/%.o: core/%.c $(HEADERS) Makefile
+$(BUILD)/obj/%.o: core/%.c $(HEADERS) Makefile | needs
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
@@ -105,7 +131,7 @@ $(JSON): $(JSON_OBJECTS)
 
 run: deps-run ## builds, and runs scripts/tour.lua
 	@$(MAKE) build
-	@bin/orrery scripts/tour.lua
+	@$(LUA) bin/orrery scripts/tour.lua
 
 # Checking ---------------------------------------------------------------------
 
@@ -243,7 +269,9 @@ BIN         = $(DESTDIR)$(PREFIX)/bin
 install: build ## installs into PREFIX (/usr/local)
 	install -d "$(SHARE)" "$(LIB)/orrery" "$(BIN)"
 	cp -r lua/orrery "$(SHARE)/"
-	install -m 755 $(CORE) $(JSON) "$(LIB)/orrery/"
+	for so in $(CORE) $(JSON); do \
+	  [ ! -e $$so ] || install -m 755 $$so "$(LIB)/orrery/" || exit 1; \
+	done
 	$(call COMPILE,$(SHARE),$(LIB),$(COPIED))
 	lua=$$(command -v $(LUA)) && \
 	  lua=$$(cd "$$(dirname "$$lua")" && pwd)/$${lua##*/} && \

@@ -15,13 +15,19 @@ Linux 5.4 or later, x86-64 or ARM64.]],
 
 supported_platforms = { "linux" }
 
-dependencies = { "lua >= 5.4, < 5.5", "luv >= 1.44" }
+dependencies = { "lua >= 5.4", "luv >= 1.44" }
 
--- By make, so that there is bytecode; JSON is left out if there is no jansson.h.
+-- By make, so that there is bytecode. JSON is left out if there is no
+-- jansson.h.
 build = {
   type = "make",
   build_target = "build",
-  variables = { LUA = "$(LUA)", LUA_INC = "$(LUA_INCDIR)" },
+  variables = {
+    LUA = "$(LUA)", LUA_INC = "$(LUA_INCDIR)",
+    -- A rock of luv is in the same tree, whose lib/luarocks/rocks-5.4/orrery/
+    -- scm-1/lib this is.
+    LUV = "$(LIBDIR)/../../../../../lua",
+  },
   install_variables = {
     SHARE = "$(LUADIR)", LIB = "$(LIBDIR)", BIN = "$(BINDIR)",
     COPIED = "true",

@@ -27,10 +27,10 @@ describe("luarocks make #long", function()
       local shop <close> = workshop.new()
       local tree = shop.path .. "/tree/"
       local luv = package.searchpath("luv", package.cpath)
+      there(shop.path, ("mkdir -p tree/lib/lua/5.4 && "
+        .. "cp '%s' tree/lib/lua/5.4 && ln -s tree/bin/orrery ."):format(luv))
       there(shop.path .. "/src",
         "luarocks --lua-version 5.4 --tree ../tree make", offline(shop))
-      there(shop.path, ("cp '%s' tree/lib/lua/5.4 && ln -s tree/bin/orrery ."
-        ):format(luv))
 
       assert.equal("orrery " .. orrery.version .. "\n",
         there("/", tree .. "bin/orrery --version"))

@@ -47,3 +47,61 @@ describe("make install #long", function()
     end, 180000)
   end)
 end)
+
+--- A Lua that finds no module in C but those in LUA_CPATH, and writes the
+--- arguments that it is called with to a file.
+local OTHER_LUA = [[#!/bin/sh
+echo "$@" >>%s/calls
+LUA_CPATH="${LUA_CPATH:-/none}" exec lua5.4 "$@"
+]]
+
+local function write(path, text)
+  local file <close> = assert(io.open(path, "w"))
+  file:write(text)
+end
+
+describe("make build #long", function()
+  it("fault E7: goes on without jansson.h and luv, which it names", function()
+    run(function()
+      local shop <close> = workshop.new()
+      local bad = shop.path .. "/bad"
+      assert(orrery.sh("mkdir " .. bad).ok)
+      write(bad .. "/jansson.h", "#error none")
+      write(bad .. "/lua", OTHER_LUA:format(bad))
+      local text = there(shop.path .. "/src", ("chmod +x %s/lua && "
+        .. "make install PREFIX=%s LUA=%s/lua CFLAGS='-O0 -I%s'"):format(bad,
+        shop.path, bad, bad))
+
+      assert.matches("without build/orrery/json%.so: no jansson%.h", text)
+      assert.matches("without bytecode: [^\n]* has no luv", text)
+      assert.matches("orrery%.json was not built, .*libjansson%-dev",
+        there("/", shop.path .. "/bin/orrery -e 'print(pcall(function() "
+          .. [[return require "orrery".json end))']],
+          { LUA_CPATH = package.searchpath("luv", package.cpath)
+            :gsub("luv%.so$", "?.so") }))
+    end, 180000)
+  end)
+
+  it("fault E7: names lua.h and LUA where they are not", function()
+    run(function()
+      local no_header = orrery.sh("make build LUA_INC=/no/include "
+        .. "BUILD=build/none", { env_extend = { MAKEFLAGS = false } })
+      local no_lua = orrery.sh("make build LUA=/no/lua BUILD=build/none",
+        { env_extend = { MAKEFLAGS = false } })
+
+      assert.is_false(no_header.ok or no_lua.ok)
+      assert.matches("no lua%.h in LUA_INC=/no/include", no_header.stderr)
+      assert.matches("no LUA=/no/lua", no_lua.stderr)
+    end, 60000)
+  end)
+
+  it("fault E7: make run runs the Lua that LUA names", function()
+    run(function()
+      local text = orrery.sh("make -n run LUA=/opt/lua",
+        { env_extend = { MAKEFLAGS = false } }).stdout
+
+      assert.matches("\n/opt/lua bin/orrery scripts/tour%.lua", text)
+      assert.is_nil(text:find("packages[^\n]*liblua5"))
+    end)
+  end)
+end)
