@@ -28,10 +28,8 @@ local FAULTS_LATER = {
   C = "not mended yet",
   D = "not mended yet",
   D9 = "needs --init, which is not there yet",
-  E4 = "not mended yet; needs a later luv than Debian's to be tried",
   E5 = "mended, but no compiler for musl is among the linters yet",
   E6 = "not mended yet; needs a Lua 5.5 to be tried",
-  E7 = "not mended yet",
 }
 
 --- Returns the set of rows that an `it` names, after what stands before them.

@@ -20,7 +20,7 @@ local spawn = require "orrery.child_process.spawn".spawn
 local preload = os.getenv("LD_PRELOAD")
 if preload then uv.os_unsetenv("LD_PRELOAD") end
 
-helper.interpreter = "lua5.4"
+helper.interpreter = os.getenv("LUA") or "lua5.4"
 helper.is_root = uv.getuid() == 0
 helper.forced = os.getenv("ORRERY_FORCE")
 
@@ -28,11 +28,14 @@ local BUILD = os.getenv("ORRERY_BUILD") or "build"
 local here = uv.cwd()
 helper.orrery = here .. "/bin/orrery"
 
+-- Names another luv, if the specs are to run on one (docs/platforms.md).
+local outer_cpath = (os.getenv("LUA_CPATH") or ""):gsub(";*$", ";")
+
 --- The environment that lets a plain lua5.4 find this tree's modules.
 function helper.env(more)
   local env = {
     LUA_PATH = ("%s/lua/?.lua;%s/lua/?/init.lua;;"):format(here, here),
-    LUA_CPATH = ("%s/%s/?.so;;"):format(here, BUILD),
+    LUA_CPATH = ("%s%s/%s/?.so;;"):format(outer_cpath, here, BUILD),
     LD_PRELOAD = preload,
   }
   for name, value in pairs(more or {}) do env[name] = value end

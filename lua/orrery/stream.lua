@@ -126,14 +126,21 @@ function Stream:close() self:destroy() end
 --- for the stream's own.)
 Stream.__close = Stream.close
 
---- Lets go of the fd of a stream that is collected before it was closed. When
---- the Lua state closes, the handle may be no object any longer.
-function Stream:__gc()
-  if self.handle_ then pcall(loop.close, self.handle_) end
+--- Closes what a stream held that was collected before it was closed.
+local function let_go(self)
+  if self.handle_ then loop.close(self.handle_) end
   if self.pinned_ then
     self.pins_ = 1
-    pcall(self.unpin_, self)
+    self:unpin_()
   end
+end
+
+--- Lets go of the fd of a stream that is collected before it was closed: in a
+--- turn of the loop, for when the Lua state closes, which cannot be told here,
+--- there is none, and luv closes the handle itself. (Then the loop's own handle
+--- may be no object any longer.)
+function Stream:__gc()
+  if self.handle_ or self.pinned_ then pcall(loop.soon, let_go, self) end
 end
 
 --- Closes once both directions are over and nothing is left to be read.

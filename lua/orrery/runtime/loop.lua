@@ -269,15 +269,26 @@ function loop.own()
   return hooked
 end
 
---- luv 1.44 crashes when the state closes while a handle is closing. Objects
---- are finalized in reverse order, so one made at a close is finalized before
---- that handle, and then gives it the turn that it needs.
+-- When the state closes, objects are finalized in reverse order, and luv's loop
+-- closes last what is still open, and calls back. That must reach no object of
+-- ours: this one is older than all handles, and lives as long as the state.
+local mark = setmetatable({}, { __gc = function() closing = true end })
+debug.getregistry()[mark] = true
+
+-- Before luv 1.46, the finalizer of a handle that is closing frees it although
+-- the loop still has it. From then on the loop's finalizer frees it, and the
+-- loop must not run earlier: the core's fds are closed before luv's polls of
+-- them. libuv's version tells nothing of luv's; these constants came with it.
+local frees_too_early = uv.constants.TTY_MODE_RAW == nil
+
+--- Gives a handle that is closing the turn of the loop that it needs: one made
+--- at a close is finalized before that handle.
 local Sentinel = {
-  __gc = function(self)
+  __gc = frees_too_early and function(self)
     if self.retired then return end
     closing = true
     uv.run("nowait")
-  end,
+  end or nil,
 }
 local sentinel = setmetatable({}, Sentinel)
 
