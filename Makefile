@@ -22,7 +22,8 @@ RUN_PACKAGES  := gcc libc6-dev lua-check \
 TEST_PACKAGES := $(RUN_PACKAGES) $(LUA_PACKAGES) libjansson-dev lua-busted \
                  luarocks strace time procps util-linux nodejs python3
 LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev \
-                 shellcheck
+                 shellcheck musl-tools gcc-aarch64-linux-gnu \
+                 libc6-dev-arm64-cross
 SHELL_SCRIPTS := .ci/run .ci/packages .ci/subjects bench/count.sh
 
 # Installs the packages of which something is missing, or says which.
@@ -157,10 +158,20 @@ roads:
 	  ORRERY_FORCE=$$road busted --tags=spawn || exit 1; \
 	done
 
+# Another libc and another processor. Each has headers of its own; those of Lua
+# and jansson, which are for any, are looked for after them.
+OTHER_CC  := musl-gcc aarch64-linux-gnu-gcc
+OTHER_CFLAGS = -Icore $(ENGINE_CFLAGS) -isystem $(LUA_INC) \
+               -idirafter /usr/include \
+               -idirafter /usr/include/$(shell $(CC) -print-multiarch)
+
 # clang-tidy 14 sees uninitialized va_lists in a file that is not its first.
 lint: deps-lint ## checks C, Lua and sh by their linters and formats
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS)
 	clang $(ALL_CFLAGS) -fsyntax-only $(SOURCES)
+	for compiler in $(OTHER_CC); do \
+	  $$compiler $(OTHER_CFLAGS) -fsyntax-only $(SOURCES) || exit 1; \
+	done
 	printf '%s\n' $(SOURCES) | xargs -P "$$(nproc)" -I {} \
 	  clang-tidy --quiet {} -- $(ALL_CFLAGS)
 	luacheck --quiet lua spec scripts bench bin/orrery
