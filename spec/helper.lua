@@ -42,6 +42,18 @@ function helper.env(more)
   return env
 end
 
+--- Makes the collector begin its next cycle at once, and hurry. Returns the
+--- mode that it had.
+function helper.collect_eagerly()
+  if _VERSION == "Lua 5.4" then
+    return collectgarbage("incremental", 50, 1000)
+  end
+  local mode = collectgarbage("incremental")
+  collectgarbage("param", "pause", 50)
+  collectgarbage("param", "stepmul", 1000)
+  return mode
+end
+
 --- Runs the CLI to its end. [w]
 function helper.cli(args, opts)
   opts = opts or {}

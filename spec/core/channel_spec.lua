@@ -118,7 +118,7 @@ describe("a channel of the core", function()
       for i = 1, n do items[i] = { "item " .. i } end
       a:send(items)
       repeat local done = a:flush() until not b:receive() and done
-      local mode = collectgarbage("incremental", 50, 1000)
+      local mode = helper.collect_eagerly()
       collectgarbage() -- the next cycle begins at once, by that mode
       arm()
       local ok, errno, text = b:next()

@@ -81,8 +81,8 @@ end
 local function object_graph(text)
   local home, used = {}, {}
   local line = "([^\n:]+)%.o:[^\n]* (%a) ([%w_]+)"
-  for object, kind, symbol in text:gmatch(line) do
-    object = object:match("[^/]+/[^/]+$")
+  for path, kind, symbol in text:gmatch(line) do
+    local object = path:match("[^/]+/[^/]+$")
     if kind == "U" then
       used[#used + 1] = { object, symbol }
     elseif kind:find("[TDBRC]") then
