@@ -85,7 +85,7 @@ function helper.lua_as(code, opts)
   opts.cwd = "/"
   opts.env_extend = {
     LUA_PATH = ("%s/lua/?.lua;%s/lua/?/init.lua;;"):format(dir, dir),
-    LUA_CPATH = dir .. "/build/?.so;;",
+    LUA_CPATH = outer_cpath .. dir .. "/build/?.so;;",
   }
   local result = helper.lua(code, opts)
   run.sh(("rm -rf '%s'"):format(dir))
