@@ -139,14 +139,13 @@ run: deps-run ## builds, and runs scripts/tour.lua
 ROADS     := no_clone_vm no_pidfd no_close_range \
              no_clone_vm,no_pidfd,no_close_range
 
-# The spawn specs run again on every other road into a child.
 test: ## runs the specs, but for what takes longest (#long, #chaos)
 	$(call install,$(TEST_PACKAGES))
 	@$(MAKE) build
 	busted
-	@$(MAKE) roads
 
-test-all: ## runs all specs
+# The spawn specs run again on every other road into a child.
+test-all: ## runs all specs, on every road into a child
 	$(call install,$(TEST_PACKAGES))
 	@$(MAKE) build
 	busted --run=all
