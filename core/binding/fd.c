@@ -94,23 +94,43 @@ static int m_gc(lua_State *L) {
 enum { READ_SIZE = 65536, MAX_POLLED = 1024 };
 
 /* fd:set_nonblocking(on): for ends of pipes and sockets that no other process
-   has, whose other flags need not be kept. */
+   has, whose other flags need not be kept. For others, there are read_now and
+   try_write. */
 static int m_set_nonblocking(lua_State *L) {
   int fd = check_self(L)->number;
   fcntl(fd, F_SETFL, lua_toboolean(L, 2) ? O_NONBLOCK : 0);
   return 0;
 }
 
-/* fd:read() -> a string of up to core.read_size bytes, "" at the end; nil,
-   errno (EAGAIN: nothing is there). */
-static int m_read(lua_State *L) {
+static int read_by(lua_State *L, ssize_t (*call)(int, void *, size_t)) {
   int fd = check_self(L)->number;
   char data[READ_SIZE];
-  ssize_t n = orr_read(fd, data, READ_SIZE);
+  ssize_t n = call(fd, data, READ_SIZE);
   if (n < 0)
     return orr_fail(L, (int)-n);
   lua_pushlstring(L, data, (size_t)n);
   return 1;
+}
+
+/* fd:read() -> a string of up to core.read_size bytes, "" at the end; nil,
+   errno (EAGAIN: nothing is there). */
+static int m_read(lua_State *L) {
+  return read_by(L, orr_read);
+}
+
+/* fd:read_now() -> as fd:read, which it only differs from if the file blocks:
+   EAGAIN then, too. */
+static int m_read_now(lua_State *L) {
+  return read_by(L, orr_read_now);
+}
+
+/* Returns the bytes of argument 2 from the place on that argument 3 says. */
+static const char *check_rest(lua_State *L, size_t *length) {
+  const char *data = luaL_checklstring(L, 2, length);
+  lua_Integer from = luaL_optinteger(L, 3, 1);
+  luaL_argcheck(L, from >= 1 && (size_t)from <= *length + 1, 3, "out of range");
+  *length -= (size_t)(from - 1);
+  return data + from - 1;
 }
 
 /* fd:write(data, from) -> how many bytes were written, of those from place
@@ -118,24 +138,23 @@ static int m_read(lua_State *L) {
 static int m_write(lua_State *L) {
   int fd = check_self(L)->number;
   size_t length;
-  const char *data = luaL_checklstring(L, 2, &length);
-  lua_Integer from = luaL_optinteger(L, 3, 1);
-  luaL_argcheck(L, from >= 1 && (size_t)from <= length + 1, 3, "out of range");
-  ssize_t n = orr_write(fd, data + from - 1, length - (size_t)(from - 1));
+  const char *data = check_rest(L, &length);
+  ssize_t n = orr_write(fd, data, length);
   if (n < 0)
     return orr_fail(L, (int)-n);
   lua_pushinteger(L, n);
   return 1;
 }
 
-/* fd:try_write(data) -> how many bytes the socket took at once; nil, text, name
+/* fd:try_write(data, from) -> how many bytes the file took at once, of those
+   from place `from` on (default 1), whether it blocks or not; nil, text, name
    of the errno ("EAGAIN": none). Like the method of luv's streams, for which it
    may stand. */
 static int m_try_write(lua_State *L) {
   int fd = check_self(L)->number;
   size_t length;
-  const char *data = luaL_checklstring(L, 2, &length);
-  ssize_t n = orr_send(fd, data, length);
+  const char *data = check_rest(L, &length);
+  ssize_t n = orr_write_now(fd, data, length);
   int error = (int)-n;
   if (n >= 0) {
     lua_pushinteger(L, n);
@@ -149,6 +168,13 @@ static int m_try_write(lua_State *L) {
   else
     lua_pushfstring(L, "errno %d", error);
   return 3;
+}
+
+/* fd:shut_down(): ends the writing side of a socket. Does nothing to another
+   file. */
+static int m_shut_down(lua_State *L) {
+  shutdown(check_self(L)->number, SHUT_WR);
+  return 0;
 }
 
 /* core.poll(readers, writers, timeout) -> true; nil, errno. Waits until one of
@@ -277,7 +303,8 @@ void orr_open_fd(lua_State *L) {
       {"fileno", m_fileno},       {"take", m_take},
       {"close", m_close},         {"read", m_read},
       {"write", m_write},         {"set_nonblocking", m_set_nonblocking},
-      {"try_write", m_try_write}, {NULL, NULL}};
+      {"try_write", m_try_write}, {"read_now", m_read_now},
+      {"shut_down", m_shut_down}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", m_gc},
                                   {"__close", m_gc},
                                   {"__tostring", m_tostring},

@@ -68,13 +68,16 @@ local openers = {
     if handle then fd:take() end
     return handle, code
   end,
+  shared = function(fd)
+    return require "orrery.stream.shared_handle".open(fd)
+  end,
   file = function(fd)
     return require "orrery.stream.file_handle".open(fd:take())
   end,
 }
 
 --- Returns the handle, which is opened on first use.
---- @return userdata|PipeReader|FileHandle|nil handle
+--- @return userdata|PipeReader|SharedHandle|FileHandle|nil handle
 --- @return Error? err (ERR_STREAM_DESTROYED, ENOTCONN, or what open gave)
 function Stream:handle_of_()
   if self.closed then
@@ -169,7 +172,8 @@ end
 
 --- Makes a stream that owns an fd.
 --- @param fd userdata? orrery.fd; nil: it gets a handle later, or never
---- @param kind "pipe"|"tcp"|"tty"|"file"
+--- @param kind "pipe"|"tcp"|"tty"|"file"|"shared" the last for any but a file
+---   whose flags must stay as they are, for other processes have it, too
 --- @param mode "r"|"w"|"rw"
 --- @return Stream
 function stream.new(fd, kind, mode)

@@ -173,7 +173,8 @@ local builders = {
   stream = function(fd)
     local kind = uv.guess_handle(fd:fileno())
     if not stream_kinds[kind] then return nil, "EINVAL" end
-    return require "orrery.stream".new(fd, kind, "rw")
+    return require "orrery.stream".new(fd,
+      kind == "file" and "file" or "shared", "rw")
   end,
   luv = function(fd, description) return open_luv(description.kind, fd) end,
   fd = function(fd) return fd end,
