@@ -63,11 +63,6 @@ local openers = {
     return loop.open(uv.new_pipe(false), fd)
   end,
   tcp = function(fd) return loop.open(uv.new_tcp(), fd) end,
-  tty = function(fd, self)
-    local handle, _, code = uv.new_tty(fd:fileno(), self.readable)
-    if handle then fd:take() end
-    return handle, code
-  end,
   shared = function(fd)
     return require "orrery.stream.shared_handle".open(fd)
   end,
@@ -172,7 +167,7 @@ end
 
 --- Makes a stream that owns an fd.
 --- @param fd userdata? orrery.fd; nil: it gets a handle later, or never
---- @param kind "pipe"|"tcp"|"tty"|"file"|"shared" the last for any but a file
+--- @param kind "pipe"|"tcp"|"file"|"shared" the last for any but a file
 ---   whose flags must stay as they are, for other processes have it, too
 --- @param mode "r"|"w"|"rw"
 --- @return Stream
