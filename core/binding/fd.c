@@ -50,6 +50,23 @@ static int l_fd(lua_State *L) {
   return 1;
 }
 
+/* core.own(n) -> an orrery.fd that owns fd n, from now on CLOEXEC, and how it
+   was opened: "r", "w" or "rw"; nil, errno (EBADF). */
+static int l_own(lua_State *L) {
+  static const char *const modes[] = {
+      [O_RDONLY] = "r", [O_WRONLY] = "w", [O_RDWR] = "rw"};
+  int n = orr_check_fd(L, 1);
+  orr_fd_push(L);
+  int flags = fcntl(n, F_GETFL);
+  int mode = flags & O_ACCMODE;
+  if (flags < 0 || mode > O_RDWR)
+    return orr_fail(L, flags < 0 ? errno : EBADF);
+  fcntl(n, F_SETFD, FD_CLOEXEC);
+  orr_fd_set(L, -1, n, true);
+  lua_pushstring(L, modes[mode]);
+  return 2;
+}
+
 /* core.is_fd(value) -> whether it is an orrery.fd. */
 static int l_is_fd(lua_State *L) {
   lua_pushboolean(L, luaL_testudata(L, 1, ORR_FD) != NULL);
@@ -312,7 +329,8 @@ void orr_open_fd(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"fd", l_fd},       {"pipe", l_pipe},   {"socketpair", l_socketpair},
       {"open", l_open},   {"dup", l_dup},     {"poll", l_poll},
-      {"is_fd", l_is_fd}, {"adopt", l_adopt}, {NULL, NULL}};
+      {"is_fd", l_is_fd}, {"adopt", l_adopt}, {"own", l_own},
+      {NULL, NULL}};
   orr_class(L, ORR_FD, methods, meta);
   luaL_setfuncs(L, functions, 0);
   lua_pushinteger(L, READ_SIZE);

@@ -204,6 +204,37 @@ function stream.open(path, mode)
   return stream.new(fd, kind, file_modes[mode])
 end
 
+local MAX_FD = (1 << 31) - 1 -- of C's int
+
+local function is_fd(value)
+  return core.is_fd(value)
+    or math.type(value) == "integer" and value >= 0 and value <= MAX_FD
+end
+
+--- Makes a stream of a pipe, socket, terminal or file that is open already, as
+--- one that this process was started with:
+---
+---     local report = assert(stream.from_fd(3))
+---
+--- The stream owns the fd from then on, and closes it. It is readable, writable
+--- or both, as the fd is. The file is not made non-blocking, for other
+--- processes may have it, too.
+--- @param fd integer|userdata its number, or an orrery.fd, which is closed then
+--- @return Stream? stream
+--- @return Error? err (EBADF)
+function stream.from_fd(fd)
+  if not is_fd(fd) then
+    options.raise("stream.from_fd: the fd must be an integer, 0 or more, or an "
+      .. "orrery.fd, got %s", options.show(fd))
+  end
+  local number = core.is_fd(fd) and fd:take() or fd
+  if core.is_fd(number) then return nil, errors.luv("EBADF", "from_fd") end
+  local own, mode = core.own(number)
+  if not own then return nil, errors.system(mode, "from_fd") end
+  local kind = uv.guess_handle(number) == "file" and "file" or "shared"
+  return stream.new(own, kind, mode)
+end
+
 --- Makes the stream of a process that did not start: it is at its end, and a
 --- write to it is EPIPE. Its `close` comes after the `end` of a reader.
 --- @param mode "r"|"w"|"rw"
