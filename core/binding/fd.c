@@ -7,9 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 struct fd {
@@ -194,6 +197,27 @@ static int m_shut_down(lua_State *L) {
   return 0;
 }
 
+/* fd:lacks_writer() -> whether it is a FIFO, opened for reading, that no
+   process has open for writing, and that is empty: a reader would be at its end
+   at once, without having waited for a writer as open(2) does. Not so a pipe
+   without a name (/dev/fd/63): that is at its end for good. Only tee(2) tells.
+ */
+static int m_lacks_writer(lua_State *L) {
+  int fd = check_self(L)->number, ends[2];
+  struct stat st;
+  struct statfs system;
+  ssize_t n = -1;
+  if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
+      fstatfs(fd, &system) == 0 && system.f_type != PIPEFS_MAGIC &&
+      pipe2(ends, O_CLOEXEC) == 0) {
+    n = tee(fd, ends[1], 1, SPLICE_F_NONBLOCK);
+    close(ends[0]);
+    close(ends[1]);
+  }
+  lua_pushboolean(L, n == 0);
+  return 1;
+}
+
 /* core.poll(readers, writers, timeout) -> true; nil, errno. Waits until one of
    the fds may be read or written, a signal comes, or `timeout` ms are over (-1:
    never). `readers` and `writers` are lists of fd numbers. */
@@ -316,12 +340,17 @@ static int l_adopt(lua_State *L) {
 }
 
 void orr_open_fd(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"fileno", m_fileno},       {"take", m_take},
-      {"close", m_close},         {"read", m_read},
-      {"write", m_write},         {"set_nonblocking", m_set_nonblocking},
-      {"try_write", m_try_write}, {"read_now", m_read_now},
-      {"shut_down", m_shut_down}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"fileno", m_fileno},
+                                     {"take", m_take},
+                                     {"close", m_close},
+                                     {"read", m_read},
+                                     {"write", m_write},
+                                     {"set_nonblocking", m_set_nonblocking},
+                                     {"try_write", m_try_write},
+                                     {"read_now", m_read_now},
+                                     {"shut_down", m_shut_down},
+                                     {"lacks_writer", m_lacks_writer},
+                                     {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", m_gc},
                                   {"__close", m_gc},
                                   {"__tostring", m_tostring},
