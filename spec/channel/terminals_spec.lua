@@ -1,7 +1,7 @@
 --- Terminals that come with a message.
 
 local helper = require "spec.helper"
-local orrery = require "orrery"
+local terminal = require "spec.fixture.terminal"
 
 local run = helper.run
 
@@ -34,11 +34,9 @@ local SCRIPT = [[
 describe("a terminal that comes with a message", function()
   it("fault B9: takes one fd, and gives it back", function()
     run(function()
-      local result = orrery.run("python3", { "spec/fixture/terminal.py",
-        helper.orrery, "-e", SCRIPT },
-        { env_extend = helper.env(), timeout = 20000 })
+      local _, text = terminal.cli(SCRIPT)
 
-      assert.equal("0\nstream\t0\nluv\t0\n\n", result.stdout)
+      assert.equal("stream\t0\nluv\t0\n", text)
     end)
   end)
 end)

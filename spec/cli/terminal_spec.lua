@@ -1,7 +1,7 @@
 --- In which state the CLI leaves its terminal.
 
 local helper = require "spec.helper"
-local orrery = require "orrery"
+local terminal = require "spec.fixture.terminal"
 
 local run = helper.run
 
@@ -11,10 +11,10 @@ local run = helper.run
 --- @param lines string
 --- @param argument string $1
 local function on_terminal(options, lines, argument)
-  local result = assert(orrery.run("python3", { "spec/fixture/terminal.py",
-    "sh", options, lines, "sh", argument }, { timeout = 20000,
-    env_extend = helper.env { ORRERY = helper.orrery .. " -e" } }))
-  return result.stdout
+  local orrery = table.concat(terminal.orrery(), " ") .. " -e"
+  local _, text = terminal.run({ "sh", options, lines, "sh", argument }, nil,
+    { ORRERY = orrery })
+  return text
 end
 
 -- Runs $1 by the CLI; tells how that ended, and whether the terminal is as it

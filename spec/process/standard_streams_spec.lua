@@ -1,6 +1,7 @@
 local helper = require "spec.helper"
 local fixture = require "spec.fixture.net"
 local orrery = require "orrery"
+local terminal = require "spec.fixture.terminal"
 local uv = require "luv"
 
 local run = helper.run
@@ -102,11 +103,9 @@ describe("stdin", function()
 
   it("fault B1: leaves a terminal as it was", function()
     run(function()
-      local result = orrery.run("python3", { "spec/fixture/terminal.py",
-        "--type", "go\n", helper.orrery, "-e", SCRIPT },
-        { env_extend = helper.env(), timeout = 20000 })
+      local _, text = terminal.cli(SCRIPT, "go\n")
 
-      assert.matches("\ngo\n0\nx", result.stdout)
+      assert.matches("\ngo\n0\nx", text)
     end)
   end)
 end)
