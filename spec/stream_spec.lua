@@ -380,3 +380,52 @@ describe("stream.open", function()
       end)
     end)
 end)
+
+describe("stream.from_fd", function()
+  it("fault B12: reads and writes what is open already", function()
+    run(function()
+      local result = helper.lua([[
+        local orrery = require "orrery"
+        local stream = orrery.stream
+        local input, output = stream.from_fd(3), stream.from_fd(4)
+        print(input.readable, input.writable, output.readable, output.writable)
+        output:finish(input:read_all():upper())
+        output:wait_for "close"
+        print((io.open "/proc/self/fd/3"), (io.open "/proc/self/fd/4"))]],
+        { stdio = { "ignore", "pipe", "inherit", { file = "README.md" },
+          { file = "/dev/null", mode = "w" } } })
+
+      assert.equal("true\tfalse\tfalse\ttrue\nnil\tnil\n", result.stdout)
+    end)
+  end)
+
+  it("takes an orrery.fd over, of a socket in both directions", function()
+    run(function()
+      local a, b = core.socketpair()
+      local one, other <close> = stream.from_fd(a), stream.from_fd(b)
+      one:finish "question"
+      assert.equal("question", other:read_all())
+      other:finish "answer"
+
+      assert.equal("answer", one:read_all())
+      assert.is_nil(a:fileno())
+    end)
+  end)
+
+  it("gives EBADF for what is not open, and raises for what is no fd",
+    function()
+      local fd = core.pipe()
+      fd:close()
+      for _, closed in ipairs { fd, 99999 } do
+        local none, err = stream.from_fd(closed)
+        assert.is_nil(none)
+        assert.equal("EBADF", err.code)
+      end
+      for _, bad in ipairs { -1, 1.5, "3", 1 << 31, {} } do
+        local ok, why = pcall(stream.from_fd, bad)
+        assert.is_false(ok)
+        assert.matches("^stream.from_fd: the fd must be an integer, ",
+          why:match("stream.from_fd.*"))
+      end
+    end)
+end)

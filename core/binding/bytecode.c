@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The file: a header, the entries, the chunks, in this machine's byte order. */
@@ -37,7 +38,7 @@ static const char magic[sizeof((struct header *)0)->magic] =
 struct bytecode {
   const struct header *file; /* NULL: there is none, or it is of no use */
   size_t size;
-  struct timespec written;
+  struct timespec written, mapped; /* when, by the clock of files */
 };
 
 /* Returns whether it is a file of ours, whole, with room for its entries. */
@@ -62,6 +63,7 @@ static void map(struct bytecode *self, const char *path) {
       (size_t)st.st_size >= sizeof(struct header)) {
     self->size = (size_t)st.st_size;
     self->written = st.st_mtim;
+    clock_gettime(CLOCK_REALTIME_COARSE, &self->mapped);
     void *file = mmap(NULL, self->size, PROT_READ, MAP_PRIVATE, fd, 0);
     self->file = file != MAP_FAILED ? file : NULL;
   }
@@ -88,13 +90,22 @@ static const struct entry *find(const struct bytecode *self, const char *name) {
 /* In place of the time of a source that was to be copied without it. */
 enum { COPIED = -1 };
 
-/* Returns whether the source is still the one that the bytecode was made from:
-   it has the same size and time or, if that was not known, is not newer than
-   the bytecode's file. */
+static bool is_later(const struct timespec *a, const struct timespec *b) {
+  return a->tv_sec > b->tv_sec ||
+         (a->tv_sec == b->tv_sec && a->tv_nsec > b->tv_nsec);
+}
+
+/* Returns whether the source was the one that the bytecode was made from when
+   this process started: it has the same size and time or, if that was not
+   known, is not newer than the bytecode's file. A source that was put there or
+   removed since then is that of another version, as by an upgrade in place: it
+   would not fit what is loaded already, as the bytecode does. */
 static bool up_to_date(const struct bytecode *self, const struct entry *entry,
                        const char *source) {
   struct stat st;
-  if (stat(source, &st) != 0 || st.st_size != entry->size)
+  if (stat(source, &st) != 0 || is_later(&st.st_ctim, &self->mapped))
+    return true;
+  if (st.st_size != entry->size)
     return false;
   if (entry->seconds == COPIED)
     return st.st_mtim.tv_sec <= self->written.tv_sec;

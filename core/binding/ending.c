@@ -1,4 +1,5 @@
-/* ending.c - the table core.ending: how this process ends by a signal. */
+/* ending.c - the table core.ending: how this process ends by a signal, and what
+   it leaves of its terminal. */
 #include "engine/ending.h"
 #include "binding.h"
 
@@ -57,6 +58,14 @@ static int l_noted(lua_State *L) {
   return 1;
 }
 
+/* keep_terminal(): remembers the state of the terminal, which is put back when
+   this process ends. */
+static int l_keep_terminal(lua_State *L) {
+  (void)L;
+  orr_ending_keep_terminal();
+  return 0;
+}
+
 /* pass_on(): sends the signal that was noted to each child that is to die with
    this process, unless it has it from the terminal. */
 static int l_pass_on(lua_State *L) {
@@ -79,10 +88,14 @@ static int l_finish(lua_State *L) {
 }
 
 void orr_open_ending(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"own", l_own},     {"own_again", l_own_again}, {"fd", l_fd},
-      {"noted", l_noted}, {"pass_on", l_pass_on},     {"finish", l_finish},
-      {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"own", l_own},
+                                       {"own_again", l_own_again},
+                                       {"fd", l_fd},
+                                       {"noted", l_noted},
+                                       {"pass_on", l_pass_on},
+                                       {"finish", l_finish},
+                                       {"keep_terminal", l_keep_terminal},
+                                       {NULL, NULL}};
   luaL_newlib(L, functions);
   lua_setfield(L, -2, "ending");
 }

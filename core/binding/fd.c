@@ -7,9 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 struct fd {
@@ -48,6 +51,23 @@ static int l_fd(lua_State *L) {
   orr_fd_push(L);
   orr_fd_set(L, -1, n, false);
   return 1;
+}
+
+/* core.own(n) -> an orrery.fd that owns fd n, from now on CLOEXEC, and how it
+   was opened: "r", "w" or "rw"; nil, errno (EBADF). */
+static int l_own(lua_State *L) {
+  static const char *const modes[] = {
+      [O_RDONLY] = "r", [O_WRONLY] = "w", [O_RDWR] = "rw"};
+  int n = orr_check_fd(L, 1);
+  orr_fd_push(L);
+  int flags = fcntl(n, F_GETFL);
+  int mode = flags & O_ACCMODE;
+  if (flags < 0 || mode > O_RDWR)
+    return orr_fail(L, flags < 0 ? errno : EBADF);
+  fcntl(n, F_SETFD, FD_CLOEXEC);
+  orr_fd_set(L, -1, n, true);
+  lua_pushstring(L, modes[mode]);
+  return 2;
 }
 
 /* core.is_fd(value) -> whether it is an orrery.fd. */
@@ -94,23 +114,43 @@ static int m_gc(lua_State *L) {
 enum { READ_SIZE = 65536, MAX_POLLED = 1024 };
 
 /* fd:set_nonblocking(on): for ends of pipes and sockets that no other process
-   has, whose other flags need not be kept. */
+   has, whose other flags need not be kept. For others, there are read_now and
+   try_write. */
 static int m_set_nonblocking(lua_State *L) {
   int fd = check_self(L)->number;
   fcntl(fd, F_SETFL, lua_toboolean(L, 2) ? O_NONBLOCK : 0);
   return 0;
 }
 
-/* fd:read() -> a string of up to core.read_size bytes, "" at the end; nil,
-   errno (EAGAIN: nothing is there). */
-static int m_read(lua_State *L) {
+static int read_by(lua_State *L, ssize_t (*call)(int, void *, size_t)) {
   int fd = check_self(L)->number;
   char data[READ_SIZE];
-  ssize_t n = orr_read(fd, data, READ_SIZE);
+  ssize_t n = call(fd, data, READ_SIZE);
   if (n < 0)
     return orr_fail(L, (int)-n);
   lua_pushlstring(L, data, (size_t)n);
   return 1;
+}
+
+/* fd:read() -> a string of up to core.read_size bytes, "" at the end; nil,
+   errno (EAGAIN: nothing is there). */
+static int m_read(lua_State *L) {
+  return read_by(L, orr_read);
+}
+
+/* fd:read_now() -> as fd:read, which it only differs from if the file blocks:
+   EAGAIN then, too. */
+static int m_read_now(lua_State *L) {
+  return read_by(L, orr_read_now);
+}
+
+/* Returns the bytes of argument 2 from the place on that argument 3 says. */
+static const char *check_rest(lua_State *L, size_t *length) {
+  const char *data = luaL_checklstring(L, 2, length);
+  lua_Integer from = luaL_optinteger(L, 3, 1);
+  luaL_argcheck(L, from >= 1 && (size_t)from <= *length + 1, 3, "out of range");
+  *length -= (size_t)(from - 1);
+  return data + from - 1;
 }
 
 /* fd:write(data, from) -> how many bytes were written, of those from place
@@ -118,24 +158,23 @@ static int m_read(lua_State *L) {
 static int m_write(lua_State *L) {
   int fd = check_self(L)->number;
   size_t length;
-  const char *data = luaL_checklstring(L, 2, &length);
-  lua_Integer from = luaL_optinteger(L, 3, 1);
-  luaL_argcheck(L, from >= 1 && (size_t)from <= length + 1, 3, "out of range");
-  ssize_t n = orr_write(fd, data + from - 1, length - (size_t)(from - 1));
+  const char *data = check_rest(L, &length);
+  ssize_t n = orr_write(fd, data, length);
   if (n < 0)
     return orr_fail(L, (int)-n);
   lua_pushinteger(L, n);
   return 1;
 }
 
-/* fd:try_write(data) -> how many bytes the socket took at once; nil, text, name
+/* fd:try_write(data, from) -> how many bytes the file took at once, of those
+   from place `from` on (default 1), whether it blocks or not; nil, text, name
    of the errno ("EAGAIN": none). Like the method of luv's streams, for which it
    may stand. */
 static int m_try_write(lua_State *L) {
   int fd = check_self(L)->number;
   size_t length;
-  const char *data = luaL_checklstring(L, 2, &length);
-  ssize_t n = orr_send(fd, data, length);
+  const char *data = check_rest(L, &length);
+  ssize_t n = orr_write_now(fd, data, length);
   int error = (int)-n;
   if (n >= 0) {
     lua_pushinteger(L, n);
@@ -149,6 +188,34 @@ static int m_try_write(lua_State *L) {
   else
     lua_pushfstring(L, "errno %d", error);
   return 3;
+}
+
+/* fd:shut_down(): ends the writing side of a socket. Does nothing to another
+   file. */
+static int m_shut_down(lua_State *L) {
+  shutdown(check_self(L)->number, SHUT_WR);
+  return 0;
+}
+
+/* fd:lacks_writer() -> whether it is a FIFO, opened for reading, that no
+   process has open for writing, and that is empty: a reader would be at its end
+   at once, without having waited for a writer as open(2) does. Not so a pipe
+   without a name (/dev/fd/63): that is at its end for good. Only tee(2) tells.
+ */
+static int m_lacks_writer(lua_State *L) {
+  int fd = check_self(L)->number, ends[2];
+  struct stat st;
+  struct statfs system;
+  ssize_t n = -1;
+  if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
+      fstatfs(fd, &system) == 0 && system.f_type != PIPEFS_MAGIC &&
+      pipe2(ends, O_CLOEXEC) == 0) {
+    n = tee(fd, ends[1], 1, SPLICE_F_NONBLOCK);
+    close(ends[0]);
+    close(ends[1]);
+  }
+  lua_pushboolean(L, n == 0);
+  return 1;
 }
 
 /* core.poll(readers, writers, timeout) -> true; nil, errno. Waits until one of
@@ -273,11 +340,17 @@ static int l_adopt(lua_State *L) {
 }
 
 void orr_open_fd(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"fileno", m_fileno},       {"take", m_take},
-      {"close", m_close},         {"read", m_read},
-      {"write", m_write},         {"set_nonblocking", m_set_nonblocking},
-      {"try_write", m_try_write}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"fileno", m_fileno},
+                                     {"take", m_take},
+                                     {"close", m_close},
+                                     {"read", m_read},
+                                     {"write", m_write},
+                                     {"set_nonblocking", m_set_nonblocking},
+                                     {"try_write", m_try_write},
+                                     {"read_now", m_read_now},
+                                     {"shut_down", m_shut_down},
+                                     {"lacks_writer", m_lacks_writer},
+                                     {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", m_gc},
                                   {"__close", m_gc},
                                   {"__tostring", m_tostring},
@@ -285,7 +358,8 @@ void orr_open_fd(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"fd", l_fd},       {"pipe", l_pipe},   {"socketpair", l_socketpair},
       {"open", l_open},   {"dup", l_dup},     {"poll", l_poll},
-      {"is_fd", l_is_fd}, {"adopt", l_adopt}, {NULL, NULL}};
+      {"is_fd", l_is_fd}, {"adopt", l_adopt}, {"own", l_own},
+      {NULL, NULL}};
   orr_class(L, ORR_FD, methods, meta);
   luaL_setfuncs(L, functions, 0);
   lua_pushinteger(L, READ_SIZE);

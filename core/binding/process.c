@@ -1,6 +1,7 @@
 /* process.c - the userdata orrery.process: what Lua cannot ask of this process
    through luv. */
 #include "binding.h"
+#include "engine/ending.h"
 #include "engine/launch.h"
 
 #include <errno.h>
@@ -87,21 +88,24 @@ static int m_flush(lua_State *L) {
   return 0;
 }
 
-/* self:exit(code): flushes C's streams and ends the process (code 0 by
-   default). No finalizer runs: threads of luv's pool may be inside a call, and
-   handles half closed. */
+/* self:exit(code): flushes C's streams, puts the terminal back, and ends the
+   process (code 0 by default). No finalizer runs: threads of luv's pool may be
+   inside a call, and handles half closed. */
 static int m_exit(lua_State *L) {
   check_self(L);
   int code = (int)luaL_optinteger(L, 2, 0);
   flush_all();
+  orr_ending_restore_terminal();
   _exit(code);
   return 0;
 }
 
-/* self:abort(): flushes C's streams and ends the process by SIGABRT. */
+/* self:abort(): flushes C's streams, puts the terminal back, and ends the
+   process by SIGABRT. */
 static int m_abort(lua_State *L) {
   check_self(L);
   flush_all();
+  orr_ending_restore_terminal();
   signal(SIGABRT, SIG_DFL);
   abort();
   return 0;

@@ -1,4 +1,5 @@
-/* ending.c - how a process that this library owns ends by a signal. */
+/* ending.c - how a process that this library owns ends: by a signal, and what
+   it leaves of its terminal. */
 #include "ending.h"
 
 #include "io.h"
@@ -8,6 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,10 +28,38 @@ static int wake = -1;
 static atomic_int held, noted;
 static atomic_bool terminal;
 static time_t noted_at;
+static int terminal_fd = -1; /* of the terminal whose state is kept */
+static struct termios terminal_state;
+
+void orr_ending_keep_terminal(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && terminal_fd < 0; fd++)
+    if (tcgetattr(fd, &terminal_state) == 0)
+      terminal_fd = fd;
+}
+
+/* Tells whether a living process group of others has the terminal. */
+static bool is_in_background(void) {
+  pid_t group = tcgetpgrp(terminal_fd);
+  return group > 0 && group != getpgrp() &&
+         (kill(-group, 0) == 0 || errno != ESRCH);
+}
+
+/* If the group that had the terminal has gone, SIGTTOU would still stop us. */
+void orr_ending_restore_terminal(void) {
+  sigset_t stop, mask;
+  if (terminal_fd < 0 || is_in_background())
+    return;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTTOU);
+  sigprocmask(SIG_BLOCK, &stop, &mask);
+  tcsetattr(terminal_fd, TCSANOW, &terminal_state);
+  sigprocmask(SIG_SETMASK, &mask, NULL);
+}
 
 void orr_end_by(int signal) {
   struct sigaction action;
   sigset_t set;
+  orr_ending_restore_terminal();
   memset(&action, 0, sizeof action);
   action.sa_handler = SIG_DFL;
   sigaction(signal, &action, NULL);

@@ -1,5 +1,6 @@
 /* ending.h - how a process that this library owns (the CLI, a forked child, the
-   program around orrery.main) ends by a signal. Engine: no Lua.
+   program around orrery.main) ends: by a signal, and what it leaves of its
+   terminal. Engine: no Lua.
 
    SIGINT, SIGTERM and SIGHUP end the process as they would without us, and at
    once, if no child is to die with it. While there are such children, the first
@@ -43,8 +44,17 @@ void orr_ending_note(int signal);
    whole foreground process group has it. */
 int orr_ending_noted(bool *from_terminal);
 
-/* Ends the process by `signal`, so that its parent sees it. Does not return;
-   may be called by a signal handler. */
+/* Remembers the state of the terminal that is stdin, stdout or stderr, if one
+   of them is. */
+void orr_ending_keep_terminal(void);
+
+/* Puts the terminal back into the state that was remembered, if one was: a
+   child may have died before it could. A terminal that another process group
+   works with is left alone. May be called by a signal handler. */
+void orr_ending_restore_terminal(void);
+
+/* Ends the process by `signal`, so that its parent sees it; the terminal is put
+   back before. Does not return; may be called by a signal handler. */
 _Noreturn void orr_end_by(int signal);
 
 #endif

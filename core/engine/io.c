@@ -2,6 +2,9 @@
 #include "io.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,6 +30,30 @@ ssize_t orr_send(int socket, const void *data, size_t size) {
     n = send(socket, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
   return n < 0 ? -errno : n;
+}
+
+static bool is_ready(int fd, short events) {
+  struct pollfd p = {.fd = fd, .events = events};
+  return poll(&p, 1, 0) > 0;
+}
+
+ssize_t orr_read_now(int fd, void *data, size_t size) {
+  ssize_t n;
+  do
+    n = recv(fd, data, size, MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  if (n >= 0 || errno != ENOTSOCK)
+    return n < 0 ? -errno : n;
+  return is_ready(fd, POLLIN) ? orr_read(fd, data, size) : -EAGAIN;
+}
+
+ssize_t orr_write_now(int fd, const void *data, size_t size) {
+  ssize_t n = orr_send(fd, data, size);
+  if (n != -ENOTSOCK)
+    return n;
+  if (!is_ready(fd, POLLOUT))
+    return -EAGAIN;
+  return orr_write(fd, data, size < PIPE_BUF ? size : PIPE_BUF);
 }
 
 ssize_t orr_sendmsg(int socket, const struct msghdr *message) {

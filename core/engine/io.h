@@ -27,6 +27,13 @@ ssize_t orr_write(int fd, const void *data, size_t size);
 ssize_t orr_send(int socket, const void *data, size_t size);
 ssize_t orr_sendmsg(int socket, const struct msghdr *message);
 
+/* Read and write what can be read and written at once, also if the file blocks,
+   as one that other processes share may have to; -EAGAIN: nothing. Of a file
+   that is no socket, another process may take what poll(2) has told of, and
+   then they wait after all. A pipe that is writable takes PIPE_BUF bytes. */
+ssize_t orr_read_now(int fd, void *data, size_t size);
+ssize_t orr_write_now(int fd, const void *data, size_t size);
+
 /* Receives what is there; -EAGAIN: nothing is. Fds that come along are
    CLOEXEC. */
 ssize_t orr_recvmsg(int socket, struct msghdr *message);

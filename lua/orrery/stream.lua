@@ -63,10 +63,8 @@ local openers = {
     return loop.open(uv.new_pipe(false), fd)
   end,
   tcp = function(fd) return loop.open(uv.new_tcp(), fd) end,
-  tty = function(fd, self)
-    local handle, _, code = uv.new_tty(fd:fileno(), self.readable)
-    if handle then fd:take() end
-    return handle, code
+  shared = function(fd)
+    return require "orrery.stream.shared_handle".open(fd)
   end,
   file = function(fd)
     return require "orrery.stream.file_handle".open(fd:take())
@@ -74,7 +72,7 @@ local openers = {
 }
 
 --- Returns the handle, which is opened on first use.
---- @return userdata|PipeReader|FileHandle|nil handle
+--- @return userdata|PipeReader|SharedHandle|FileHandle|nil handle
 --- @return Error? err (ERR_STREAM_DESTROYED, ENOTCONN, or what open gave)
 function Stream:handle_of_()
   if self.closed then
@@ -169,7 +167,8 @@ end
 
 --- Makes a stream that owns an fd.
 --- @param fd userdata? orrery.fd; nil: it gets a handle later, or never
---- @param kind "pipe"|"tcp"|"tty"|"file"
+--- @param kind "pipe"|"tcp"|"file"|"shared" the last for any but a file
+---   whose flags must stay as they are, for other processes have it, too
 --- @param mode "r"|"w"|"rw"
 --- @return Stream
 function stream.new(fd, kind, mode)
@@ -203,6 +202,37 @@ function stream.open(path, mode)
   if not fd then return nil, errors.system(errno, "open", { path = path }) end
   local kind = uv.guess_handle(fd:fileno()) == "file" and "file" or "pipe"
   return stream.new(fd, kind, file_modes[mode])
+end
+
+local MAX_FD = (1 << 31) - 1 -- of C's int
+
+local function is_fd(value)
+  return core.is_fd(value)
+    or math.type(value) == "integer" and value >= 0 and value <= MAX_FD
+end
+
+--- Makes a stream of a pipe, socket, terminal or file that is open already, as
+--- one that this process was started with:
+---
+---     local report = assert(stream.from_fd(3))
+---
+--- The stream owns the fd from then on, and closes it. It is readable, writable
+--- or both, as the fd is. The file is not made non-blocking, for other
+--- processes may have it, too.
+--- @param fd integer|userdata its number, or an orrery.fd, which is closed then
+--- @return Stream? stream
+--- @return Error? err (EBADF)
+function stream.from_fd(fd)
+  if not is_fd(fd) then
+    options.raise("stream.from_fd: the fd must be an integer, 0 or more, or an "
+      .. "orrery.fd, got %s", options.show(fd))
+  end
+  local number = core.is_fd(fd) and fd:take() or fd
+  if core.is_fd(number) then return nil, errors.luv("EBADF", "from_fd") end
+  local own, mode = core.own(number)
+  if not own then return nil, errors.system(mode, "from_fd") end
+  local kind = uv.guess_handle(number) == "file" and "file" or "shared"
+  return stream.new(own, kind, mode)
 end
 
 --- Makes the stream of a process that did not start: it is at its end, and a

@@ -410,7 +410,7 @@ describe("a sent handle", function()
 
       assert.same({ "fd", "fd" }, child:receive(5000))
       assert.same({ "luv", "uv_pipe_t:" }, child:receive(5000))
-      assert.same({ "stream", "pipe" }, child:receive(5000))
+      assert.same({ "stream", "shared" }, child:receive(5000))
       assert.falsy(stream.closed)
       stream:destroy()
       writing:close()

@@ -172,6 +172,29 @@ describe("spawn #spawn", function()
     end)
   end)
 
+  it("fault B10: looks for the interpreter where the script is, and in no FIFO",
+    function()
+      run(function()
+        local dir = orrery.sh("mktemp -d", { trim = true }).stdout
+        local made = orrery.sh([[mkfifo p s && mkdir other && cd other
+          echo '#!/no/such/interpreter' >s && chmod +x s]], { cwd = dir })
+        local result = helper.lua([[
+          local orrery = require "orrery"
+          local fifo = orrery.core.open("p", "r+")
+          fifo:write "#!/taken"
+          for _, file in ipairs { "./p", "./s" } do
+            local _, err = orrery.run(file, {}, {cwd = "other"})
+            print(err.code, err.path)
+          end
+          print(fifo:read())]], { cwd = dir, timeout = 10000 })
+        orrery.sh(("rm -r '%s'"):format(dir))
+
+        assert.is_true(made.ok)
+        assert.equal("ENOENT\t./p\nENOENT\t/no/such/interpreter\n#!/taken\n",
+          result.stdout)
+      end)
+    end)
+
   it("emits errors of any errno, and throws none (quirk 14): E2BIG, ENOTDIR, "
     .. "EACCES", function()
     run(function()

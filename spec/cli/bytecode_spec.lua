@@ -171,4 +171,29 @@ describe("compiled modules", function()
       assert.equal("[orrery.stream.file_handle]", result.stdout, result.stderr)
     end)
   end)
+
+  -- The clock of files has steps of up to 10 ms, and the upgrade must not fall
+  -- into that of the start.
+  local UPGRADES = {
+    ["put into the place of others"] = [[sleep 0.05
+      find lua -name '*.lua' | while read f; do echo 'error "new"' >"$f"; done
+      find lua -name '*.lua' -exec touch -d @1 {} +
+      for f in core.so modules.luac; do
+        echo new >new; mv new "build/orrery/$f"; done]],
+    ["removed"] = "rm -r lua build bin",
+  }
+  for what, line in pairs(UPGRADES) do
+    it("fault A12: load after all files were " .. what, function()
+      run(function()
+        local dir <close> = tree()
+        local result = cli(dir.path, ([[
+          local orrery = require "orrery"
+          os.execute(%q)
+          print(debug.getinfo(orrery.net.connect, "S").short_src)]]):format(
+          "cd " .. dir.path .. " && " .. line))
+
+        assert.equal("[orrery.net]", result.stdout, result.stderr)
+      end)
+    end)
+  end
 end)

@@ -2,6 +2,7 @@
 
 local helper = require "spec.helper"
 local orrery = require "orrery"
+local terminal = require "spec.fixture.terminal"
 
 local run = helper.run
 
@@ -36,17 +37,6 @@ local function take_file(path)
   local text = file:read("a")
   os.remove(path)
   return text
-end
-
---- Runs a command on a terminal, and Ctrl-C there. [w]
---- @return integer ended the signal, or minus the exit code
---- @return string text
-local function on_terminal(...)
-  local command = { "spec/fixture/terminal.py", ... }
-  local result = assert(orrery.run("python3", command,
-    { env_extend = helper.env(), timeout = 20000 }))
-  local ended, text = result.stdout:match("^(%-?%d+)\n(.*)$")
-  return tonumber(ended), text
 end
 
 describe("a script without a listener", function()
@@ -97,7 +87,7 @@ describe("a script without a listener", function()
   it("fault A1: lets its children clean up after Ctrl-C, once", function()
     run(function()
       local path = helper.tmpname()
-      local ended, text = on_terminal(helper.orrery, "-e", ([[
+      local ended, text = terminal.cli(([[
         require "orrery".sh(%q, {stdio = "inherit"})
         print "went on"]]):format(slow_shell(path, "INT")))
 

@@ -1,5 +1,7 @@
 local helper = require "spec.helper"
+local fixture = require "spec.fixture.net"
 local orrery = require "orrery"
+local terminal = require "spec.fixture.terminal"
 local uv = require "luv"
 
 local run = helper.run
@@ -39,6 +41,71 @@ describe("stdout", function()
 
       assert.equal(1000000, #reader:read_all())
       assert.equal(0, child:wait())
+    end)
+  end)
+end)
+
+describe("stdin", function()
+  -- Reads a line, tells the flags as a child sees them, prints 500 kB.
+  local SCRIPT = [[
+    local orrery = require "orrery"
+    print "ready"
+    assert(orrery.process.stdin:read() == "go\n")
+    local info = orrery.run("cat", {"/proc/self/fdinfo/0"},
+      {stdio = {"inherit"}}).stdout
+    print(tonumber(info:match("flags:%s+(%d+)"), 8) & tonumber("4000", 8))
+    for _ = 1, 5000 do print(("x"):rep(99)) end]]
+  local HOSTS = { helper.orrery, helper.interpreter }
+
+  --- Starts a host on one socket as its fds 0 and 1.
+  local function start(host, socket)
+    return orrery.spawn(host, { "-e", SCRIPT }, { env_extend = helper.env(),
+      stdio = { socket, socket, "inherit" } })
+  end
+
+  --- Checks that all arrives of what a host prints slowly read. [w]
+  local function check(child, peer)
+    peer:write "go\n"
+    local flags, rest = peer:read_exactly(8), peer:read_all()
+    child:wait()
+
+    assert.equal("ready\n0\n", flags)
+    assert.equal(500000, #rest)
+  end
+
+  it("fault B1: leaves a Unix socket that is stdout too as it was", function()
+    run(function()
+      for _, host in ipairs(HOSTS) do
+        local ours, theirs = orrery.core.socketpair()
+        local child = start(host, theirs)
+        theirs:close()
+        check(child, require "orrery.stream".new(ours, "pipe", "rw"))
+      end
+    end)
+  end)
+
+  it("fault B1: leaves a TCP socket that is stdout too as it was", function()
+    run(function()
+      for _, host in ipairs(HOSTS) do
+        local child
+        local server, port = fixture.serve(function(socket)
+          child = start(host, socket)
+          socket:destroy()
+        end)
+        local peer = orrery.net.connect(port, "127.0.0.1")
+        helper.eventually(function() return child end)
+        check(child, peer)
+        peer:destroy()
+        server:close()
+      end
+    end)
+  end)
+
+  it("fault B1: leaves a terminal as it was", function()
+    run(function()
+      local _, text = terminal.cli(SCRIPT, "go\n")
+
+      assert.matches("\ngo\n0\nx", text)
     end)
   end)
 end)

@@ -143,8 +143,10 @@ local function open_luv(kind, fd)
   local handle
   if kind == "tty" then
     local tty, _, code = uv.new_tty(fd:fileno(), true)
-    if tty then fd:take() end
-    return tty, code
+    if not tty then return nil, code end
+    -- luv opens a terminal once more, and owns that fd; or else it owns ours.
+    if tty:fileno() == fd:fileno() then fd:take() else fd:close() end
+    return tty
   end
   if kind == "tcp" then handle = uv.new_tcp() end
   if kind == "pipe" then handle = uv.new_pipe(false) end
@@ -173,7 +175,8 @@ local builders = {
   stream = function(fd)
     local kind = uv.guess_handle(fd:fileno())
     if not stream_kinds[kind] then return nil, "EINVAL" end
-    return require "orrery.stream".new(fd, kind, "rw")
+    return require "orrery.stream".new(fd,
+      kind == "file" and "file" or "shared", "rw")
   end,
   luv = function(fd, description) return open_luv(description.kind, fd) end,
   fd = function(fd) return fd end,

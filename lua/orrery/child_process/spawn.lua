@@ -1,6 +1,7 @@
 --- `spawn`: checks what the caller wants, describes it to the core, and makes a
 --- Child of what became of it. All that can raise comes before the first fd.
 
+local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
 local arguments = require "orrery.child_process.arguments"
 local child = require "orrery.child_process.child"
@@ -83,10 +84,17 @@ end
 
 -- Failure --------------------------------------------------------------------
 
---- Returns the interpreter that a script names in its first line; nil if `path`
---- is no script that can be read.
-local function interpreter_of(path)
-  local script = path:find("/", 1, true) and core.open(path, "r")
+--- Returns the interpreter that the script which could not be started names in
+--- its first line; nil if it is no script that can be read. A FIFO is not
+--- opened: that would let its writer go on, and take what that writes.
+local function interpreter_of(start)
+  local path, attributes = start.file, start.attributes
+  if not path:find("/", 1, true) then return nil end
+  if attributes and attributes.cwd and path:sub(1, 1) ~= "/" then
+    path = attributes.cwd .. "/" .. path
+  end
+  local stat = uv.fs_stat(path)
+  local script = stat and stat.type == "file" and core.open(path, "r")
   if not script then return nil end
   local text = script:read() or ""
   script:close()
@@ -97,7 +105,7 @@ end
 --- not.
 local function failed_on(start, fds, errno, stage, index)
   if stage == "exec" then
-    return errno == ENOENT and interpreter_of(start.file) or start.file
+    return errno == ENOENT and interpreter_of(start) or start.file
   elseif stage == "dup" then
     return ("fd %d"):format(fds[index + 1] or -1)
   end

@@ -12,6 +12,7 @@ local stdio = {}
 
 local PIPE_SIZE = 256 * 1024 -- bytes; 64 KiB costs throughput on two CPUs
 local MAX_FD = 1023
+local ENXIO = core.errnos.ENXIO
 
 local words = {
   pipe = true, socket = true, ignore = true, inherit = true, stdout = true,
@@ -190,8 +191,15 @@ end
 
 function openers.inherit(_, fd) return fd end
 
+--- Opens a file. A FIFO has to be open at its other end: the child would be at
+--- the end at once without a writer, and we cannot wait for one.
 local function open_file(wiring, value)
-  local fd, errno = core.open(value.file, value.mode or "r")
+  local mode = value.mode or "r"
+  local fd, errno = core.open(value.file, mode)
+  if fd and mode == "r" and fd:lacks_writer() then
+    fd:close()
+    fd, errno = nil, ENXIO
+  end
   if not fd then return nil, errno, "open", value.file end
   return give(wiring, fd)
 end
@@ -215,6 +223,18 @@ local function open_entry(wiring, fd, entry)
   return share(entry)
 end
 
+--- Returns the error of an entry that could not be opened. (open(2) gives ENXIO
+--- for a FIFO without a reader, and `open_file` for one without a writer.)
+local function failure(errno, stage, path)
+  local err = errors.system(errno, "spawn", { stage = stage, path = path })
+  if errno == ENXIO then
+    err.message = err.message .. "; no process has the other end of this FIFO "
+      .. "open: start that one first, or let a shell wait for it in the child, "
+      .. "as by sh('sort <fifo')"
+  end
+  return err
+end
+
 --- Opens what a plan asks for; nothing is left open if it fails.
 --- @param plan Plan
 --- @return Wiring? wiring
@@ -228,8 +248,7 @@ function stdio.open(plan)
       local number, errno, stage, path = open_entry(wiring, fd, entry)
       if not number then
         stdio.close(wiring)
-        return nil, errors.system(errno, "spawn",
-          { stage = stage, path = path })
+        return nil, failure(errno, stage, path)
       end
       wiring.fds[fd + 1] = number
     end

@@ -68,9 +68,7 @@ end
 
 local function load_chunk(what)
   if what.code then return load(what.code, "=(command line)") end
-  if what.stdin then
-    return load(io.read("a"):gsub("^#[^\n]*", ""), "=stdin")
-  end
+  if what.stdin then return require "orrery.cli.stdin".load() end
   return loadfile(what.script)
 end
 

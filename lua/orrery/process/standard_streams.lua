@@ -1,8 +1,9 @@
 --- The standard streams of this process.
 ---
 --- stdout and stderr are synchronous and are never opened in luv, which would
---- make the file non-blocking for all processes that share it. stdin is opened
---- when it is first read, and if it is a pipe, by an open file of its own.
+--- make the file non-blocking for all processes that share it. Nor is stdin: a
+--- pipe is read by an open file of its own, a socket or a terminal as a file
+--- that is shared. It is opened when it is first asked for.
 
 local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
@@ -104,26 +105,21 @@ function standard_streams.output(fd)
   return setmetatable({ fd_ = fd }, Output)
 end
 
-local kinds = { pipe = "pipe", tcp = "tcp", tty = "tty", file = "file" }
-
---- Returns the fd to read stdin from: of a pipe, one with an open file of its
---- own, which can be made non-blocking without harm to other processes.
-local function input_fd(kind)
-  local fd
-  if kind == "pipe" then fd = core.open("/proc/self/fd/0", "r") end
-  return fd or core.dup(0)
-end
-
 --- Makes the stream of stdin. It keeps the loop alive only while it is read.
 --- @return Stream stream at its end if there is no stdin
 function standard_streams.input()
-  local kind = kinds[uv.guess_handle(0)] or "file"
-  local fd = input_fd(kind)
-  if not fd then return stream.ended("r") end
-  if kind == "pipe" then
+  local kind = uv.guess_handle(0)
+  if kind ~= "file" then
     require "orrery.runtime.poller".open() -- while there are fds for it
   end
-  return stream.new(fd, kind, "r")
+  -- A pipe that is opened once more can be made non-blocking without harm to
+  -- others. Not so a socket, which cannot be opened, and the controlling end of
+  -- a terminal, of which that makes another one.
+  local own = kind == "pipe" and core.open("/proc/self/fd/0", "r")
+  if own then return stream.new(own, "pipe", "r") end
+  local fd = core.dup(0)
+  if not fd then return stream.ended("r") end
+  return stream.new(fd, kind == "file" and "file" or "shared", "r")
 end
 
 return standard_streams
