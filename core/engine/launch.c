@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -44,7 +45,11 @@ static bool listed(const char *list, const char *word) {
 }
 
 int orr_fill_std_fds(void) {
+  struct pollfd fds[3] = {{.fd = 0}, {.fd = 1}, {.fd = 2}};
   int fd;
+  if (poll(fds, 3, 0) >= 0 &&
+      !((fds[0].revents | fds[1].revents | fds[2].revents) & POLLNVAL))
+    return 0;
   do
     fd = open("/dev/null", O_RDWR);
   while (fd >= 0 && fd <= 2);
