@@ -58,7 +58,7 @@ end
 local function describe(where, argv, opts, extra_env)
   local command = argv[1]
   local file
-  file, argv = arguments.command_line(argv, opts)
+  file, argv = arguments.command_line(where, argv, opts)
   local plan = stdio.check(where, opts.stdio)
   if plan.channel then
     opts = with_serialization(command, opts)
