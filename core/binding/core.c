@@ -134,8 +134,7 @@ static void open_std_fds(lua_State *L) {
   int rc = orr_fill_std_fds();
   if (rc < 0)
     luaL_error(L,
-               "orrery: of fds 0 to 2 one is closed, and /dev/null cannot be "
-               "opened in its place: %s",
+               "orrery: one of fds 0 to 2 is closed and cannot be opened: %s",
                strerror(-rc));
 }
 

@@ -101,11 +101,23 @@ static int m_set_nonblocking(lua_State *L) {
   return 0;
 }
 
+/* Pushes and returns a buffer of READ_SIZE bytes, one for the Lua state: a
+   stack may be as small as that. */
+static char *push_buffer(lua_State *L) {
+  static const char key;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) != LUA_TUSERDATA) {
+    lua_newuserdatauv(L, READ_SIZE, 0);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+  }
+  return lua_touserdata(L, -1);
+}
+
 /* fd:read() -> a string of up to core.read_size bytes, "" at the end; nil,
    errno (EAGAIN: nothing is there). */
 static int m_read(lua_State *L) {
   int fd = check_self(L)->number;
-  char data[READ_SIZE];
+  char *data = push_buffer(L);
   ssize_t n = orr_read(fd, data, READ_SIZE);
   if (n < 0)
     return orr_fail(L, (int)-n);

@@ -64,6 +64,11 @@ int orr_waitid(idtype_t type, id_t id, siginfo_t *info, int options,
   return rc < 0 ? -errno : 0;
 }
 
+void orr_wait4(pid_t pid) {
+  while (wait4(pid, NULL, 0, NULL) < 0 && errno == EINTR)
+    ;
+}
+
 int orr_copy(pid_t self, void *to, const void *from, size_t size) {
   struct iovec into = {to, size}, of = {(void *)(uintptr_t)from, size};
   ssize_t n = process_vm_readv(self, &into, 1, &of, 1, 0);

@@ -40,6 +40,10 @@ int orr_accept(int socket);
 int orr_waitid(idtype_t type, id_t id, siginfo_t *info, int options,
                struct rusage *usage);
 
+/* Reaps a child with wait4(2), for its status is of no interest, and waitid may
+   be refused. */
+void orr_wait4(pid_t pid);
+
 /* Copies memory of this process, which has the pid `self`, that may be a mapped
    file's, of which there may be less now: 0 or -EFAULT. If the kernel does not
    copy (a sandbox forbids it; the pid is that of before a fork), the copy is

@@ -167,7 +167,7 @@ CHILD static int fd_number(const char *name) {
   return n;
 }
 
-/* close_from without /proc: closes every number up to the limit, which is all
+/* close_from without a list: closes every number up to the limit, which is all
    there can be. */
 CHILD static void close_by_number(int first, int keep) {
   struct rlimit limit = {1024, 1024};
@@ -183,12 +183,8 @@ CHILD static void close_by_listing(int first, int keep) {
   _Alignas(struct dirent64) char buffer[2048];
   int dir = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/fd",
                          O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-  if (dir < 0) {
-    close_by_number(first, keep);
-    return;
-  }
-  for (bool closed = true; closed;) {
-    long n;
+  long n = -1; /* < 0: it cannot be listed */
+  for (bool closed = dir >= 0; closed;) {
     closed = false;
     syscall(SYS_lseek, dir, 0L, SEEK_SET);
     while ((n = syscall(SYS_getdents64, dir, buffer, sizeof buffer)) > 0) {
@@ -203,7 +199,10 @@ CHILD static void close_by_listing(int first, int keep) {
       }
     }
   }
-  syscall(SYS_close, dir);
+  if (dir >= 0)
+    syscall(SYS_close, dir);
+  if (n < 0)
+    close_by_number(first, keep);
 }
 
 /* Closes every fd from `first` on but the error pipe, which exec closes. */

@@ -116,9 +116,9 @@ local function launch(start)
     local found, err = spawn_options.look_up_user(attributes)
     if not found then return nil, err end
   end
-  local listening, number = reaper.open()
+  local listening, number, at = reaper.open()
   if not listening then
-    return nil, errors.system(number, "spawn", { stage = "fork" })
+    return nil, errors.system(number, "spawn", { stage = at })
   end
   local wiring, err = stdio.open(start.plan)
   if not wiring then return nil, err end
