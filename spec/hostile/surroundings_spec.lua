@@ -119,6 +119,22 @@ describe("a process", function()
     end)
   end)
 
+  it("fault D7: does not take want of fds for the end of stdin", function()
+    run(function()
+      local result = helper.script([[
+        local files = {}
+        repeat
+          local file = io.open("/")
+          files[#files + 1] = file
+        until not file
+        local data, err = process.stdin:read()
+        print(data, err and err.code)]],
+        { input = "x", rlimits = { nofile = 64 } })
+
+      assert.equal("nil\tEMFILE\n", result.stdout)
+    end)
+  end)
+
   it("fault D7: does with a stack of 64 KiB", function()
     run(function()
       assert.equal("ok\nok\n", behind({ "prlimit", "--stack=65536" }, [[

@@ -16,7 +16,7 @@ local stream = require "orrery.stream"
 local standard_streams = {}
 
 local self_process = core.process()
-local EPIPE = core.errnos.EPIPE
+local EBADF, EPIPE = core.errnos.EBADF, core.errnos.EPIPE
 
 --- @class Output : Emitter stdout or stderr; it cannot be closed. Events:
 ---   finish, error(err)
@@ -107,19 +107,26 @@ end
 local kinds = { pipe = "pipe", tcp = "tcp", tty = "tty", file = "file" }
 
 --- Returns the fd to read stdin from: of a pipe, one with an open file of its
---- own, which can be made non-blocking without harm to other processes.
+--- own, which can be made non-blocking without harm to other processes; nil,
+--- errno.
 local function input_fd(kind)
   local fd
   if kind == "pipe" then fd = core.open("/proc/self/fd/0", "r") end
-  return fd or core.dup(0)
+  if fd then return fd end
+  return core.dup(0)
 end
 
 --- Makes the stream of stdin. It keeps the loop alive only while it is read.
---- @return Stream stream at its end if there is no stdin
+--- @return Stream stream at its end if there is no stdin; reads give the error
+---   if there is no fd left for it
 function standard_streams.input()
   local kind = kinds[uv.guess_handle(0)] or "file"
-  local fd = input_fd(kind)
-  if not fd then return stream.ended("r") end
+  local fd, errno = input_fd(kind)
+  if not fd then
+    local none = stream.ended("r")
+    if errno ~= EBADF then none.read_error_ = errors.system(errno, "dup") end
+    return none
+  end
   if kind == "pipe" then
     require "orrery.runtime.poller".open() -- while there are fds for it
   end
