@@ -122,7 +122,7 @@ describe("a process", function()
   it("fault D7: does not take want of fds for the end of stdin", function()
     run(function()
       local result = helper.script([[
-        local files = {}
+        local files = { require "orrery.process.standard_streams" }
         repeat
           local file = io.open("/")
           files[#files + 1] = file
