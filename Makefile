@@ -20,7 +20,8 @@ LUA_PACKAGES  := lua5.4 liblua5.4-dev lua-luv
 RUN_PACKAGES  := gcc libc6-dev lua-check \
                  $(if $(filter lua5.4,$(LUA)),$(LUA_PACKAGES))
 TEST_PACKAGES := $(RUN_PACKAGES) $(LUA_PACKAGES) libjansson-dev lua-busted \
-                 luarocks strace time procps util-linux nodejs python3
+                 luarocks strace time procps util-linux nodejs python3 \
+                 fish ksh tcsh zsh
 LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev \
                  shellcheck musl-tools gcc-aarch64-linux-gnu \
                  libc6-dev-arm64-cross

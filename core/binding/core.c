@@ -4,6 +4,7 @@
    It may be opened twice in a state and in several states: there are no
    globals, and what lives as long as a state is in its registry. */
 #include "binding.h"
+#include "engine/launch.h"
 #include "engine/names.h"
 #include "msgpack.h"
 #include "values.h"
@@ -127,10 +128,21 @@ static const luaL_Reg functions[] = {
 /* All else is hidden if the build can hide it. */
 __attribute__((visibility("default"))) int luaopen_orrery_core(lua_State *L);
 
+/* Opens those of fds 0 to 2 that are closed. What is opened next would take
+   their numbers: luv, whose fds these must not be, is loaded after the core. */
+static void open_std_fds(lua_State *L) {
+  int rc = orr_fill_std_fds();
+  if (rc < 0)
+    luaL_error(L,
+               "orrery: one of fds 0 to 2 is closed and cannot be opened: %s",
+               strerror(-rc));
+}
+
 /* require "orrery.core" -> the module. `require` gives the name and the path of
    this library; without the path there is no bytecode to be found beside it. */
 int luaopen_orrery_core(lua_State *L) {
   const char *path = luaL_optstring(L, 2, "");
+  open_std_fds(L);
   luaL_newlib(L, functions);
   orr_add_names(L, "signals", orr_signals);
   add_signal_names(L);

@@ -122,9 +122,21 @@ static int m_set_nonblocking(lua_State *L) {
   return 0;
 }
 
+/* Pushes and returns a buffer of READ_SIZE bytes, one for the Lua state: a
+   stack may be as small as that. */
+static char *push_buffer(lua_State *L) {
+  static const char key;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) != LUA_TUSERDATA) {
+    lua_newuserdatauv(L, READ_SIZE, 0);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+  }
+  return lua_touserdata(L, -1);
+}
+
 static int read_by(lua_State *L, ssize_t (*call)(int, void *, size_t)) {
   int fd = check_self(L)->number;
-  char data[READ_SIZE];
+  char *data = push_buffer(L);
   ssize_t n = call(fd, data, READ_SIZE);
   if (n < 0)
     return orr_fail(L, (int)-n);

@@ -2,7 +2,6 @@
    through luv. */
 #include "binding.h"
 #include "engine/ending.h"
-#include "engine/launch.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -186,13 +185,6 @@ static int m_heap(lua_State *L) {
   return 2;
 }
 
-/* self:open_std(): opens /dev/null for those of fds 0 to 2 that are closed. */
-static int m_open_std(lua_State *L) {
-  check_self(L);
-  orr_fill_std_fds();
-  return 0;
-}
-
 /* tostring(self) -> "orrery.process 1234". */
 static int m_tostring(lua_State *L) {
   lua_pushfstring(L, "%s %d", ORR_PROCESS, (int)getpid());
@@ -210,7 +202,6 @@ void orr_open_process(lua_State *L) {
                                      {"write", m_write},
                                      {"raise_nofile", m_raise_nofile},
                                      {"ignore_sigpipe", m_ignore_sigpipe},
-                                     {"open_std", m_open_std},
                                      {"heap", m_heap},
                                      {"ballast", m_ballast},
                                      {NULL, NULL}};

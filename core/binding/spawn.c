@@ -69,23 +69,25 @@ static struct engine *push_engine(lua_State *L) {
 }
 
 /* Opens the engine, if it is not open yet; what orr_remember_nofile was told
-   before stays. Returns 0 or -errno (ECANCELED: the Lua state is closing). */
-static int open_engine(struct engine *e) {
+   before stays. Returns 0, or -errno with `f` filled (ECANCELED: the Lua state
+   is closing). */
+static int open_engine(struct engine *e, struct orr_failure *f) {
   struct orr_launcher fresh;
   if (e->open)
     return 0;
-  if (e->finalized)
-    return -ECANCELED;
-  int rc = orr_launcher_open(&fresh, getenv("ORRERY_FORCE"));
-  if (rc < 0)
-    return rc;
-  fresh.old_nofile = e->launcher.old_nofile;
-  fresh.nofile_raised = e->launcher.nofile_raised;
-  rc = orr_reaper_open(&e->reaper);
+  int rc = e->finalized ? -ECANCELED
+                        : orr_launcher_open(&fresh, getenv("ORRERY_FORCE"));
+  if (rc == 0) {
+    rc = orr_reaper_open(&e->reaper);
+    if (rc < 0)
+      orr_launcher_close(&fresh);
+  }
   if (rc < 0) {
-    orr_launcher_close(&fresh);
+    *f = (struct orr_failure){-rc, ORR_STAGE_FORK, 0};
     return rc;
   }
+  fresh.old_nofile = e->launcher.old_nofile;
+  fresh.nofile_raised = e->launcher.nofile_raised;
   e->launcher = fresh;
   e->open = true;
   return 0;
@@ -115,11 +117,9 @@ static int start(struct engine *e, struct orr_program *program,
   static const char *empty[] = {NULL};
   struct orr_child *child = &sp->child;
   struct rusage ours;
-  int rc = open_engine(e);
-  if (rc < 0) {
-    *f = (struct orr_failure){-rc, ORR_STAGE_FORK, 0};
+  int rc = open_engine(e, f);
+  if (rc < 0)
     return rc;
-  }
   getrusage(RUSAGE_SELF, &ours);
   sp->floor = ours.ru_maxrss;
   /* Not read earlier: a finalizer may have changed the environment, which moves
@@ -215,24 +215,23 @@ void orr_signal_held(lua_State *L, int signal, bool only_others) {
 }
 
 /* Pushes the engine and returns it, open and with its roads known; or NULL,
-   with the errno in *error. */
-static struct engine *ready_engine(lua_State *L, int *error) {
+   with `f` filled. */
+static struct engine *ready_engine(lua_State *L, struct orr_failure *f) {
   struct engine *e = push_engine(L);
-  int rc = open_engine(e);
+  int rc = open_engine(e, f);
   if (rc == 0)
-    rc = orr_launcher_probe(&e->launcher);
-  *error = -rc;
+    rc = orr_launcher_probe(&e->launcher, f);
   return rc < 0 ? NULL : e;
 }
 
 /* core.reaper_fd() -> the number of the fd that is readable when reap() has
    something to give; false if this kernel has no pidfds, so that SIGCHLD must
-   tell; nil, errno. */
+   tell; nil, errno, stage, index as of spawn. */
 static int l_reaper_fd(lua_State *L) {
-  int error;
-  struct engine *e = ready_engine(L, &error);
+  struct orr_failure failure;
+  struct engine *e = ready_engine(L, &failure);
   if (e == NULL)
-    return orr_fail(L, error);
+    return fail_start(L, &failure);
   if (e->launcher.roads.pidfd)
     lua_pushinteger(L, e->reaper.epoll);
   else
@@ -241,12 +240,13 @@ static int l_reaper_fd(lua_State *L) {
 }
 
 /* core.features() -> {clone_vm=, pidfd=, close_range=}: which roads are in use;
-   nil, errno. ORRERY_FORCE=no_clone_vm,no_pidfd,no_close_range forbids them. */
+   nil, errno, stage, index as of spawn.
+   ORRERY_FORCE=no_clone_vm,no_pidfd,no_close_range forbids them. */
 static int l_features(lua_State *L) {
-  int error;
-  struct engine *e = ready_engine(L, &error);
+  struct orr_failure failure;
+  struct engine *e = ready_engine(L, &failure);
   if (e == NULL)
-    return orr_fail(L, error);
+    return fail_start(L, &failure);
   lua_createtable(L, 0, 3);
   lua_pushboolean(L, e->launcher.roads.clone_vm);
   lua_setfield(L, -2, "clone_vm");
@@ -260,10 +260,12 @@ static int l_features(lua_State *L) {
 /* core.null_fd() -> the number of an fd of /dev/null, which stays open as long
    as the Lua state; nil, errno. */
 static int l_null_fd(lua_State *L) {
+  struct orr_failure failure;
   struct engine *e = push_engine(L);
-  int rc = open_engine(e);
-  if (rc < 0)
-    return orr_fail(L, -rc);
+  if (open_engine(e, &failure) < 0)
+    return orr_fail(L, failure.error);
+  if (e->launcher.null_missing != 0)
+    return orr_fail(L, e->launcher.null_missing);
   lua_pushinteger(L, e->launcher.slots[0]);
   return 1;
 }

@@ -5,7 +5,9 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 ssize_t orr_read(int fd, void *data, size_t size) {
@@ -87,4 +89,19 @@ int orr_waitid(idtype_t type, id_t id, siginfo_t *info, int options,
     rc = syscall(SYS_waitid, type, id, info, options, usage);
   while (rc < 0 && errno == EINTR);
   return rc < 0 ? -errno : 0;
+}
+
+void orr_wait4(pid_t pid) {
+  while (wait4(pid, NULL, 0, NULL) < 0 && errno == EINTR)
+    ;
+}
+
+int orr_copy(pid_t self, void *to, const void *from, size_t size) {
+  struct iovec into = {to, size}, of = {(void *)(uintptr_t)from, size};
+  ssize_t n = process_vm_readv(self, &into, 1, &of, 1, 0);
+  if (n < 0 && errno != EFAULT) {
+    memcpy(to, from, size);
+    return 0;
+  }
+  return n == (ssize_t)size ? 0 : -EFAULT;
 }

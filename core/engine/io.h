@@ -47,6 +47,16 @@ int orr_accept(int socket);
 int orr_waitid(idtype_t type, id_t id, siginfo_t *info, int options,
                struct rusage *usage);
 
+/* Reaps a child with wait4(2), for its status is of no interest, and waitid may
+   be refused. */
+void orr_wait4(pid_t pid);
+
+/* Copies memory of this process, which has the pid `self`, that may be a mapped
+   file's, of which there may be less now: 0 or -EFAULT. If the kernel does not
+   copy (a sandbox forbids it; the pid is that of before a fork), the copy is
+   made here, and then less is SIGBUS. */
+int orr_copy(pid_t self, void *to, const void *from, size_t size);
+
 /* Reads 4 bytes as an integer, the lowest first. */
 static inline uint32_t orr_get_u32le(const uint8_t *at) {
   return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -26,8 +27,17 @@ const char *orr_stage_name(enum orr_stage stage) {
   static const char *const names[ORR_STAGE_COUNT] = {
       "none",   "pipe",   "open",   "dup",   "fork",     "setsid",
       "pgroup", "cgroup", "rlimit", "nice",  "affinity", "umask",
-      "groups", "gid",    "uid",    "chdir", "exec"};
+      "groups", "gid",    "uid",    "chdir", "exec",     "wait"};
   return (unsigned)stage < ORR_STAGE_COUNT ? names[stage] : "unknown";
+}
+
+/* Fills `f`. Returns -error. */
+static int failed(struct orr_failure *f, enum orr_stage stage, int error,
+                  int index) {
+  f->stage = stage;
+  f->error = error;
+  f->index = index;
+  return -error;
 }
 
 /* The launcher ------------------------------------------------------------- */
@@ -43,22 +53,41 @@ static bool listed(const char *list, const char *word) {
   return false;
 }
 
+/* Opens /dev/null or, if there is none, what is next to it: the end of a pipe
+   that nothing comes from, and that nothing can be written to. In *missing is
+   then why it could not be opened, else 0. Returns the fd or -errno. */
+static int open_null(int flags, int *missing) {
+  int ends[2], fd = open("/dev/null", O_RDWR | flags);
+  *missing = fd < 0 ? errno : 0;
+  if (fd >= 0)
+    return fd;
+  if (pipe2(ends, flags) < 0)
+    return -errno;
+  close(ends[1]);
+  return ends[0];
+}
+
 int orr_fill_std_fds(void) {
-  int fd;
+  struct pollfd fds[3] = {{.fd = 0}, {.fd = 1}, {.fd = 2}};
+  int fd, missing;
+  if (poll(fds, 3, 0) >= 0 &&
+      !((fds[0].revents | fds[1].revents | fds[2].revents) & POLLNVAL))
+    return 0;
   do
-    fd = open("/dev/null", O_RDWR);
+    fd = open_null(0, &missing);
   while (fd >= 0 && fd <= 2);
   if (fd < 0)
-    return -errno;
+    return fd;
   close(fd);
   return 0;
 }
 
 /* Opens the reserved fds, all of them /dev/null until they are used. */
 static int open_slots(struct orr_launcher *l) {
-  l->slots[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (l->slots[0] < 0)
-    return -errno;
+  int fd = open_null(O_CLOEXEC, &l->null_missing);
+  if (fd < 0)
+    return fd;
+  l->slots[0] = fd;
   for (int i = 1; i < ORR_SLOTS; i++) {
     l->slots[i] = fcntl(l->slots[0], F_DUPFD_CLOEXEC, 3);
     if (l->slots[i] < 0)
@@ -172,8 +201,9 @@ static bool pidfd_works(int pidfd) {
 }
 
 /* Starts one child with these flags, which ends at once, and learns the roads
-   from it. 0 or -errno. */
-static int probe_with(struct orr_launcher *l, int flags) {
+   from it. 0 or -errno, with `f` filled. */
+static int probe_with(struct orr_launcher *l, int flags,
+                      struct orr_failure *f) {
   struct probe probe = {false, !l->forbidden.close_range};
   siginfo_t info = {0};
   int pidfd = -1;
@@ -181,18 +211,23 @@ static int probe_with(struct orr_launcher *l, int flags) {
   pid_t pid = clone_child(l, probe_child, &probe, flags, &pidfd);
   restore_signals(mask);
   if (pid < 0)
-    return pid;
+    return failed(f, ORR_STAGE_FORK, -pid, 0);
   l->roads.pidfd = (flags & CLONE_PIDFD) != 0 && pidfd_works(pidfd);
   if (pidfd >= 0)
     close(pidfd);
-  if (orr_waitid(P_PID, (id_t)pid, &info, WEXITED, NULL) < 0)
-    return -EAGAIN; /* other code of this process took it, and its answer */
+  int rc = orr_waitid(P_PID, (id_t)pid, &info, WEXITED, NULL);
+  if (rc == -ECHILD) /* other code of this process took it, and its answer */
+    return failed(f, ORR_STAGE_FORK, EAGAIN, 0);
+  if (rc < 0) {
+    orr_wait4(pid);
+    return failed(f, ORR_STAGE_WAIT, -rc, 0);
+  }
   l->roads.clone_vm = (flags & CLONE_VM) != 0 && probe.shared;
   l->roads.close_range = info.si_status == 0;
   return 0;
 }
 
-int orr_launcher_probe(struct orr_launcher *l) {
+int orr_launcher_probe(struct orr_launcher *l, struct orr_failure *f) {
   static const int tries[] = {CLONE_VM | CLONE_VFORK | CLONE_PIDFD,
                               CLONE_VM | CLONE_VFORK, CLONE_PIDFD, 0};
   int rc = 0;
@@ -200,24 +235,15 @@ int orr_launcher_probe(struct orr_launcher *l) {
     if ((l->forbidden.clone_vm && (tries[i] & CLONE_VM)) ||
         (l->forbidden.pidfd && (tries[i] & CLONE_PIDFD)))
       continue;
-    rc = probe_with(l, tries[i]);
+    rc = probe_with(l, tries[i], f);
     l->probed = rc == 0;
-    if (rc < 0 && !not_here(-rc))
+    if (rc < 0 && (f->stage != ORR_STAGE_FORK || !not_here(-rc)))
       return rc;
   }
   return rc;
 }
 
 /* A start ------------------------------------------------------------------ */
-
-/* Fills `f`. Returns -error. */
-static int failed(struct orr_failure *f, enum orr_stage stage, int error,
-                  int index) {
-  f->stage = stage;
-  f->error = error;
-  f->index = index;
-  return -error;
-}
 
 static const char *path_of(const char **envp) {
   for (; *envp != NULL; envp++)
@@ -340,9 +366,9 @@ int orr_launch(struct orr_launcher *l, const struct orr_program *p, pid_t *pid,
   *pidfd = -1;
   if (rc < 0)
     return rc;
-  rc = orr_launcher_probe(l);
+  rc = orr_launcher_probe(l, failure);
   if (rc < 0)
-    return failed(failure, ORR_STAGE_FORK, -rc, 0);
+    return rc;
   s.close_range = l->roads.close_range;
   choose_nofile(l, &s);
   if (p->die_with_parent)

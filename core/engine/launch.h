@@ -31,6 +31,7 @@ enum orr_stage {
   ORR_STAGE_UID,
   ORR_STAGE_CHDIR,
   ORR_STAGE_EXEC,
+  ORR_STAGE_WAIT, /* waitid is refused: ends of children could not be noticed */
   ORR_STAGE_COUNT
 };
 
@@ -53,6 +54,7 @@ struct orr_launcher {
   void *stack;                /* owned: one mapping, guard page at its foot */
   size_t stack_size;
   int slots[ORR_SLOTS];     /* owned, CLOEXEC, -1 when closed */
+  int null_missing;         /* errno: the first is not /dev/null; or 0 */
   struct rlimit old_nofile; /* what children start with ... */
   bool nofile_raised;       /* ... if this process raised its own */
 };
@@ -93,8 +95,9 @@ struct orr_failure {
 };
 
 /* Opens /dev/null for those of fds 0 to 2 that are closed: what a process opens
-   next would take their place, and its children would have it as stdio. 0 or
-   -errno. */
+   next would take their place, and its children would have it as stdio. If
+   there is no /dev/null, they get an end of a pipe that gives and takes
+   nothing. 0 or -errno. */
 int orr_fill_std_fds(void);
 
 /* Opens a launcher; the roads are found out later. 0 or -errno: fds or memory
@@ -106,8 +109,8 @@ int orr_launcher_open(struct orr_launcher *l, const char *force);
 void orr_launcher_close(struct orr_launcher *l);
 
 /* Finds out the roads by starting a child, if they are not known yet. 0 or
-   -errno (EAGAIN, ENOMEM: ask again later). */
-int orr_launcher_probe(struct orr_launcher *l);
+   -errno with `failure` filled (EAGAIN, ENOMEM: ask again later). */
+int orr_launcher_probe(struct orr_launcher *l, struct orr_failure *failure);
 
 /* Starts `p`. Returns 0 with the pid, and with a CLOEXEC pidfd (-1 if this
    kernel has none), both the caller's; the program is then past its exec.

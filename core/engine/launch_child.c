@@ -97,21 +97,39 @@ CHILD static void set_resources(struct orr_start *s) {
     syscall(SYS_umask, p->umask);
 }
 
+/* Returns whether the child is to be somebody else than its parent. */
+CHILD static bool becomes_another(const struct orr_program *p) {
+  return (p->has_uid && p->uid != (uid_t)syscall(SYS_geteuid)) ||
+         (p->has_gid && p->gid != (gid_t)syscall(SYS_getegid));
+}
+
+/* Drops our groups from a child with a uid or gid and no `groups` of its own,
+   as Node does. Returns an errno if somebody else would be left with them:
+   Node does not notice. */
+CHILD static int drop_groups(const struct orr_program *p) {
+  if (!(p->has_gid || p->has_uid) || syscall(SYS_setgroups, 0, NULL) == 0)
+    return 0;
+  int error = errno;
+  return becomes_another(p) && syscall(SYS_getgroups, 0, NULL) > 0 ? error : 0;
+}
+
 /* Sets groups before gid before uid: each needs a right that the next gives up.
-   A child with another uid or gid and no `groups` of its own loses ours, as in
-   Node; if we may not drop them, they are not worth much either. */
+   If we have none of these, that we may not set the uid tells most. */
 CHILD static void set_identity(struct orr_start *s) {
   const struct orr_program *p = s->program;
-  if (p->has_groups) {
-    if (syscall(SYS_setgroups, p->ngroups, p->groups) < 0)
-      fail(s, ORR_STAGE_GROUPS, 0);
-  } else if (p->has_gid || p->has_uid) {
-    syscall(SYS_setgroups, 0, NULL);
-  }
+  int kept = 0;
+  if (!p->has_groups)
+    kept = drop_groups(p);
+  else if (syscall(SYS_setgroups, p->ngroups, p->groups) < 0)
+    fail(s, ORR_STAGE_GROUPS, 0);
   if (p->has_gid && syscall(SYS_setgid, p->gid) < 0)
     fail(s, ORR_STAGE_GID, 0);
   if (p->has_uid && syscall(SYS_setuid, p->uid) < 0)
     fail(s, ORR_STAGE_UID, 0);
+  if (kept != 0) {
+    errno = kept;
+    fail(s, ORR_STAGE_GROUPS, 0);
+  }
 }
 
 /* Asks for SIGKILL when the parent dies; after setuid, which clears that. A
@@ -149,7 +167,7 @@ CHILD static int fd_number(const char *name) {
   return n;
 }
 
-/* close_from without /proc: closes every number up to the limit, which is all
+/* close_from without a list: closes every number up to the limit, which is all
    there can be. */
 CHILD static void close_by_number(int first, int keep) {
   struct rlimit limit = {1024, 1024};
@@ -165,12 +183,8 @@ CHILD static void close_by_listing(int first, int keep) {
   _Alignas(struct dirent64) char buffer[2048];
   int dir = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/fd",
                          O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-  if (dir < 0) {
-    close_by_number(first, keep);
-    return;
-  }
-  for (bool closed = true; closed;) {
-    long n;
+  long n = -1; /* < 0: it cannot be listed */
+  for (bool closed = dir >= 0; closed;) {
     closed = false;
     syscall(SYS_lseek, dir, 0L, SEEK_SET);
     while ((n = syscall(SYS_getdents64, dir, buffer, sizeof buffer)) > 0) {
@@ -185,7 +199,10 @@ CHILD static void close_by_listing(int first, int keep) {
       }
     }
   }
-  syscall(SYS_close, dir);
+  if (dir >= 0)
+    syscall(SYS_close, dir);
+  if (n < 0)
+    close_by_number(first, keep);
 }
 
 /* Closes every fd from `first` on but the error pipe, which exec closes. */

@@ -42,11 +42,24 @@ for _, name in ipairs {
   parts[name] = { "orrery.task", name }
 end
 
+local ENFILE, EMFILE = 23, 24 -- the core may be what cannot be loaded
+
+--- Loads a module, as `require` does, which where no file can be opened says no
+--- more than that there is none.
+local function load_module(name)
+  local found, value = pcall(require, name)
+  if found then return value end
+  local _, why, errno = io.open("/")
+  if errno ~= ENFILE and errno ~= EMFILE then error(value, 0) end
+  error(("orrery: '%s' cannot be loaded, for no file can be opened: %s")
+    :format(name, why:gsub("^/: ", "")), 3)
+end
+
 return setmetatable(orrery, {
   __index = function(self, name)
     local part = parts[name]
     if not part then return nil end
-    local value = require(part[1])
+    local value = load_module(part[1])
     if part[2] then value = value[part[2]] end
     self[name] = value
     return value

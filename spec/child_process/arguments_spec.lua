@@ -15,6 +15,17 @@ local function raised(...)
   return err
 end
 
+--- Returns a word of characters that shells know.
+local function odd_word()
+  local known = [[\'"`$!%=~#*?[](){}<>|&;^,-+@: ab]] .. "\n\t\r"
+  local word = {}
+  for i = 1, math.random(6) do
+    local at = math.random(#known)
+    word[i] = known:sub(at, at)
+  end
+  return table.concat(word)
+end
+
 describe("spawn's arguments #spawn", function()
   it("A5: takes command, arguments and options in all their forms", function()
     run(function()
@@ -133,8 +144,33 @@ describe("spawn's arguments #spawn", function()
       assert.equal("<a;b><$(id)><it's><*><>< x >", text)
     end)
   end)
-end)
 
+  it("fault D5: quotes them for each shell that it can", function()
+    run(function()
+      local words = { "", "x\\", "=ls", "a=b", "%self", "!!", "\\'\\\\'\\n",
+        "''", "-n", "\n\\\n", "{a,b}", "^", "@(a)", "<(ls)", "%1", "+x" }
+      for byte = 1, 255 do words[#words + 1] = string.char(byte) end
+      for _ = 1, 200 do words[#words + 1] = odd_word() end
+      for _, shell in ipairs { "sh", "bash", "dash", "ksh", "zsh", "fish" } do
+        local text = output_of("env printf '%s\\0'", words,
+          { shell = "/bin/" .. shell, env_extend = { LC_ALL = "C" } })
+        assert.equal(table.concat(words, "\0") .. "\0", text, shell)
+      end
+    end)
+  end)
+
+  it("fault D5: raises for csh, which has no quotes for all", function()
+    run(function()
+      for _, shell in ipairs { "/bin/csh", "/bin/tcsh", "tcsh" } do
+        local opts = { shell = shell }
+        assert.matches("^spec/child_process/arguments_spec.lua:%d+: spawn: "
+          .. "option 'shell': arguments cannot be quoted for " .. shell,
+          raised("echo", { "x" }, opts))
+        assert.equal("x\n", (output_of("echo x", nil, opts)))
+      end
+    end)
+  end)
+end)
 
 describe("arguments.split", function()
   local split = arguments.split
@@ -165,15 +201,16 @@ end)
 
 describe("arguments.command_line", function()
   it("is the command, with another name if there is one", function()
-    local file, argv = arguments.command_line({ "ls", "a b" }, { argv0 = "l" })
+    local file, argv = arguments.command_line("spawn", { "ls", "a b" },
+      { argv0 = "l" })
 
     assert.equal("ls", file)
     assert.same({ "l", "a b" }, argv)
   end)
 
   it("quotes what a shell would take apart", function()
-    local file, argv = arguments.command_line({ "echo $HOME", "a b", "it's" },
-      { shell = true })
+    local file, argv = arguments.command_line("spawn",
+      { "echo $HOME", "a b", "it's" }, { shell = true })
 
     assert.equal("/bin/sh", file)
     assert.same({ "/bin/sh", "-c", [[echo $HOME 'a b' 'it'\''s']] }, argv)

@@ -163,6 +163,37 @@ describe("spawn's options #spawn", function()
     end)
   end)
 
+  it("fault D6: starts nobody else with our groups #root", function()
+    if not helper.is_root then return pending("needs root") end
+    run(function()
+      local result = assert(orrery.run("setpriv", { "--groups", "5,7",
+        "--bounding-set", "-setgid", helper.interpreter, "-e", [[
+          local run = require "orrery".run
+          for _, who in ipairs { {uid=65534}, {user="nobody"}, {gid=65534},
+              {uid=65534, gid=0} } do
+            local _, err = run("true", {}, who)
+            print(err.code, err.stage)
+          end
+          print(run("id", {"-G"}, {uid=0}).stdout)]] },
+        { env_extend = helper.env() }))
+
+      assert.equal("EPERM\tgroups\nEPERM\tgroups\nEPERM\tgid\n"
+        .. "EPERM\tgroups\n0 5 7\n\n", result.stdout)
+    end)
+  end)
+
+  it("fault D6: minds no groups where there are none #root", function()
+    if not helper.is_root then return pending("needs root") end
+    run(function()
+      local result = assert(orrery.run("setpriv", { "--clear-groups",
+        "--bounding-set", "-setgid", helper.interpreter, "-e", [[
+          print(require "orrery".run("id", {"-u"}, {uid=65534}).stdout)]] },
+        { env_extend = helper.env() }))
+
+      assert.equal("65534\n\n", result.stdout)
+    end)
+  end)
+
   it("fails to start as a user that is unknown", function()
     run(function()
       local _, err = spawn("true", {}, { user = "no-such-user" }):wait()

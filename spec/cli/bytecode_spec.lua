@@ -49,10 +49,10 @@ local function rewrite(path, change)
   write(path, change(file:read("a")))
 end
 
---- Has a module's entry say that its chunk is somewhere else.
-local function move_chunk(text, name, offset)
-  local at = text:find(("c32"):pack(name), 1, true) + 32 + 3 * 8
-  return text:sub(1, at - 1) .. ("=I4"):pack(offset) .. text:sub(at + 4)
+--- Changes one byte of a text, the one at `at`.
+local function flip(text, at)
+  return text:sub(1, at - 1) .. string.char(text:byte(at) ~ 1)
+    .. text:sub(at + 1)
 end
 
 describe("compiled modules", function()
@@ -119,11 +119,14 @@ describe("compiled modules", function()
         function(text) return text:sub(1, #text // 2) end,
         function(text) return text:sub(1, -2) end,
         function(text) return text:sub(1, 63) end, -- the header is of 64 bytes
-        function(text)
-          return text:sub(1, 52) .. "\xff\xff\xff\xff" .. text:sub(57)
+        function(text) -- the number of entries
+          return text:sub(1, 44) .. "\xff\xff\xff\xff" .. text:sub(49)
         end,
-        function(text)
-          return move_chunk(text, "child_process.run", 0xfffffff0)
+        function(text) -- where the chunk is
+          return flip(text, text:find("child_process.run\0", 1, true) + 56)
+        end,
+        function(text) -- the chunk
+          return flip(text, text:find("[orrery.child_process.run]", 1, true))
         end,
         function() return "" end,
       } do
@@ -152,6 +155,27 @@ describe("compiled modules", function()
       assert.is_true(uv.fs_stat(path).ino ~= inode)
       before:seek("set")
       assert.is_true(before:read("a") == text)
+    end)
+  end)
+
+  it("fault D8: give way where the file is cut or changed in place "
+    .. "meanwhile", function()
+    run(function()
+      local dir <close> = tree()
+      local path = dir.path .. MODULES
+      for _, change in ipairs { "io.open(path, 'wb'):close()",
+        "uv.fs_ftruncate(uv.fs_open(path, 'r+', 0), 5000)",
+        "local file = io.open(path, 'r+b') file:write(('x'):rep(200000)) "
+          .. "file:close()" } do
+        local result = cli(dir.path, ([[
+          local uv, path = require "luv", %q
+          %s
+          print(debug.getinfo(require "orrery".run, "S").short_src)]])
+          :format(path, change))
+        assert.matches("lua/orrery/child_process/run%.lua$", result.stdout,
+          result.stderr)
+        bytecode.build(dir.path .. "/lua/orrery", dir.path .. "/build/orrery")
+      end
     end)
   end)
 

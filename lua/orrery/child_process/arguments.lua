@@ -102,25 +102,33 @@ function arguments.with(name, value, command, args, opts)
   return command, args, with(opts, name, value)
 end
 
---- Quotes a word for sh, if it has to be.
+--- Quotes a word, if it has to be: for sh, bash, dash, ksh, zsh and fish. In
+--- the quotes of fish a backslash means something, so it never stands in them;
+--- zsh replaces a word that begins with "=", and fish one with "%".
 local function quote(word)
-  if word:find("^[%w%%+,./:=@_-]+$") then return word end
-  return "'" .. word:gsub("'", "'\\''") .. "'"
+  if word:find("^[%w+,./:@_-]+$") then return word end
+  return "'" .. word:gsub("[\\']", "'\\%0'") .. "'"
 end
 
 --- Returns the file to run and its argv by the options `shell` and `argv0`.
 --- With a shell the command is a line for it, and the arguments are quoted.
+--- Raises if the shell is csh, in which no quotes keep a "!" or a newline.
+--- @param where string the function's name, for the message
 --- @param argv string[] as `split` makes it; may be changed
 --- @param opts table checked
 --- @return string file
 --- @return string[] argv
-function arguments.command_line(argv, opts)
+function arguments.command_line(where, argv, opts)
   local command = argv[1]
   if not opts.shell then
     argv[1] = opts.argv0 or command
     return command, argv
   end
   local shell = opts.shell == true and "/bin/sh" or opts.shell
+  if argv[2] and shell:find("csh$") then
+    options.raise("%s: option 'shell': arguments cannot be quoted for %s: make "
+      .. "them part of the command, or use another shell", where, shell)
+  end
   for i = 2, #argv do command = command .. " " .. quote(argv[i]) end
   return shell, { opts.argv0 or shell, "-c", command }
 end

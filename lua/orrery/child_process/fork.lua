@@ -114,7 +114,8 @@ function fork.fork(module_path, args, opts)
   opts.stdio = stdio_of(opts)
   opts.shell = nil
   local process = require "orrery.process"
-  local exec_path = opts.exec_path or process.exec_path
+  -- Without /proc it is not known, and there the start fails, and says so.
+  local exec_path = opts.exec_path or process.exec_path or "/proc/self/exe"
   local loader, paths = bootstrap(exec_path)
   local argv = { exec_path }
   append(argv, opts.exec_argv or loader[1] and process.exec_argv or {})

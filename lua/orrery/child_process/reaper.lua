@@ -66,21 +66,22 @@ end
 --- Starts listening, which must come before the first child. Does nothing when
 --- called again.
 --- @return true? ok
---- @return integer? errno (EMFILE, ENFILE)
+--- @return integer? errno (EMFILE, ENFILE …)
+--- @return string? stage at which a start fails by that
 function reaper.open()
   if not ending then watch_ending() end
   if watcher then return true end
   local polling, err = poller.open() -- for what children write
-  if not polling then return nil, err.errno end
-  local fd, errno = core.reaper_fd()
-  if fd == nil then return nil, errno end
+  if not polling then return nil, err.errno, "fork" end
+  local fd, errno, stage = core.reaper_fd()
+  if fd == nil then return nil, errno, stage end
   local code
   if fd then
     watcher, code = Watcher.new(fd, "r", reaper.reap)
   else
     watcher = watch_sigchld()
   end
-  if not watcher then return nil, core.errnos[code] or EMFILE end
+  if not watcher then return nil, core.errnos[code] or EMFILE, "fork" end
   watcher:unref()
   return true
 end

@@ -59,7 +59,7 @@ end
 local function describe(where, argv, opts, extra_env)
   local command = argv[1]
   local file
-  file, argv = arguments.command_line(argv, opts)
+  file, argv = arguments.command_line(where, argv, opts)
   local plan = stdio.check(where, opts.stdio)
   if plan.channel then
     opts = with_serialization(command, opts)
@@ -124,9 +124,9 @@ local function launch(start)
     local found, err = spawn_options.look_up_user(attributes)
     if not found then return nil, err end
   end
-  local listening, number = reaper.open()
+  local listening, number, at = reaper.open()
   if not listening then
-    return nil, errors.system(number, "spawn", { stage = "fork" })
+    return nil, errors.system(number, "spawn", { stage = at })
   end
   local wiring, err = stdio.open(start.plan)
   if not wiring then return nil, err end

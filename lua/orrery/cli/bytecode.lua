@@ -12,8 +12,8 @@ local uv = require "luv"
 
 local bytecode = {}
 
-local MAGIC = "orrery's modules, compiled\n"
-local HEADER, ENTRY = "=c52 I4 I8", "=c32 i8 i8 i8 I4 I4" -- as in C
+local MAGIC = "orrery's modules, compiled, with sums\n"
+local HEADER, ENTRY = "=c44 I4 I8 i8", "=c32 i8 i8 i8 I4 I4 i8" -- as in C
 local COPIED = { sec = -1, nsec = 0 } -- in place of a time, as in C
 local HEADER_SIZE, ENTRY_SIZE = HEADER:packsize(), ENTRY:packsize()
 
@@ -53,20 +53,34 @@ local function compile_all(sources)
   return list
 end
 
+--- Returns the sum of a text that the loader computes, too.
+--- @param text string
+--- @return integer
+local function sum_of(text)
+  local sum, padded = #text, text .. ("\0"):rep(-#text % 8)
+  for at = 1, #padded, 8 do
+    sum = (sum ~ ("=i8"):unpack(padded, at)) * 0x9e3779b97f4a7c15
+    sum = sum ~ sum >> 32
+  end
+  return sum
+end
+
 --- Returns the contents of the file.
 --- @param list Bytecode[]
 --- @return string
 local function bundle(list)
-  local parts, offset = { "" }, HEADER_SIZE + #list * ENTRY_SIZE
-  for _, one in ipairs(list) do
+  local entries, chunks = {}, {}
+  local offset = HEADER_SIZE + #list * ENTRY_SIZE
+  for i, one in ipairs(list) do
     local stat = one.stat
-    parts[#parts + 1] = ENTRY:pack(one.name, stat.size, stat.mtime.sec,
-      stat.mtime.nsec, offset, #one.chunk)
+    entries[i] = ENTRY:pack(one.name, stat.size, stat.mtime.sec,
+      stat.mtime.nsec, offset, #one.chunk, sum_of(one.chunk))
+    chunks[i] = one.chunk
     offset = offset + #one.chunk
   end
-  for _, one in ipairs(list) do parts[#parts + 1] = one.chunk end
-  parts[1] = HEADER:pack(MAGIC, #list, offset)
-  return table.concat(parts)
+  local listed = table.concat(entries)
+  return HEADER:pack(MAGIC, #list, offset, sum_of(listed)) .. listed
+    .. table.concat(chunks)
 end
 
 --- Compiles every module of a folder. Raises if one cannot be read or compiled,

@@ -13,11 +13,10 @@ local paths = os.getenv("ORRERY_FORK") or ""
 local path, cpath = paths:match("^([^\n]*)\n(.*)$")
 if not path then error("orrery.forked is for orrery.fork to run", 0) end
 
--- The core comes before luv, which would take fds 0 to 2 if they are closed.
--- Both are no Lua files, for which all of `path` would be searched.
+-- The core, which opens fds 0 to 2 if they are closed, comes before luv. Both
+-- are no Lua files, for which all of `path` would be searched.
 package.path, package.cpath = "", cpath
 local core = require "orrery.core"
-core.process():open_std()
 require "luv".os_unsetenv("ORRERY_FORK")
 package.path = path
 table.insert(package.searchers, 2, core.bytecode(arg[0]:match("^(.*/)[^/]*/")))

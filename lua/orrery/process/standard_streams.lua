@@ -17,7 +17,7 @@ local stream = require "orrery.stream"
 local standard_streams = {}
 
 local self_process = core.process()
-local EPIPE = core.errnos.EPIPE
+local EBADF, EPIPE = core.errnos.EBADF, core.errnos.EPIPE
 
 --- @class Output : Emitter stdout or stderr; it cannot be closed. Events:
 ---   finish, error(err)
@@ -106,7 +106,8 @@ function standard_streams.output(fd)
 end
 
 --- Makes the stream of stdin. It keeps the loop alive only while it is read.
---- @return Stream stream at its end if there is no stdin
+--- @return Stream stream at its end if there is no stdin; reads give the error
+---   if there is no fd left for it
 function standard_streams.input()
   local kind = uv.guess_handle(0)
   if kind ~= "file" then
@@ -117,8 +118,12 @@ function standard_streams.input()
   -- a terminal, of which that makes another one.
   local own = kind == "pipe" and core.open("/proc/self/fd/0", "r")
   if own then return stream.new(own, "pipe", "r") end
-  local fd = core.dup(0)
-  if not fd then return stream.ended("r") end
+  local fd, errno = core.dup(0)
+  if not fd then
+    local none = stream.ended("r")
+    if errno ~= EBADF then none.read_error_ = errors.system(errno, "dup") end
+    return none
+  end
   return stream.new(fd, kind == "file" and "file" or "shared", "r")
 end
 

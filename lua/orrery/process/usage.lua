@@ -35,9 +35,9 @@ function usage.hrtime_ns() return self_process:hrtime() end
 --- @return number seconds
 function usage.uptime() return (self_process:hrtime() - started) / NS end
 
---- Returns the memory in bytes: resident; malloc's arena; what Lua uses of it;
---- the core's buffers.
---- @return {rss: integer, heap_total: integer, heap_used: integer,
+--- Returns the memory in bytes: resident (nil without /proc); malloc's arena;
+--- what Lua uses of it; the core's buffers.
+--- @return {rss: integer?, heap_total: integer, heap_used: integer,
 ---   external: integer} bytes
 function usage.memory_usage()
   local total, ballast = self_process:heap()

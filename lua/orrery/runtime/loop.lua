@@ -275,23 +275,6 @@ end
 local mark = setmetatable({}, { __gc = function() closing = true end })
 debug.getregistry()[mark] = true
 
--- Before luv 1.46, the finalizer of a handle that is closing frees it although
--- the loop still has it. From then on the loop's finalizer frees it, and the
--- loop must not run earlier: the core's fds are closed before luv's polls of
--- them. libuv's version tells nothing of luv's; these constants came with it.
-local frees_too_early = uv.constants.TTY_MODE_RAW == nil
-
---- Gives a handle that is closing the turn of the loop that it needs: one made
---- at a close is finalized before that handle.
-local Sentinel = {
-  __gc = frees_too_early and function(self)
-    if self.retired then return end
-    closing = true
-    uv.run("nowait")
-  end or nil,
-}
-local sentinel = setmetatable({}, Sentinel)
-
 --- Closes a luv handle, or an object with the interface of one. Every close of
 --- ours goes through here. Does nothing if it is closing already.
 --- @param handle userdata|table
@@ -299,8 +282,6 @@ local sentinel = setmetatable({}, Sentinel)
 function loop.close(handle, fn)
   if handle:is_closing() then return end
   if type(handle) == "table" then return handle:close(fn) end
-  sentinel.retired = true -- luacheck: ignore
-  sentinel = setmetatable({}, Sentinel)
   handle:close(fn and loop.guard(fn))
 end
 

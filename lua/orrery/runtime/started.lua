@@ -2,7 +2,7 @@
 --- or a new interpreter in the place of this one, must not change. The CLI
 --- loads this before the script, and `orrery.process` when it is loaded.
 
-local uv = require "luv"
+local uv = require "orrery.runtime.luv"
 
 --- @class Started
 --- @field cwd string? the folder; nil if it had been removed
