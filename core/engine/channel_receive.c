@@ -175,10 +175,10 @@ long orr_channel_receive(struct orr_channel *channel) {
   if (channel->framing == ORR_LINES)
     message.msg_controllen = CMSG_LEN(sizeof(int)); /* Node sends one */
   ssize_t n = orr_recvmsg(channel->fd, &message);
+  channel->filled = n == (ssize_t)bytes.iov_len;
   if (n < 0)
     return n;
   uint64_t from = channel->received;
-  channel->filled = (size_t)n == bytes.iov_len;
   in->length += (size_t)n;
   channel->received += (uint64_t)n;
   error = note_set(channel, &message, from, channel->received);
