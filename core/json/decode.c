@@ -13,10 +13,25 @@
 
 enum { FLAGS = JSON_DECODE_ANY | JSON_ALLOW_NUL };
 
-/* Values in one text. Each may take 83 bytes while jansson's tree and Lua's
-   tables are both there, and `[]` is one in two bytes: a bound of the text's
-   length alone would let 256 MiB become 21 GB. */
-enum { MAX_VALUES = 4 * 1024 * 1024 };
+/* Bytes of memory that jansson's tree and Lua's tables may take together, for
+   each of the text: records take 10 to 20, a list of digits 24, `[],[]` 60. Any
+   text may take LEAST_BUDGET, and none more than MOST_BUDGET: a bound of the
+   text's length alone would let 256 MiB become 20 GB. */
+enum {
+  BUDGET_FACTOR = 32,
+  LEAST_BUDGET = 128 * 1024 * 1024,
+  MOST_BUDGET = 512 * 1024 * 1024
+};
+
+/* What they take for each of these, about, and for half a string beside its
+   bytes. */
+enum {
+  LIST_COST = 128,
+  OBJECT_COST = 224,
+  PAIR_COST = 96,
+  ITEM_COST = 48,
+  QUOTE_COST = 48 /* charged at its end */
+};
 
 struct tree {
   json_t *root;
@@ -198,27 +213,54 @@ static int fail(lua_State *L, json_error_t *error) {
   return 2;
 }
 
-/* Returns whether there are more values than we take. Each but the first has a
-   bracket or a comma in front of it. */
-static bool has_too_many(const char *text, size_t length) {
-  size_t values = 0;
-  bool quoted = false;
-  if (length <= MAX_VALUES)
-    return false;
-  for (size_t i = 0; i < length; i++) {
-    char c = text[i];
-    if (quoted && c == '\\')
-      i++;
-    else if (c == '"')
-      quoted = !quoted;
-    else if (!quoted && (c == '[' || c == '{' || c == ','))
-      values++;
+/* Returns what a character of the text, outside of strings, tells to take. */
+static size_t cost_of(char c) {
+  switch (c) {
+  case '[':
+    return LIST_COST;
+  case '{':
+    return OBJECT_COST;
+  case ':':
+    return PAIR_COST;
+  case ',':
+    return ITEM_COST;
+  case '"':
+    return QUOTE_COST;
+  default:
+    return 0;
   }
-  return values > MAX_VALUES;
 }
 
-/* json.decode(string) -> value; nil, message: it is no JSON, too deep, or has
-   too many values. Raises if memory is short. */
+/* Returns how many bytes of memory the values of the text would take. */
+static size_t measure(const char *text, size_t length) {
+  size_t cost = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < length; i++) {
+    if (quoted && text[i] == '\\')
+      i++;
+    else if (text[i] == '"')
+      quoted = !quoted;
+    if (!quoted)
+      cost += cost_of(text[i]);
+  }
+  return cost;
+}
+
+/* Returns whether the values of the text would take more memory than they
+   may. */
+static bool takes_too_much(const char *text, size_t length) {
+  size_t budget = length * BUDGET_FACTOR;
+  if (length <= LEAST_BUDGET / OBJECT_COST)
+    return false;
+  if (budget < LEAST_BUDGET)
+    budget = LEAST_BUDGET;
+  if (budget > MOST_BUDGET)
+    budget = MOST_BUDGET;
+  return measure(text, length) > budget;
+}
+
+/* json.decode(string) -> value; nil, message: it is no JSON, too deep, or would
+   take too much memory. Raises if memory is short. */
 static int l_decode(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
   size_t length;
@@ -230,9 +272,9 @@ static int l_decode(lua_State *L) {
                     (int)(nul - text) + 1);
     return 2;
   }
-  if (has_too_many(text, length)) {
+  if (takes_too_much(text, length)) {
     luaL_pushfail(L);
-    lua_pushfstring(L, "invalid JSON: more than %d values", (int)MAX_VALUES);
+    lua_pushliteral(L, "invalid JSON: it would take too much memory");
     return 2;
   }
   struct tree *tree = push_tree(L);

@@ -231,6 +231,29 @@ describe("a channel of the core", function()
     a:close()
   end)
 
+  it("fault C4: takes what a long message needs", function()
+    local a, b = channels()
+    local records, points = {}, {}
+    for i = 1, 180000 do
+      records[i] = { id = 1e6 + i, name = "name of " .. i,
+        email = "user" .. i .. "@example.com" }
+    end
+    for i = 1, 500000 do points[i] = { i & 127, 1 } end
+    for _, list in ipairs { records, points } do
+      a:send(list)
+      local kind, got
+      repeat
+        a:flush()
+        b:receive()
+        kind, got = b:next()
+      until kind ~= nil
+      assert.equal(0, kind)
+      assert.equal(#list, #got)
+    end
+    a:close()
+    b:close()
+  end)
+
   it("closes fds that nobody asks for", function()
     local a, b = channels("lines")
     local before = count_fds()
