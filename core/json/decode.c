@@ -1,6 +1,7 @@
 /* decode.c - JSON text to Lua values: jansson parses, and its tree becomes
    tables. The text may be hostile. The tree belongs to a userdata, and is freed
    branch by branch while the tables are made. */
+#include "binding/pace.h"
 #include "binding/values.h"
 #include "json.h"
 
@@ -36,6 +37,8 @@ enum {
 struct tree {
   json_t *root;
   char nul[4]; /* see struct orr_json_mended */
+  struct orr_pace pace;
+  bool late; /* it did not keep it */
 };
 
 /* Frees the tree of a `decode` that raised. */
@@ -85,6 +88,8 @@ static json_t *load(const char *text, size_t length, json_error_t *error) {
 static bool parse(struct tree *tree, const char *text, size_t length,
                   json_error_t *error) {
   tree->nul[0] = '\0';
+  tree->pace = (struct orr_pace)ORR_PACE;
+  tree->late = false;
   tree->root = load(text, length, error);
   if (tree->root != NULL)
     return true;
@@ -113,17 +118,24 @@ static void push_mended(lua_State *L, const struct tree *tree, const char *text,
   luaL_pushresult(&buffer);
 }
 
-static void push_string(lua_State *L, const struct tree *tree, const char *text,
+static void push_string(lua_State *L, struct tree *tree, const char *text,
                         size_t length) {
+  orr_pace_bytes(&tree->pace, length);
   if (tree->nul[0] == '\0')
     lua_pushlstring(L, text, length);
   else
     push_mended(L, tree, text, length);
 }
 
+/* Counts a value or a key. Returns false if they take too much time. */
+static bool keep_pace(lua_State *L, struct tree *tree) {
+  tree->late = !orr_keeps_pace(L, &tree->pace);
+  return !tree->late;
+}
+
 /* Pushes a value that is inside of `depth` others. Returns false if they are
-   too many; then there may be more on the stack. */
-static bool push_value(lua_State *L, const struct tree *tree, json_t *value,
+   too many, or take too much time; then there may be more on the stack. */
+static bool push_value(lua_State *L, struct tree *tree, json_t *value,
                        int depth);
 
 /* Returns a hint for a table's size: an int that a hostile text cannot
@@ -134,7 +146,7 @@ static int size_hint(size_t size) {
 
 /* Pushes an array as a list. What is pushed is freed in the tree, so that text,
    tree and tables are never there whole at the same time. */
-static bool push_array(lua_State *L, const struct tree *tree, json_t *array,
+static bool push_array(lua_State *L, struct tree *tree, json_t *array,
                        int depth) {
   size_t n = json_array_size(array);
   lua_createtable(L, size_hint(n), 0);
@@ -149,14 +161,15 @@ static bool push_array(lua_State *L, const struct tree *tree, json_t *array,
   return true;
 }
 
-static bool push_object(lua_State *L, const struct tree *tree, json_t *object,
+static bool push_object(lua_State *L, struct tree *tree, json_t *object,
                         int depth) {
   lua_createtable(L, 0, size_hint(json_object_size(object)));
   void *at = json_object_iter(object);
   for (; at != NULL; at = json_object_iter_next(object, at)) {
     const char *key = json_object_iter_key(at);
     push_string(L, tree, key, strlen(key)); /* jansson refuses NUL in keys */
-    if (!push_value(L, tree, json_object_iter_value(at), depth))
+    if (!keep_pace(L, tree) ||
+        !push_value(L, tree, json_object_iter_value(at), depth))
       return false;
     json_object_iter_set_new(object, at, json_null());
     lua_rawset(L, -3);
@@ -164,9 +177,11 @@ static bool push_object(lua_State *L, const struct tree *tree, json_t *object,
   return true;
 }
 
-static bool push_value(lua_State *L, const struct tree *tree, json_t *value,
+static bool push_value(lua_State *L, struct tree *tree, json_t *value,
                        int depth) {
   luaL_checkstack(L, LUA_MINSTACK, NULL);
+  if (!keep_pace(L, tree))
+    return false;
   switch (json_typeof(value)) {
   case JSON_OBJECT:
     return depth < ORR_MAX_DEPTH && push_object(L, tree, value, depth + 1);
@@ -195,6 +210,13 @@ static bool push_value(lua_State *L, const struct tree *tree, json_t *value,
 static int fail_depth(lua_State *L) {
   luaL_pushfail(L);
   lua_pushfstring(L, "JSON of more than %d levels", ORR_MAX_DEPTH);
+  return 2;
+}
+
+static int fail_late(lua_State *L) {
+  luaL_pushfail(L);
+  lua_pushliteral(L,
+                  "invalid JSON: it takes too much time: its strings collide");
   return 2;
 }
 
@@ -260,7 +282,7 @@ static bool takes_too_much(const char *text, size_t length) {
 }
 
 /* json.decode(string) -> value; nil, message: it is no JSON, too deep, or would
-   take too much memory. Raises if memory is short. */
+   take too much memory or time. Raises if memory is short. */
 static int l_decode(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
   size_t length;
@@ -284,7 +306,9 @@ static int l_decode(lua_State *L) {
   bool pushed = push_value(L, tree, tree->root, 0);
   json_decref(tree->root);
   tree->root = NULL;
-  return pushed ? 1 : fail_depth(L);
+  if (pushed)
+    return 1;
+  return tree->late ? fail_late(L) : fail_depth(L);
 }
 
 void orr_json_open_decode(lua_State *L) {

@@ -1,6 +1,7 @@
 --- What a hostile child may cost its parent, in memory and in time, by messages
 --- that its channel takes for whole.
 
+local collisions = require "spec.fixture.collisions"
 local helper = require "spec.helper"
 
 local run, raw_peer = helper.run, helper.raw_peer
@@ -46,4 +47,38 @@ describe("a hostile child", function()
       end
     end)
   end)
+
+  --- What a peer writes that knows our seed: its strings all have one hash.
+  local KNOWING = [[
+    local list = require "spec.fixture.collisions".strings(%d, 40000)
+    local text]]
+
+  local ways = {
+    msgpack = { keys = [[
+      for i, key in ipairs(list) do list[i] = core.pack(key) .. "\1" end
+      text = "\xdf" .. string.pack(">I4", #list) .. table.concat(list)
+      text = string.pack("<I4BBI2", #text, 0, 0, 0) .. text]],
+    values = [[
+      text = core.pack(list)
+      text = string.pack("<I4BBI2", #text, 0, 0, 0) .. text]] },
+    json = { keys = [[
+      text = '{"' .. table.concat(list, '":1,"') .. '":1}\n']],
+    values = [[
+      text = '["' .. table.concat(list, '","') .. '"]\n']] },
+  }
+
+  for serialization, codes in pairs(ways) do
+    for what, code in pairs(codes) do
+      it(("fault C5: holds nobody up by %s that collide (%s)"):format(what,
+        serialization), function()
+        local seed = collisions.seed()
+        if not seed then return pending "this Lua hides its seed" end
+        run(function()
+          local err = play(KNOWING:format(seed) .. " " .. code, serialization)
+          assert.equal("EPROTO", err.code)
+          assert.matches("its strings collide", err.message)
+        end)
+      end)
+    end
+  end
 end)
