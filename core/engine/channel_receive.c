@@ -265,8 +265,8 @@ static int parse_frame(struct orr_channel *channel, struct orr_frame *frame,
 
 /* Returns whether fds have come that no ORR_FDS frame can announce, while the
    next frame is not whole: with bytes that are all used up, or amid a frame.
-   Only a cut ORR_FDS frame may wait with its set. A peer that sent the head of a
-   long frame and fds with its bytes would fill our table of fds. */
+   Only a cut ORR_FDS frame may wait with its set. A peer that sent the head of
+   a long frame and fds with its bytes would fill our table of fds. */
 static bool has_strays(const struct orr_channel *channel) {
   const struct orr_set *set = channel->arrived;
   uint64_t place = orr_channel_position(channel);

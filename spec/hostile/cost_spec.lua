@@ -41,7 +41,8 @@ describe("a hostile child", function()
     run(function()
       for _, item in ipairs { "[],", "{},", "[{}],", '{"":[]},' } do
         local err = play(([[
-          local text = "[" .. (%q):rep(900000) .. "1]\n"]]):format(item), "json")
+          local text = "[" .. (%q):rep(900000) .. "1]\n"
+          ]]):format(item), "json")
         assert.equal("EPROTO", err.code)
         assert.matches("it would take too much memory", err.message)
       end

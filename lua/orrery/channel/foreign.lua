@@ -1,6 +1,6 @@
 --- A channel that speaks a format which is not known here: a Node parent asks
---- for V8's by serialization "advanced", and JSON needs libjansson. This process
---- runs all the same; only what uses the channel raises.
+--- for V8's by serialization "advanced", and JSON needs libjansson. This
+--- process runs all the same; only what uses the channel raises.
 ---
 --- What the parent sends is read and dropped, so that the parent does not hang
 --- on it, and so that its end is noticed: `disconnect` comes as on any channel.
