@@ -71,7 +71,7 @@ SOURCES   := $(ENGINE) $(BINDING) $(JSON_SOURCES)
 HEADERS   := $(wildcard core/*/*.h)
 OBJECTS   := $(patsubst core/%.c,$(BUILD)/obj/%.o,$(ENGINE) $(BINDING))
 JSON_OBJECTS := $(JSON_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
-                $(BUILD)/obj/binding/utf8.o $(BUILD)/obj/binding/values.o
+                $(patsubst %,$(BUILD)/obj/binding/%.o,pace utf8 values)
 CORE      := $(BUILD)/orrery/core.so
 JSON      := $(BUILD)/orrery/json.so
 MODULES   := $(BUILD)/orrery/modules.luac

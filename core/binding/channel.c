@@ -21,10 +21,16 @@ enum { SEND_BUFFER = 256 * 1024 };
 
 enum { LONG = 64 * 1024 }; /* bytes of a string: see send_long */
 
-/* Bytes of memory that a decoded message may take: BUDGET_FACTOR times
-   max_message, but at least LEAST_BUDGET, for small values take up to 100 times
-   their bytes. */
-enum { BUDGET_FACTOR = 4, LEAST_BUDGET = 1 << 30 };
+/* Bytes of memory that a decoded message may take, for each of the payload.
+   Records take 5 to 10, a list of small integers 16, one of empty lists 80. Any
+   message may take LEAST_BUDGET; none may take more than MOST_BUDGET or, if
+   that is more, MOST_FACTOR times max_message. */
+enum {
+  BUDGET_FACTOR = 16,
+  LEAST_BUDGET = 64 * 1024 * 1024,
+  MOST_FACTOR = 4,
+  MOST_BUDGET = 1 << 30
+};
 
 static struct orr_channel *check_channel(lua_State *L) {
   return orr_check_self(L, ORR_FORK);
@@ -211,15 +217,25 @@ static int protocol_error(lua_State *L, int error, const char *text) {
   return 3;
 }
 
+/* Returns how many bytes of memory a payload of `length` may take. */
+static size_t budget_of(const struct orr_channel *channel, size_t length) {
+  size_t budget = length * BUDGET_FACTOR,
+         most = channel->max_message * MOST_FACTOR;
+  if (most < MOST_BUDGET)
+    most = MOST_BUDGET;
+  if (budget > most)
+    return most;
+  return budget > LEAST_BUDGET ? budget : LEAST_BUDGET;
+}
+
 static struct orr_msgpack_reader reader_of(const struct orr_channel *channel,
                                            const struct orr_frame *frame) {
-  size_t budget = channel->max_message * BUDGET_FACTOR;
-  return (struct orr_msgpack_reader){
-      .at = frame->payload,
-      .end = frame->payload + frame->length,
-      .budget = budget > LEAST_BUDGET ? budget : LEAST_BUDGET,
-      .changes = &channel->changes,
-      .changes_seen = channel->changes};
+  return (struct orr_msgpack_reader){.at = frame->payload,
+                                     .end = frame->payload + frame->length,
+                                     .budget =
+                                         budget_of(channel, frame->length),
+                                     .changes = &channel->changes,
+                                     .changes_seen = channel->changes};
 }
 
 /* Pushes the description of the handle that comes with the frame, or nil if

@@ -2,6 +2,7 @@
    hostile: what they may cost in memory and time is bounded here. */
 #include "msgpack.h"
 
+#include "pace.h"
 #include "values.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@ struct decoder {
   struct orr_msgpack_reader in;
   uint64_t owed;  /* bytes that the lists and maps around have announced */
   uint64_t steps; /* that looking up fractions may still take, at worst */
+  struct orr_pace pace;
   const char *problem;
 };
 
@@ -58,6 +60,7 @@ static bool get_string(lua_State *L, struct decoder *decoder, uint64_t length) {
     return false;
   lua_pushlstring(L, (const char *)decoder->in.at, (size_t)length);
   decoder->in.at += length;
+  orr_pace_bytes(&decoder->pace, (size_t)length);
   return true;
 }
 
@@ -239,6 +242,8 @@ static bool get_tagged(lua_State *L, struct decoder *decoder, int tag,
 }
 
 static bool get_value(lua_State *L, struct decoder *decoder, int depth) {
+  if (!orr_keeps_pace(L, &decoder->pace))
+    return bad(decoder, "it takes too much time: its strings collide");
   if (*decoder->in.changes != decoder->in.changes_seen)
     return bad(decoder, "a finalizer closed or read the channel meanwhile");
   if (bytes_left(decoder) == 0)
@@ -262,7 +267,7 @@ static bool get_value(lua_State *L, struct decoder *decoder, int depth) {
 }
 
 int orr_msgpack_decode(lua_State *L, struct orr_msgpack_reader *reader) {
-  struct decoder decoder = {*reader, 0, MAX_STEPS, NULL};
+  struct decoder decoder = {*reader, 0, MAX_STEPS, ORR_PACE, NULL};
   int top = lua_gettop(L);
   luaL_checkstack(L, LUA_MINSTACK, "message");
   bool whole = get_value(L, &decoder, 0);

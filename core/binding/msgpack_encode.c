@@ -50,7 +50,12 @@ static void put_integer(lua_State *L, struct orr_buffer *out, lua_Integer i) {
                      : put_tagged(L, out, 0xd3, (uint64_t)i, 8);
 }
 
-static void put_float(lua_State *L, struct orr_buffer *out, double value) {
+static void put_number(lua_State *L, struct orr_buffer *out, int index) {
+  if (lua_isinteger(L, index)) {
+    put_integer(L, out, lua_tointeger(L, index));
+    return;
+  }
+  double value = lua_tonumber(L, index);
   uint64_t bits;
   memcpy(&bits, &value, sizeof bits);
   put_tagged(L, out, 0xcb, bits, 8);
@@ -110,17 +115,23 @@ static void put_list(lua_State *L, struct orr_buffer *out,
   }
 }
 
+static void put_boolean(lua_State *L, struct orr_buffer *out, int index) {
+  put_byte(L, out, lua_toboolean(L, index) ? 0xc3 : 0xc2);
+}
+
 static void put_key(lua_State *L, struct orr_buffer *out,
                     const struct orr_level *here) {
-  if (lua_type(L, here->key) == LUA_TSTRING)
+  int type = lua_type(L, here->key);
+  if (type == LUA_TSTRING)
     put_string(L, out, here->key, here);
-  else if (lua_isinteger(L, here->key))
-    put_integer(L, out, lua_tointeger(L, here->key));
-  else if (lua_type(L, here->key) == LUA_TNUMBER)
-    put_float(L, out, lua_tonumber(L, here->key));
+  else if (type == LUA_TNUMBER)
+    put_number(L, out, here->key);
+  else if (type == LUA_TBOOLEAN)
+    put_boolean(L, out, here->key);
   else
-    orr_value_error(L, here->up, "keys must be strings or numbers, not a %s",
-                    luaL_typename(L, here->key));
+    orr_value_error(L, here->up,
+                    "keys must be strings, numbers or booleans, not a %s",
+                    lua_typename(L, type));
 }
 
 /* Walks over the pairs once, so their number is known only at the end: the
@@ -162,14 +173,12 @@ static void put_value(lua_State *L, struct orr_buffer *out, int index,
   int type = lua_type(L, index);
   if (type == LUA_TSTRING)
     put_string(L, out, index, level);
-  else if (type == LUA_TNUMBER && lua_isinteger(L, index))
-    put_integer(L, out, lua_tointeger(L, index));
   else if (type == LUA_TNUMBER)
-    put_float(L, out, lua_tonumber(L, index));
+    put_number(L, out, index);
   else if (type == LUA_TTABLE)
     put_table(L, out, index, level, depth);
   else if (type == LUA_TBOOLEAN)
-    put_byte(L, out, lua_toboolean(L, index) ? 0xc3 : 0xc2);
+    put_boolean(L, out, index);
   else if (orr_is_null(L, index))
     put_byte(L, out, 0xc0);
   else

@@ -10,7 +10,9 @@
    payload with the number of a set, u32le, and n is the place in it, from 0. A
    set ends where the next begins. A receiver at its limit of open files gets
    fewer fds than were sent, or none; since it knows which bytes they came with,
-   exactly those frames are known to have lost theirs.
+   exactly those frames are known to have lost theirs. Fds that come with other
+   bytes than an ORR_FDS frame's break the rules. With LINES a set is one fd,
+   and may come with any byte of a line or of those before it; 16 may wait.
 
    The peer is hostile: what it sends is bounded and checked. */
 #ifndef ORR_CHANNEL_H

@@ -175,10 +175,10 @@ long orr_channel_receive(struct orr_channel *channel) {
   if (channel->framing == ORR_LINES)
     message.msg_controllen = CMSG_LEN(sizeof(int)); /* Node sends one */
   ssize_t n = orr_recvmsg(channel->fd, &message);
+  channel->filled = n == (ssize_t)bytes.iov_len;
   if (n < 0)
     return n;
   uint64_t from = channel->received;
-  channel->filled = (size_t)n == bytes.iov_len;
   in->length += (size_t)n;
   channel->received += (uint64_t)n;
   error = note_set(channel, &message, from, channel->received);
@@ -263,6 +263,21 @@ static int parse_frame(struct orr_channel *channel, struct orr_frame *frame,
   return 1;
 }
 
+/* Returns whether fds have come that no ORR_FDS frame can announce, while the
+   next frame is not whole: with bytes that are all used up, or amid a frame.
+   Only a cut ORR_FDS frame may wait with its set. A peer that sent the head of
+   a long frame and fds with its bytes would fill our table of fds. */
+static bool has_strays(const struct orr_channel *channel) {
+  const struct orr_set *set = channel->arrived;
+  uint64_t place = orr_channel_position(channel);
+  if (set == NULL)
+    return false;
+  if (set->next != NULL || set->from > place || set->to <= place)
+    return true;
+  return orr_channel_partial(channel) >= ORR_HEADER &&
+         channel->in.data[channel->in_start + 4] != ORR_FDS;
+}
+
 /* orr_channel_next for FRAMES. */
 static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
   uint64_t place = 0;
@@ -278,11 +293,7 @@ static int next_frame(struct orr_channel *channel, struct orr_frame *frame) {
     if (frame->type != ORR_FDS)
       return 1;
   }
-  /* Fds that came with bytes which are all used up belong to no frame. */
-  if (rc == 0 && channel->arrived != NULL &&
-      channel->arrived->to <= orr_channel_position(channel))
-    return -EPROTO;
-  return rc;
+  return rc == 0 && has_strays(channel) ? -EPROTO : rc;
 }
 
 /* orr_channel_next for LINES. */

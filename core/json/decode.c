@@ -1,6 +1,7 @@
 /* decode.c - JSON text to Lua values: jansson parses, and its tree becomes
    tables. The text may be hostile. The tree belongs to a userdata, and is freed
    branch by branch while the tables are made. */
+#include "binding/pace.h"
 #include "binding/values.h"
 #include "json.h"
 
@@ -13,14 +14,31 @@
 
 enum { FLAGS = JSON_DECODE_ANY | JSON_ALLOW_NUL };
 
-/* Values in one text. Each may take 83 bytes while jansson's tree and Lua's
-   tables are both there, and `[]` is one in two bytes: a bound of the text's
-   length alone would let 256 MiB become 21 GB. */
-enum { MAX_VALUES = 4 * 1024 * 1024 };
+/* Bytes of memory that jansson's tree and Lua's tables may take together, for
+   each of the text: records take 10 to 20, a list of digits 24, `[],[]` 60. Any
+   text may take LEAST_BUDGET, and none more than MOST_BUDGET: a bound of the
+   text's length alone would let 256 MiB become 20 GB. */
+enum {
+  BUDGET_FACTOR = 32,
+  LEAST_BUDGET = 128 * 1024 * 1024,
+  MOST_BUDGET = 512 * 1024 * 1024
+};
+
+/* What they take for each of these, about, and for half a string beside its
+   bytes. */
+enum {
+  LIST_COST = 128,
+  OBJECT_COST = 224,
+  PAIR_COST = 96,
+  ITEM_COST = 48,
+  QUOTE_COST = 48 /* charged at its end */
+};
 
 struct tree {
   json_t *root;
   char nul[4]; /* see struct orr_json_mended */
+  struct orr_pace pace;
+  bool late; /* it did not keep it */
 };
 
 /* Frees the tree of a `decode` that raised. */
@@ -70,6 +88,8 @@ static json_t *load(const char *text, size_t length, json_error_t *error) {
 static bool parse(struct tree *tree, const char *text, size_t length,
                   json_error_t *error) {
   tree->nul[0] = '\0';
+  tree->pace = (struct orr_pace)ORR_PACE;
+  tree->late = false;
   tree->root = load(text, length, error);
   if (tree->root != NULL)
     return true;
@@ -98,17 +118,24 @@ static void push_mended(lua_State *L, const struct tree *tree, const char *text,
   luaL_pushresult(&buffer);
 }
 
-static void push_string(lua_State *L, const struct tree *tree, const char *text,
+static void push_string(lua_State *L, struct tree *tree, const char *text,
                         size_t length) {
+  orr_pace_bytes(&tree->pace, length);
   if (tree->nul[0] == '\0')
     lua_pushlstring(L, text, length);
   else
     push_mended(L, tree, text, length);
 }
 
+/* Counts a value or a key. Returns false if they take too much time. */
+static bool keep_pace(lua_State *L, struct tree *tree) {
+  tree->late = !orr_keeps_pace(L, &tree->pace);
+  return !tree->late;
+}
+
 /* Pushes a value that is inside of `depth` others. Returns false if they are
-   too many; then there may be more on the stack. */
-static bool push_value(lua_State *L, const struct tree *tree, json_t *value,
+   too many, or take too much time; then there may be more on the stack. */
+static bool push_value(lua_State *L, struct tree *tree, json_t *value,
                        int depth);
 
 /* Returns a hint for a table's size: an int that a hostile text cannot
@@ -119,7 +146,7 @@ static int size_hint(size_t size) {
 
 /* Pushes an array as a list. What is pushed is freed in the tree, so that text,
    tree and tables are never there whole at the same time. */
-static bool push_array(lua_State *L, const struct tree *tree, json_t *array,
+static bool push_array(lua_State *L, struct tree *tree, json_t *array,
                        int depth) {
   size_t n = json_array_size(array);
   lua_createtable(L, size_hint(n), 0);
@@ -134,14 +161,15 @@ static bool push_array(lua_State *L, const struct tree *tree, json_t *array,
   return true;
 }
 
-static bool push_object(lua_State *L, const struct tree *tree, json_t *object,
+static bool push_object(lua_State *L, struct tree *tree, json_t *object,
                         int depth) {
   lua_createtable(L, 0, size_hint(json_object_size(object)));
   void *at = json_object_iter(object);
   for (; at != NULL; at = json_object_iter_next(object, at)) {
     const char *key = json_object_iter_key(at);
     push_string(L, tree, key, strlen(key)); /* jansson refuses NUL in keys */
-    if (!push_value(L, tree, json_object_iter_value(at), depth))
+    if (!keep_pace(L, tree) ||
+        !push_value(L, tree, json_object_iter_value(at), depth))
       return false;
     json_object_iter_set_new(object, at, json_null());
     lua_rawset(L, -3);
@@ -149,9 +177,11 @@ static bool push_object(lua_State *L, const struct tree *tree, json_t *object,
   return true;
 }
 
-static bool push_value(lua_State *L, const struct tree *tree, json_t *value,
+static bool push_value(lua_State *L, struct tree *tree, json_t *value,
                        int depth) {
   luaL_checkstack(L, LUA_MINSTACK, NULL);
+  if (!keep_pace(L, tree))
+    return false;
   switch (json_typeof(value)) {
   case JSON_OBJECT:
     return depth < ORR_MAX_DEPTH && push_object(L, tree, value, depth + 1);
@@ -183,6 +213,13 @@ static int fail_depth(lua_State *L) {
   return 2;
 }
 
+static int fail_late(lua_State *L) {
+  luaL_pushfail(L);
+  lua_pushliteral(L,
+                  "invalid JSON: it takes too much time: its strings collide");
+  return 2;
+}
+
 /* Pushes nil, message. jansson quotes the text, which may contain commands for
    a terminal: they are made harmless. */
 static int fail(lua_State *L, json_error_t *error) {
@@ -198,27 +235,54 @@ static int fail(lua_State *L, json_error_t *error) {
   return 2;
 }
 
-/* Returns whether there are more values than we take. Each but the first has a
-   bracket or a comma in front of it. */
-static bool has_too_many(const char *text, size_t length) {
-  size_t values = 0;
-  bool quoted = false;
-  if (length <= MAX_VALUES)
-    return false;
-  for (size_t i = 0; i < length; i++) {
-    char c = text[i];
-    if (quoted && c == '\\')
-      i++;
-    else if (c == '"')
-      quoted = !quoted;
-    else if (!quoted && (c == '[' || c == '{' || c == ','))
-      values++;
+/* Returns what a character of the text, outside of strings, tells to take. */
+static size_t cost_of(char c) {
+  switch (c) {
+  case '[':
+    return LIST_COST;
+  case '{':
+    return OBJECT_COST;
+  case ':':
+    return PAIR_COST;
+  case ',':
+    return ITEM_COST;
+  case '"':
+    return QUOTE_COST;
+  default:
+    return 0;
   }
-  return values > MAX_VALUES;
 }
 
-/* json.decode(string) -> value; nil, message: it is no JSON, too deep, or has
-   too many values. Raises if memory is short. */
+/* Returns how many bytes of memory the values of the text would take. */
+static size_t measure(const char *text, size_t length) {
+  size_t cost = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < length; i++) {
+    if (quoted && text[i] == '\\')
+      i++;
+    else if (text[i] == '"')
+      quoted = !quoted;
+    if (!quoted)
+      cost += cost_of(text[i]);
+  }
+  return cost;
+}
+
+/* Returns whether the values of the text would take more memory than they
+   may. */
+static bool takes_too_much(const char *text, size_t length) {
+  size_t budget = length * BUDGET_FACTOR;
+  if (length <= LEAST_BUDGET / OBJECT_COST)
+    return false;
+  if (budget < LEAST_BUDGET)
+    budget = LEAST_BUDGET;
+  if (budget > MOST_BUDGET)
+    budget = MOST_BUDGET;
+  return measure(text, length) > budget;
+}
+
+/* json.decode(string) -> value; nil, message: it is no JSON, too deep, or would
+   take too much memory or time. Raises if memory is short. */
 static int l_decode(lua_State *L) {
   luaL_checktype(L, 1, LUA_TSTRING);
   size_t length;
@@ -230,9 +294,9 @@ static int l_decode(lua_State *L) {
                     (int)(nul - text) + 1);
     return 2;
   }
-  if (has_too_many(text, length)) {
+  if (takes_too_much(text, length)) {
     luaL_pushfail(L);
-    lua_pushfstring(L, "invalid JSON: more than %d values", (int)MAX_VALUES);
+    lua_pushliteral(L, "invalid JSON: it would take too much memory");
     return 2;
   }
   struct tree *tree = push_tree(L);
@@ -242,7 +306,9 @@ static int l_decode(lua_State *L) {
   bool pushed = push_value(L, tree, tree->root, 0);
   json_decref(tree->root);
   tree->root = NULL;
-  return pushed ? 1 : fail_depth(L);
+  if (pushed)
+    return 1;
+  return tree->late ? fail_late(L) : fail_depth(L);
 }
 
 void orr_json_open_decode(lua_State *L) {

@@ -18,7 +18,8 @@ end
 ---   in the value, if something in it is nothing for JSON; `name` ("message")
 ---   is what the error calls the value
 --- @field decode fun(text: string): any, string? nil, message if the text is no
----   JSON, is too deep, or has too many values; null is `orrery.null`
+---   JSON, is too deep, or would take too much memory (more than 128 MiB and
+---   than 32 times its bytes, or than 512 MiB); null is `orrery.null`
 
 --- @type Json
 return open("orrery.json", path)

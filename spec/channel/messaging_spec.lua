@@ -253,3 +253,45 @@ describe("messages", function()
     end)
   end)
 end)
+
+describe("JSON without libjansson", function()
+  local WITHOUT = [[
+    package.preload["orrery.json"] = function()
+      error("orrery.json needs libjansson", 0)
+    end
+    local orrery = require "orrery" ]]
+
+  it("fault C9: is refused before a child is started", function()
+    run(function()
+      local result = helper.lua(WITHOUT .. [[
+        local opts = { serialization = "json",
+          stdio = { "ignore", "ignore", "ignore", "ipc" } }
+        print(pcall(orrery.fork, "x.lua", {}, opts))
+        print(pcall(orrery.spawn, "true", {}, opts))
+        print(pcall(orrery.fork, "x.js", {}, { exec_path = "node" }))
+        local children = io.open("/proc/thread-self/children"):read("a")
+        print(#children, orrery.spawn("true"):wait())]])
+
+      local refusal = "false\torrery%.json needs libjansson\n"
+      assert.matches("^" .. refusal:rep(3) .. "0\t0\n$", result.stdout)
+    end)
+  end)
+
+  it("fault C9: is raised in a child only by what uses the channel", function()
+    run(function()
+      local child = orrery.spawn(helper.interpreter, { "-e", WITHOUT .. [[
+        local process = orrery.process
+        print(process.connected, pcall(process.send, 1))
+        process.wait_for "disconnect"
+        print "gone"]] },
+        { stdio = { "ignore", "pipe", "inherit", "ipc" },
+          serialization = "json", env_extend = helper.env() })
+      child:disconnect()
+      local text = child.stdout:read_all()
+      await_close(child)
+
+      assert.matches("^true\tfalse\t[^\n]*: send: orrery%.json needs "
+        .. "libjansson\ngone\n$", text)
+    end)
+  end)
+end)

@@ -58,6 +58,62 @@ describe("a channel of the core", function()
       { hostile(set, frame(0, 1, 0, "\7\0\0\0\xc2\xa1x")) })
   end)
 
+  --- What `next` says of bytes, and of `sets` of an fd with one byte each that
+  --- come behind them.
+  local function next_with_sets(sets, data)
+    local a, b = core.socketpair()
+    local channel = core.fork(b, "frames", 1 << 20)
+    local file <close> = core.open("/dev/null")
+    a:write(data)
+    local sender <close> = core.fork(a, "lines", 1000)
+    for _ = 1, sets do sender:line("", file:fileno()) end
+    sender:flush()
+    local kind, errno
+    for _ = 0, sets do
+      if kind ~= false then
+        channel:receive()
+        kind, errno = channel:next()
+      end
+    end
+    channel:close()
+    return errno
+  end
+
+  it("fault C1: takes no fds amid a frame or its header", function()
+    local before = count_fds()
+    for _, data in ipairs { string.pack("<I4BBI2", 9000, 0, 0, 0),
+      frame(0, 0, 0, "\1") .. string.pack("<I4BBI2", 9000, 0, 0, 0) } do
+      assert.equal(errnos.EPROTO, next_with_sets(1, data))
+    end
+    -- one may be that of an fds frame that has not come whole
+    for _, data in ipairs { "\4\0", string.pack("<I4BBI2", 4, 3, 0, 9) } do
+      assert.is_nil(next_with_sets(1, data))
+      assert.equal(errnos.EPROTO, next_with_sets(2, data))
+    end
+    assert.equal(before, count_fds())
+  end)
+
+  it("fault C1: waits with fds for the rest of their own frame", function()
+    local file = core.open("/dev/null")
+    for cut = 0, 14 do -- of 12 bytes that announce the fd, and some of a frame
+      local a, b = channels()
+      a:send(("x"):rep(4096 - 8 - 3 - cut)) -- a first read takes 4096 bytes
+      a:post(0, 0, "handle", nil, {}, file:fileno())
+      a:flush()
+      b:receive()
+      assert.equal(0, (b:next()))
+      assert.is_nil((b:next()))
+      b:receive()
+      local got = table.pack(b:next())
+      assert.equal("handle", got[2])
+      assert.equal("userdata", type(got[6]))
+      got[6]:close()
+      a:close()
+      b:close()
+    end
+    file:close()
+  end)
+
   it("skips frames of types that it does not know", function()
     assert.same({ 0, 5 },
       { hostile(frame(200, 0, 9, "\xc1"), frame(0, 0, 0, "\5")) })
@@ -81,6 +137,22 @@ describe("a channel of the core", function()
     assert.same({}, { b:fetch(true) })
     b:close()
     assert.same({ nil, errnos.EBADF }, { b:fetch(true) })
+  end)
+
+  it("fault C3: asks for bytes behind fds once", function()
+    local a, b = channels()
+    local file = core.open("/dev/null")
+    a:post(0, 0, "handle", nil, {}, file:fileno())
+    a:flush()
+    file:close()
+    local more, _, _, _, _, _, fd = b:fetch(true)
+    fd:close()
+
+    assert.equal(core.more.bytes, more)
+    assert.same({ nil, errnos.EAGAIN }, { b:fetch(true) })
+    assert.same({ 0 }, { b:fetch() })
+    a:close()
+    b:close()
   end)
 
   it("takes nothing once it is closed, not even from a finalizer", function()
@@ -157,6 +229,29 @@ describe("a channel of the core", function()
     assert.equal(65536 + 5 + 8, a:send(("z"):rep(65536))) -- flush says why
     assert.same({ nil, errnos.EPIPE }, { a:flush() })
     a:close()
+  end)
+
+  it("fault C4: takes what a long message needs", function()
+    local a, b = channels()
+    local records, points = {}, {}
+    for i = 1, 180000 do
+      records[i] = { id = 1e6 + i, name = "name of " .. i,
+        email = "user" .. i .. "@example.com" }
+    end
+    for i = 1, 500000 do points[i] = { i & 127, 1 } end
+    for _, list in ipairs { records, points } do
+      a:send(list)
+      local kind, got
+      repeat
+        a:flush()
+        b:receive()
+        kind, got = b:next()
+      until kind ~= nil
+      assert.equal(0, kind)
+      assert.equal(#list, #got)
+    end
+    a:close()
+    b:close()
   end)
 
   it("closes fds that nobody asks for", function()

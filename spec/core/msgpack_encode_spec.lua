@@ -141,6 +141,12 @@ describe("core.pack", function()
     assert.is_nil(getmetatable(unpack(pack(array { 1 }))))
   end)
 
+  it("fault C11: takes booleans for keys", function()
+    assert.equal("81 c3 c2", hex(pack { [true] = false }))
+    local value = { [true] = 1, [false] = { [true] = "a" }, b = 2, 3 }
+    same(value, unpack(pack(value)))
+  end)
+
   it("reads tables raw", function()
     local t = setmetatable({ a = 1 }, {
       __index = function() error("read") end,
@@ -163,9 +169,10 @@ describe("core.pack", function()
       ["message[1][2].x[-3]: a userdata cannot be sent"] =
         { { 1, { x = { [-3] = io.stdout } } } },
       ["message[number]: a function cannot be sent"] = { [1.5] = print },
-      ["message: keys must be strings or numbers, not a boolean"] =
-        { [true] = 1 },
-      ["message.a: keys must be strings or numbers, not a table"] =
+      ["message[boolean]: a function cannot be sent"] = { [true] = print },
+      ["message: keys must be strings, numbers or booleans, not a userdata"] =
+        { [null] = 1 },
+      ["message.a: keys must be strings, numbers or booleans, not a table"] =
         { a = { [odd] = 1 } },
     } do
       assert.equal(expected, raised(value))

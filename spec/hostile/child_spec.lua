@@ -185,6 +185,41 @@ describe("a hostile child", function()
       end)
     end)
 
+    it("fault C1: none come amid a frame that never ends", function()
+      run(function()
+        local child = raw_peer([[
+          peer:write(string.pack("<I4BBI2", 1 << 20, 0, 0, 0))]]
+          .. " " .. FRAMES .. NULL .. [[
+          for set = 1, 16 do
+            for i = 1, 253 do ch:post(0, 0, i, nil, {}, null:fileno()) end
+            if ch:flush() == nil then break end
+          end
+          core.poll({ch:fileno()}, {}, 20000)]])
+
+        assert.equal("EPROTO", child:wait_for("disconnect", 10000).code)
+        assert.is_true(open_fds() < 400)
+        child:kill()
+        await_close(child)
+      end)
+    end)
+
+    it("fault C1: few come amid a line that never ends", function()
+      run(function()
+        local child = lines(NULL .. [[
+          peer:write('"')
+          local ch = core.fork(peer, "lines", 1 << 28)
+          for i = 1, 17 do
+            ch:line("", null:fileno())
+            ch:flush()
+          end
+          core.poll({ch:fileno()}, {}, 20000)]])
+
+        assert.equal("EPROTO", child:wait_for("disconnect", 10000).code)
+        child:kill()
+        await_close(child)
+      end)
+    end)
+
     it("half of them are lost once it has gone", function()
       run(function()
         local child = raw_peer(SEND)

@@ -1,6 +1,6 @@
 --- A channel that speaks a format which is not known here: a Node parent asks
---- for V8's by serialization "advanced". This process runs all the same; only
---- what uses the channel raises.
+--- for V8's by serialization "advanced", and JSON needs libjansson. This
+--- process runs all the same; only what uses the channel raises.
 ---
 --- What the parent sends is read and dropped, so that the parent does not hang
 --- on it, and so that its end is noticed: `disconnect` comes as on any channel.
@@ -17,16 +17,15 @@ local EAGAIN = core.errnos.EAGAIN
 --- @class Foreign
 --- @field owner_ Emitter
 --- @field fd_ userdata orrery.fd
---- @field mode_ string the format's name
+--- @field problem_ string why it is of no use, and the way out
 --- @field watcher_ Watched of the fd
 --- @field closed boolean
 local Foreign = class "orrery.Foreign"
 
---- Raises at the user's line, and names the way out.
+--- Raises at the user's line.
 --- @param where string the function's name
 function Foreign:refuse_(where)
-  options.raise("%s: the channel speaks %q, which only Node knows: have this "
-    .. 'program started with serialization = "json"', where, self.mode_)
+  options.raise("%s: %s", where, self.problem_)
 end
 
 --- Closes the channel; `disconnect` follows. Does nothing the second time.
@@ -63,13 +62,13 @@ local foreign = {}
 --- Opens such a channel for an owner, which gets `foreign_` and `connected`.
 --- @param owner Emitter
 --- @param fd userdata orrery.fd, owned
---- @param mode string the format's name
+--- @param problem string why it is of no use, and the way out
 --- @return Foreign? foreign
 --- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
-function foreign.open(owner, fd, mode)
+function foreign.open(owner, fd, problem)
   fd:set_nonblocking(true)
   local self = setmetatable(
-    { owner_ = owner, fd_ = fd, mode_ = mode, closed = false }, Foreign)
+    { owner_ = owner, fd_ = fd, problem_ = problem, closed = false }, Foreign)
   local err
   self.watcher_, err = poller.watch(fd:fileno(), on_ready, self)
   if not self.watcher_ then

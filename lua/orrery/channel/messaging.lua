@@ -179,7 +179,20 @@ end
 
 local messaging = { Messaging = Messaging }
 
-messaging.environment = inherit.environment
+--- Returns how a channel speaks. Raises if that is JSON, and libjansson is
+--- missing.
+--- @return Wire
+local function wire_of(serialization)
+  return require(serialization == "json"
+    and "orrery.channel.json_wire" or "orrery.channel.msgpack_wire")
+end
+
+--- As inherit.environment. Raises if our end could not be opened afterwards:
+--- nothing is started yet.
+function messaging.environment(fd, opts, extra)
+  wire_of(opts.serialization)
+  return inherit.environment(fd, opts, extra)
+end
 
 --- Opens a channel for an owner, which gets `channel` and `connected`.
 --- @param owner Emitter
@@ -189,10 +202,8 @@ messaging.environment = inherit.environment
 --- @return Channel? channel
 --- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function messaging.open(owner, fd, opts)
-  local wire = require(opts.serialization == "json"
-    and "orrery.channel.json_wire" or "orrery.channel.msgpack_wire")
   local channel, err = channels.open(fd, owner, {
-    wire = wire,
+    wire = wire_of(opts.serialization),
     max_message = opts.max_message or MAX_MESSAGE,
     inherited = opts.inherited or false,
   })
@@ -207,7 +218,16 @@ function messaging.open_none(owner)
   owner.channel_ = channels.none(owner)
 end
 
-local KNOWN = { msgpack = true, json = true }
+local ONLY_NODE = "the channel speaks %q, which only Node knows: have this "
+  .. 'program started with serialization = "json"'
+
+--- Returns why a channel is of no use to this process; nil if it is.
+local function obstacle(serialization)
+  if serialization == "msgpack" then return nil end
+  if serialization ~= "json" then return ONLY_NODE:format(serialization) end
+  local found, problem = pcall(require, "orrery.json")
+  return not found and problem or nil
+end
 
 --- Opens the channel that this process was started with, if any. If it speaks
 --- what is not known here, each use of it raises.
@@ -217,8 +237,9 @@ local KNOWN = { msgpack = true, json = true }
 function messaging.adopt(owner)
   local fd, opts = inherit.take()
   if not fd then return nil end
-  if KNOWN[opts.serialization] then return messaging.open(owner, fd, opts) end
-  return require "orrery.channel.foreign".open(owner, fd, opts.serialization)
+  local problem = obstacle(opts.serialization)
+  if not problem then return messaging.open(owner, fd, opts) end
+  return require "orrery.channel.foreign".open(owner, fd, problem)
 end
 
 --- Tells the channel of an owner how many listen: to be called when the
