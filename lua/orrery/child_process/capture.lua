@@ -3,6 +3,7 @@
 --- methods, and by `output_`, `when_over_` and `end_by_`.
 
 local arguments = require "orrery.child_process.arguments"
+local chunks = require "orrery.runtime.chunks"
 local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
 local options = require "orrery.runtime.options"
@@ -100,7 +101,7 @@ local function line_feeder(fn)
     local from = 1
     while chunk do
       local at = chunk:find("\n", from, true)
-      pieces[#pieces + 1] = chunk:sub(from, at and at - 1)
+      chunks.add(pieces, chunk:sub(from, at and at - 1))
       if not at then return end
       local line = table.concat(pieces)
       pieces, from = {}, at + 1
@@ -131,9 +132,9 @@ local function taker(self, fn)
 end
 
 --- Collects one output, up to `limit` bytes.
---- @return {chunks: string[], feed: function?}
+--- @return {pieces: string[], feed: function?}
 local function gather(self, n, name, limit, on_line)
-  local chunks, size, is_full = {}, 0, false
+  local pieces, size, is_full = {}, 0, false
   local feed = on_line and line_feeder(taker(self, on_line))
   self.child:output_(n, function(chunk)
     local room = limit - size
@@ -145,10 +146,10 @@ local function gather(self, n, name, limit, on_line)
       end
     end
     size = size + #chunk
-    chunks[#chunks + 1] = chunk
+    chunks.add(pieces, chunk)
     if feed then feed(chunk) end
   end)
-  return { chunks = chunks, feed = feed }
+  return { pieces = pieces, feed = feed }
 end
 
 --- Starts collecting, and the clock.
@@ -230,7 +231,7 @@ end
 --- @return string stdout
 --- @return string stderr
 function Capture:output()
-  return table.concat(self.stdout_.chunks), table.concat(self.stderr_.chunks)
+  return table.concat(self.stdout_.pieces), table.concat(self.stderr_.pieces)
 end
 
 --- @class Result

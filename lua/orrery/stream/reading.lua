@@ -9,8 +9,8 @@
 ---   reading_ on_read_    whether the handle reads, and its callback
 ---   flowing_ paused_     whether bytes go to `data`; whether `pause` ended it
 ---   asked_               whether bytes have been asked for in any way
----   reader_ occupied_    what wakes the task that waits for bytes; whether one
----                        does, or has been woken and has not run yet
+---   reader_ enough_      what wakes the task that waits for bytes, and tells
+---                        how many it can have
 ---   ended read_error_    whether the end has come, and the error that was it
 ---   end_emitted_         whether `end` has been emitted
 ---   keeps_unread_        whether what was read ahead outlives `destroy`
@@ -21,7 +21,7 @@
 --- may have a method `after_end_`, which is called once `end` has been emitted,
 --- and `touch_`, called with each chunk.
 
-local uv = require "orrery.runtime.luv"
+local chunks = require "orrery.runtime.chunks"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
@@ -42,14 +42,6 @@ end
 
 -- From the handle ------------------------------------------------------------
 
---- Wakes the task that reads. It is not asked a second time before it has run:
---- what comes until then is read ahead, and bounded.
-local function wake_reader(self)
-  local wake = self.reader_
-  self.reader_ = nil
-  if wake then wake(true) end
-end
-
 local function stop_reading(self)
   if not self.reading_ then return end
   self.reading_ = false
@@ -69,6 +61,49 @@ local function finish_reading(self)
   self:close_if_over_()
 end
 
+--- Takes `n` bytes of those that were read ahead, which must be there. A chunk
+--- that is taken bit by bit is not copied each time: `skip_` counts what is
+--- gone of it.
+local function take(self, n)
+  local list, skip, pieces, left = self.chunks_, self.skip_, {}, n
+  local used = 0 -- chunks that are used up
+  while left > 0 do
+    local chunk = list[used + 1]
+    local piece = skip == 0 and #chunk <= left and chunk
+      or chunk:sub(skip + 1, skip + left)
+    pieces[#pieces + 1] = piece
+    left, skip = left - #piece, skip + #piece
+    if skip == #chunk then used, skip = used + 1, 0 end
+  end
+  if used > 0 then
+    table.move(list, used + 1, #list + used, 1)
+  end
+  self.skip_, self.size_ = skip, self.size_ - n
+  return #pieces == 1 and pieces[1] or table.concat(pieces)
+end
+
+--- Takes `n` bytes as `take`; with the last of them the end may be due.
+local function hand_out(self, n)
+  local data = take(self, n)
+  if self.ended and not buffered(self) then
+    loop.soon(finish_reading, self)
+  end
+  return data
+end
+
+--- Stops reading between two calls of a reader. Sockets go on, to notice that
+--- the peer has gone.
+local function pause_reading(self)
+  if not self.flowing_ and not self.reads_ahead_ then stop_reading(self) end
+end
+
+--- Ends the wait of the task that reads, if one does, with what it gets.
+local function answer_reader(self, data, err)
+  local wake = self.reader_
+  self.reader_, self.enough_ = nil, nil
+  if wake then wake(data, err) end
+end
+
 --- Notes the end, or the error that is the end.
 local function on_end(self, err)
   stop_reading(self)
@@ -79,7 +114,7 @@ local function on_end(self, err)
       self:emit("error", self.read_error_)
     end
   end
-  wake_reader(self)
+  answer_reader(self, nil, self.read_error_)
   loop.soon(finish_reading, self)
 end
 
@@ -91,10 +126,14 @@ local function on_read(self, err, chunk)
   if self.flowing_ and not buffered(self) then
     return self:emit("data", chunk)
   end
-  self.chunks_[#self.chunks_ + 1] = chunk
+  chunks.add(self.chunks_, chunk)
   self.size_ = self.size_ + #chunk
-  wake_reader(self)
-  if self.size_ >= HIGH_WATER then stop_reading(self) end
+  local enough = self.reader_ and self.enough_(chunk)
+  if enough then
+    pause_reading(self)
+    answer_reader(self, hand_out(self, enough))
+  end
+  if self.size_ >= HIGH_WATER and not self.reader_ then stop_reading(self) end
 end
 
 --- Makes the callback for the handle. luv keeps it as long as the handle, so it
@@ -136,31 +175,10 @@ function Reading:abandon_reading_()
     self.chunks_, self.skip_, self.size_ = {}, 0, 0
   end
   reading[self] = nil
-  if self.reader_ then wake_reader(self) end
+  answer_reader(self, nil, self.read_error_)
 end
 
 -- To `data` listeners --------------------------------------------------------
-
---- Takes `n` bytes of those that were read ahead, which must be there. A chunk
---- that is taken bit by bit is not copied each time: `skip_` counts what is
---- gone of it.
-local function take(self, n)
-  local chunks, skip, pieces, left = self.chunks_, self.skip_, {}, n
-  local used = 0 -- chunks that are used up
-  while left > 0 do
-    local chunk = chunks[used + 1]
-    local piece = skip == 0 and #chunk <= left and chunk
-      or chunk:sub(skip + 1, skip + left)
-    pieces[#pieces + 1] = piece
-    left, skip = left - #piece, skip + #piece
-    if skip == #chunk then used, skip = used + 1, 0 end
-  end
-  if used > 0 then
-    table.move(chunks, used + 1, #chunks + used, 1)
-  end
-  self.skip_, self.size_ = skip, self.size_ - n
-  return #pieces == 1 and pieces[1] or table.concat(pieces)
-end
 
 --- Emits what was read ahead, then lets the handle read.
 local function flow(self)
@@ -210,61 +228,32 @@ function Reading:set_encoding() return self end
 
 -- To a task ------------------------------------------------------------------
 
---- Takes `n` bytes as `take`; with the last of them the end may be due.
-local function hand_out(self, n)
-  local data = take(self, n)
-  if self.ended and not buffered(self) then
-    loop.soon(finish_reading, self)
-  end
-  return data
-end
-
---- Waits until more bytes or the end have come.
---- @return true? ok
---- @return Error? err (ETIMEDOUT)
-local function await_bytes(self, deadline, what)
-  if self.occupied_ then
+--- Reads until there is enough, and no further ahead. enough() tells how many
+--- bytes of those that were read ahead are to be taken, or nil if more must
+--- come; enough(chunk) the same after each chunk that comes, which is the last
+--- of them. A wait that ends without reads no further. [w]
+--- @return string? data nil at the end, and on error
+--- @return Error? err (ETIMEDOUT, or what ended the stream)
+local function fill(self, enough, t, what)
+  if t ~= nil then options.argument(what, "the time", t, options.checks.ms) end
+  self.asked_ = true
+  local n = enough()
+  if n then
+    pause_reading(self)
+    return hand_out(self, n)
+  elseif self.ended then
+    return nil, self.read_error_
+  elseif self.reader_ then
     options.raise("%s: another task is reading this stream", what)
   end
-  start_reading(self)
-  if self.ended then return true end
-  local left = deadline
-    and math.max(0, math.ceil(deadline - uv.hrtime() / 1e6))
-  local ok, err = scheduler.wait(function(wake)
-    self.reader_, self.occupied_ = wake, true
-    return function() self.reader_, self.occupied_ = nil, nil end
-  end, left, what)
-  self.occupied_ = nil
-  return ok, err
-end
-
---- Stops reading between two calls of a reader. Sockets go on, to notice that
---- the peer has gone.
-local function pause_reading(self)
-  if not self.flowing_ and not self.reads_ahead_ then stop_reading(self) end
-end
-
---- Reads until `enough(self)` is true, and no further ahead.
---- @return boolean? enough false: the end came first; nil: see err
---- @return Error? err (ETIMEDOUT), or with false what ended the stream
-local function fill(self, enough, deadline, what)
-  self.asked_ = true
-  while not enough(self) do
-    if self.ended then return false, self.read_error_ end
-    local ok, err = await_bytes(self, deadline, what)
-    if not ok then
+  return scheduler.wait(function(wake)
+    self.reader_, self.enough_ = wake, enough
+    start_reading(self)
+    return function()
+      self.reader_, self.enough_ = nil, nil
       pause_reading(self)
-      return nil, err
     end
-  end
-  pause_reading(self)
-  return true
-end
-
-local function deadline_of(t, what)
-  if t == nil then return end
-  options.argument(what, "the time", t, options.checks.ms)
-  return uv.hrtime() / 1e6 + t
+  end, t, what)
 end
 
 local function check_size(what, n)
@@ -281,9 +270,9 @@ end
 --- @return Error? err (ETIMEDOUT, ECONNRESET, EISDIR, or what else read gave)
 function Reading:read(n, t)
   if n ~= nil then check_size("read", n) end
-  local ok, err = fill(self, buffered, deadline_of(t, "read"), "read")
-  if not ok then return nil, err end
-  return hand_out(self, math.min(n or self.size_, self.size_))
+  return fill(self, function()
+    return buffered(self) and math.min(n or self.size_, self.size_)
+  end, t, "read")
 end
 
 --- Reads exactly `n` bytes. [w]
@@ -294,11 +283,11 @@ end
 ---   first: `read` still gives what there is; else as `read`)
 function Reading:read_exactly(n, t)
   check_size("read_exactly", n)
-  local function enough() return self.size_ >= n end
-  local ok, err = fill(self, enough, deadline_of(t, "read_exactly"),
-    "read_exactly")
-  if ok then return hand_out(self, n) end
-  return nil, err or errors.new("ERR_STREAM_PREMATURE_CLOSE",
+  local data, err = fill(self, function()
+    return self.size_ >= n and n
+  end, t, "read_exactly")
+  if data or err then return data, err end
+  return nil, errors.new("ERR_STREAM_PREMATURE_CLOSE",
     ("the stream ended after %d of %d bytes"):format(self.size_, n))
 end
 
@@ -307,40 +296,38 @@ end
 --- @return string? data "" if nothing comes before the end
 --- @return Error? err (ETIMEDOUT; else as `read`: `read` gives what there is)
 function Reading:read_all(t)
-  local function never() return false end
-  local _, err = fill(self, never, deadline_of(t, "read_all"), "read_all")
+  local _, err = fill(self, function() end, t, "read_all")
   if err then return nil, err end
   return hand_out(self, self.size_)
 end
 
 --- Returns the length of the first line that was read ahead, with its newline;
---- or nil, and how many chunks need not be looked at again.
-local function line_length(self, scanned)
+--- nil if there is none.
+local function line_length(self)
   local length = -self.skip_
   for i, chunk in ipairs(self.chunks_) do
-    local at = i > scanned
-      and chunk:find("\n", i == 1 and self.skip_ + 1 or 1, true)
+    local at = chunk:find("\n", i == 1 and self.skip_ + 1 or 1, true)
     if at then return length + at end
     length = length + #chunk
   end
-  return nil, #self.chunks_
 end
 
 --- Iterates over the lines, without their newlines; the last one needs none. In
 --- a task. Raises what ends the stream, and for a line of more than 64 MiB. [w]
 --- @return fun(): string? next_line
 function Reading:lines()
+  local function has_line(chunk)
+    if not chunk then return line_length(self) end
+    local at = chunk:find("\n", 1, true)
+    if at then return self.size_ - #chunk + at end
+    return self.size_ > MAX_LINE and 0 -- which no line has
+  end
   return function()
-    local scanned, length = 0, nil
-    local function has_line()
-      length, scanned = line_length(self, scanned)
-      if not length and self.size_ > MAX_LINE then
-        error(("lines: a line is longer than %d bytes"):format(MAX_LINE), 0)
-      end
-      return length
+    local line, err = fill(self, has_line, nil, "lines")
+    if line == "" then
+      error(("lines: a line is longer than %d bytes"):format(MAX_LINE), 0)
     end
-    local ok, err = fill(self, has_line, nil, "lines")
-    if ok then return hand_out(self, length):sub(1, -2) end
+    if line then return line:sub(1, -2) end
     if err then error(err, 0) end
     return buffered(self) and hand_out(self, self.size_) or nil
   end

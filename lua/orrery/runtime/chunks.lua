@@ -1,0 +1,23 @@
+--- Lists of the pieces in which bytes come. A writer that writes them one by
+--- one makes as many pieces; kept so, each would take 16 times its size, and
+--- each look over the list as long as they are many.
+
+local chunks = {}
+
+local SMALL = 4096 -- bytes; what is longer is not copied
+
+--- Adds a chunk to a list. It is joined with those before it as long as they
+--- are no longer than it: so a byte is copied 12 times at most, and small
+--- chunks come to one for each 4 KiB, and a dozen.
+--- @param list string[]
+--- @param chunk string
+function chunks.add(list, chunk)
+  local last = #list
+  while last > 0 and #chunk < SMALL and #list[last] <= #chunk do
+    chunk, list[last] = list[last] .. chunk, nil
+    last = last - 1
+  end
+  list[last + 1] = chunk
+end
+
+return chunks
