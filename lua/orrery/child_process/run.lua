@@ -90,7 +90,7 @@ end
 function run.run(file, args, opts)
   local argv
   argv, opts = capture.read_program("run", schema, file, args, opts)
-  scheduler.check_may_wait("run")
+  scheduler.checkpoint("run")
   return run_child("run", argv, opts)
 end
 
@@ -102,7 +102,7 @@ end
 function run.sh(command, opts)
   local argv
   argv, opts = capture.read_command("sh", schema, command, opts)
-  scheduler.check_may_wait("sh")
+  scheduler.checkpoint("sh")
   return run_child("sh", argv, opts)
 end
 

@@ -228,10 +228,24 @@ function Reading:set_encoding() return self end
 
 -- To a task ------------------------------------------------------------------
 
+--- Waits until there is enough. A wait that ends without reads no further.
+--- @return string? data nil at the end, and on error
+--- @return Error? err (ETIMEDOUT, or what ended the stream)
+local function await_bytes(self, enough, t, what)
+  return scheduler.wait(function(wake)
+    self.reader_, self.enough_ = wake, enough
+    start_reading(self)
+    return function()
+      self.reader_, self.enough_ = nil, nil
+      pause_reading(self)
+    end
+  end, t, what)
+end
+
 --- Reads until there is enough, and no further ahead. enough() tells how many
 --- bytes of those that were read ahead are to be taken, or nil if more must
 --- come; enough(chunk) the same after each chunk that comes, which is the last
---- of them. A wait that ends without reads no further. [w]
+--- of them. [w]
 --- @return string? data nil at the end, and on error
 --- @return Error? err (ETIMEDOUT, or what ended the stream)
 local function fill(self, enough, t, what)
@@ -246,14 +260,14 @@ local function fill(self, enough, t, what)
   elseif self.reader_ then
     options.raise("%s: another task is reading this stream", what)
   end
-  return scheduler.wait(function(wake)
-    self.reader_, self.enough_ = wake, enough
-    start_reading(self)
-    return function()
-      self.reader_, self.enough_ = nil, nil
-      pause_reading(self)
-    end
-  end, t, what)
+  local before = self.bytes_read
+  local data, err = await_bytes(self, enough, t, what)
+  if not (data or self.ended or self.bytes_read == before) then
+    -- The end may have come with the last bytes: only another poll tells.
+    data = await_bytes(self, enough, 0, what)
+  end
+  if data then return data end
+  return nil, not self.ended and err or self.read_error_
 end
 
 local function check_size(what, n)
