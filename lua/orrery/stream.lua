@@ -106,7 +106,8 @@ function Stream:emit_close_()
 end
 
 --- Ends both directions at once: writes that are still queued fail with
---- ECANCELED, and a task that reads gets the end. `close` is emitted later.
+--- ECANCELED, and a task that reads gets `err` or the end. `close` is emitted
+--- later.
 --- Does nothing if the stream is closed.
 --- @param err Error? emitted as `error` first
 function Stream:destroy(err)
@@ -114,7 +115,7 @@ function Stream:destroy(err)
   self.closed = true
   if err then loop.soon(self.emit, self, "error", err) end
   if self.on_finish_ then self:abandon_finish_(err) end
-  self:abandon_reading_()
+  self:abandon_reading_(err)
   if self.pins_ and self.handle_ then self.handle_:read_stop() end
   self:release_(self.emit_close_)
 end

@@ -28,7 +28,7 @@ local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 
 local HIGH_WATER = 65536 -- bytes: stop reading ahead
-local MAX_LINE = 64 * 1024 * 1024 -- bytes of a line without its end
+local MAX_LINE = 64 * 1024 * 1024 -- bytes of a line
 
 --- @class Stream
 local Reading = { skip_ = 0, size_ = 0, bytes_read = 0 }
@@ -109,7 +109,7 @@ local function on_end(self, err)
   stop_reading(self)
   self.ended = true
   if err then
-    self.read_error_ = errors.luv(err, "read")
+    self.read_error_ = errors.luv(err, "read", { of_ = self })
     if self:listener_count("error") > 0 then
       self:emit("error", self.read_error_)
     end
@@ -168,8 +168,13 @@ function Reading:take_over_(reader)
 end
 
 --- Ends reading because the stream is being destroyed: what was read ahead is
---- dropped unless `keeps_unread_`, and a task that waits gets the end.
-function Reading:abandon_reading_()
+--- dropped unless `keeps_unread_`, and a task that waits gets the error or the
+--- end.
+--- @param err Error?
+function Reading:abandon_reading_(err)
+  if errors.is(err) and not self.ended then
+    self.read_error_, err.of_ = err, self
+  end
   self.ended = true
   if self.size_ > 0 and not self.keeps_unread_ then
     self.chunks_, self.skip_, self.size_ = {}, 0, 0
@@ -267,7 +272,9 @@ local function fill(self, enough, t, what)
     data = await_bytes(self, enough, 0, what)
   end
   if data then return data end
-  return nil, not self.ended and err or self.read_error_
+  if self.ended then return nil, self.read_error_ end
+  err.of_ = self
+  return nil, err
 end
 
 local function check_size(what, n)
@@ -302,7 +309,8 @@ function Reading:read_exactly(n, t)
   end, t, "read_exactly")
   if data or err then return data, err end
   return nil, errors.new("ERR_STREAM_PREMATURE_CLOSE",
-    ("the stream ended after %d of %d bytes"):format(self.size_, n))
+    ("the stream ended after %d of %d bytes"):format(self.size_, n),
+    { of_ = self })
 end
 
 --- Reads until the end. [w]
@@ -327,22 +335,26 @@ local function line_length(self)
 end
 
 --- Iterates over the lines, without their newlines; the last one needs none. In
---- a task. Raises what ends the stream, and for a line of more than 64 MiB. [w]
+--- a task. Raises the error that ends the stream, as `read` gives it, or
+--- EMSGSIZE for a line of more than 64 MiB; its message begins with the user's
+--- line, as that of io.lines does. [w]
 --- @return fun(): string? next_line
 function Reading:lines()
   local function has_line(chunk)
-    if not chunk then return line_length(self) end
-    local at = chunk:find("\n", 1, true)
-    if at then return self.size_ - #chunk + at end
-    return self.size_ > MAX_LINE and 0 -- which no line has
+    local at = chunk and chunk:find("\n", 1, true)
+    local length = at and self.size_ - #chunk + at
+      or not chunk and line_length(self)
+    if (length or self.size_) <= MAX_LINE then return length end
+    return 0 -- which no line has
   end
   return function()
     local line, err = fill(self, has_line, nil, "lines")
     if line == "" then
-      error(("lines: a line is longer than %d bytes"):format(MAX_LINE), 0)
+      err = errors.new("EMSGSIZE", ("lines: a line is longer than %d bytes")
+        :format(MAX_LINE), { of_ = self })
     end
+    if err then errors.raise(err) end
     if line then return line:sub(1, -2) end
-    if err then error(err, 0) end
     return buffered(self) and hand_out(self, self.size_) or nil
   end
 end

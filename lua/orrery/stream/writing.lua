@@ -26,6 +26,7 @@ local Writing = { queued_ = 0, bytes_written = 0 }
 --- Refuses a write: tells the callback and the `error` listeners, if any, and
 --- leaves the stream as it is.
 local function refuse(self, err, cb)
+  err.of_ = self
   if cb then loop.soon(cb, err) end
   if self:listener_count("error") > 0 then
     loop.soon(self.emit, self, "error", err)
@@ -90,7 +91,7 @@ end
 
 --- Called when luv has written `size` bytes, or has failed to.
 local function written(self, size, cb, code)
-  local err = code and errors.luv(code, "write")
+  local err = code and errors.luv(code, "write", { of_ = self })
   self.queued_ = self.queued_ - size
   if err and not self.closed then
     write_failed(self, err, cb)
@@ -154,9 +155,9 @@ function Writing:write_wait(data, t)
       wake(true)
     end)
   end, t, "write_wait")
-  if not done then return nil, err end
-  if failure then return nil, failure end
-  return true
+  if done and not failure then return true end
+  if err then err.of_ = self end
+  return nil, err or failure
 end
 
 --- Lets no more writes come: the peer gets what is queued, and then the end.
