@@ -16,10 +16,10 @@
 ---   keeps_unread_        whether what was read ahead outlives `destroy`
 ---   was_flowing_ was_paused_  what `unread_` found, for `put_back_`
 ---
---- What the class calls: start_reading_, abandon_reading_, take_over_; and for
---- streams on their way to another process: lend_, unread_, put_back_. A class
---- may have a method `after_end_`, which is called once `end` has been emitted,
---- and `touch_`, called with each chunk.
+--- What the class calls: start_reading_, abandon_reading_, take_over_; for
+--- `pipe` give_back_, unpause_; and for streams on their way to another process
+--- lend_, unread_, put_back_. A class may have a method `after_end_`, which is
+--- called once `end` has been emitted, and `touch_`, called with each chunk.
 
 local chunks = require "orrery.runtime.chunks"
 local errors = require "orrery.runtime.errors"
@@ -185,6 +185,14 @@ end
 
 -- To `data` listeners --------------------------------------------------------
 
+--- Puts a chunk that `data` had emitted, and that no listener took, in front of
+--- what is still to be read.
+--- @param chunk string
+function Reading:give_back_(chunk)
+  table.insert(self.chunks_, 1, chunk)
+  self.size_ = self.size_ + #chunk
+end
+
 --- Emits what was read ahead, then lets the handle read.
 local function flow(self)
   if not self.flowing_ then return end
@@ -205,6 +213,12 @@ function Reading:resume()
   self.flowing_, self.paused_ = true, false
   loop.soon(flow, self)
   return self
+end
+
+--- Undoes `pause`: bytes go to `data` again, if anybody listens.
+function Reading:unpause_()
+  self.paused_ = false
+  if self:listener_count("data") > 0 then self:resume() end
 end
 
 --- Stops `data`, and reading: bytes stay with the kernel, which holds up their

@@ -2,8 +2,7 @@
 --- the rest to luv's queue. It knows nothing of reading.
 ---
 --- Its state. Other files read it at most, but for net/connecting.lua, which
---- holds writes back until a socket is connected, and replays them then; and a
---- child that has ended makes its stdin unwritable:
+--- holds writes back until a socket is connected, and replays them then:
 ---   queued_              bytes that luv holds
 ---   need_drain_          whether `write` has said false, and `drain` is due
 ---   finishing_           whether `finish` was called
@@ -11,7 +10,8 @@
 ---   writable             whether there may be writes; false once finished
 ---   write_error_         the error after which there can be none
 ---
---- What the class calls: abandon_finish_.
+--- What the class calls: abandon_finish_. A child that has ended calls
+--- end_writing_.
 
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
@@ -177,6 +177,13 @@ function Writing:finish(data, cb)
   if data and data ~= "" then self:write(data) end
   self.finishing_, self.on_finish_ = true, cb
   if self.queued_ == 0 then loop.soon(shut_down, self) end
+end
+
+--- Takes no more writes, for nothing reads them any more; what has been read
+--- stays. Tells `pipe` by an event of its own.
+function Writing:end_writing_()
+  self.writable = false
+  self:emit("unwritable_")
 end
 
 --- Tells the callback of `finish` that the stream is being destroyed before all
