@@ -1,8 +1,17 @@
---- Lists of the pieces in which bytes come. A writer that writes them one by
---- one makes as many pieces; kept so, each would take 16 times its size, and
---- each look over the list as long as they are many.
+--- Lists of the pieces in which bytes come, and the ends of lines in them. A
+--- writer that writes bytes one by one makes as many pieces; kept so, each
+--- would take 16 times its size, and each look over the list as long as they
+--- are many.
 
 local chunks = {}
+
+--- What finds the ends of lines, by the options that say what ends them.
+chunks.ends = { ["\n"] = "\n", any = "[\r\n]" }
+
+--- Checks such an option, as those of `options.checks` do.
+function chunks.check_ends(value)
+  if not chunks.ends[value] then return [["\n" or "any"]] end
+end
 
 local SMALL = 4096 -- bytes; what is longer is not copied
 

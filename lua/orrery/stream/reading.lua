@@ -13,6 +13,8 @@
 ---                        how many it can have
 ---   ended read_error_    whether the end has come, and the error that was it
 ---   end_emitted_         whether `end` has been emitted
+---   after_cr_            whether a "\n" that comes next ends no line, for a
+---                        "\r" has done so
 ---   keeps_unread_        whether what was read ahead outlives `destroy`
 ---   was_flowing_ was_paused_  what `unread_` found, for `put_back_`
 ---
@@ -28,6 +30,7 @@ local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 
 local HIGH_WATER = 65536 -- bytes: stop reading ahead
+local CR, LF = 13, 10
 local MAX_LINE = 64 * 1024 * 1024 -- bytes of a line
 
 --- @class Stream
@@ -118,14 +121,9 @@ local function on_end(self, err)
   loop.soon(finish_reading, self)
 end
 
-local function on_read(self, err, chunk)
-  if self.closed then return end
-  if err or not chunk then return on_end(self, err) end
-  self.bytes_read = self.bytes_read + #chunk
-  if self.touch_ then self.touch_() end
-  if self.flowing_ and not buffered(self) then
-    return self:emit("data", chunk)
-  end
+--- Gives what has come to the task that reads, if there is enough for it, or
+--- keeps it.
+local function keep(self, chunk)
   chunks.add(self.chunks_, chunk)
   self.size_ = self.size_ + #chunk
   local enough = self.reader_ and self.enough_(chunk)
@@ -134,6 +132,22 @@ local function on_read(self, err, chunk)
     answer_reader(self, hand_out(self, enough))
   end
   if self.size_ >= HIGH_WATER and not self.reader_ then stop_reading(self) end
+end
+
+local function on_read(self, err, chunk)
+  if self.closed then return end
+  if err or not chunk then return on_end(self, err) end
+  self.bytes_read = self.bytes_read + #chunk
+  if self.touch_ then self.touch_() end
+  if self.after_cr_ then
+    self.after_cr_ = nil
+    chunk = chunk:gsub("^\n", "")
+    if chunk == "" then return end
+  end
+  if self.flowing_ and not buffered(self) then
+    return self:emit("data", chunk)
+  end
+  keep(self, chunk)
 end
 
 --- Makes the callback for the handle. luv keeps it as long as the handle, so it
@@ -337,27 +351,46 @@ function Reading:read_all(t)
   return hand_out(self, self.size_)
 end
 
---- Returns the length of the first line that was read ahead, with its newline;
---- nil if there is none.
-local function line_length(self)
+--- Returns the length of the first line that was read ahead, with its end; nil
+--- if there is none.
+local function line_length(self, ends)
   local length = -self.skip_
   for i, chunk in ipairs(self.chunks_) do
-    local at = chunk:find("\n", i == 1 and self.skip_ + 1 or 1, true)
+    local at = chunk:find(ends, i == 1 and self.skip_ + 1 or 1)
     if at then return length + at end
     length = length + #chunk
   end
 end
 
---- Iterates over the lines, without their newlines; the last one needs none. In
---- a task. Raises the error that ends the stream, as `read` gives it, or
+--- Returns a line without its end. If that is a "\r", the "\n" behind it is
+--- dropped, now or when it comes: a line does not wait for it.
+local function without_end(self, line)
+  if line:byte(-1) == CR then
+    if not buffered(self) then
+      self.after_cr_ = true
+    elseif self.chunks_[1]:byte(self.skip_ + 1) == LF then
+      hand_out(self, 1)
+    end
+  end
+  return line:sub(1, -2)
+end
+
+local line_options = { ends = chunks.check_ends }
+
+--- Iterates over the lines, without their ends; the last one needs none. In a
+--- task. Raises the error that ends the stream, as `read` gives it, or
 --- EMSGSIZE for a line of more than 64 MiB; its message begins with the user's
 --- line, as that of io.lines does. [w]
+--- @param opts {ends: "\n"|"any"}? "any": "\r" and "\r\n" end a line, too; left
+---   out, "\n" alone does
 --- @return fun(): string? next_line
-function Reading:lines()
+function Reading:lines(opts)
+  opts = options.check("lines", opts, line_options)
+  local ends = chunks.ends[opts.ends or "\n"]
   local function has_line(chunk)
-    local at = chunk and chunk:find("\n", 1, true)
+    local at = chunk and chunk:find(ends)
     local length = at and self.size_ - #chunk + at
-      or not chunk and line_length(self)
+      or not chunk and line_length(self, ends)
     if (length or self.size_) <= MAX_LINE then return length end
     return 0 -- which no line has
   end
@@ -368,7 +401,7 @@ function Reading:lines()
         :format(MAX_LINE), { of_ = self })
     end
     if err then errors.raise(err) end
-    if line then return line:sub(1, -2) end
+    if line then return without_end(self, line) end
     return buffered(self) and hand_out(self, self.size_) or nil
   end
 end
