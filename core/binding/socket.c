@@ -1,6 +1,6 @@
-/* socket.c - stream sockets that luv has no handle of: what they are and where,
-   listening and accepting. Functions take the number of an fd and leave it
-   open: whoever owns it goes on owning it. */
+/* socket.c - sockets that luv has no handle of: what stream sockets are and
+   where, listening and accepting; Unix datagrams. Functions take the number of
+   an fd and leave it open: whoever owns it goes on owning it. */
 #include "binding.h"
 #include "engine/io.h"
 
@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -133,11 +134,102 @@ static int l_addresses(lua_State *L) {
   return 5;
 }
 
+/* core.unix_datagram() -> the orrery.fd of a new Unix datagram socket; nil,
+   errno (EMFILE). */
+static int l_unix_datagram(lua_State *L) {
+  orr_fd_push(L);
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0)
+    return orr_fail(L, errno);
+  orr_fd_set(L, -1, fd, true);
+  return 1;
+}
+
+/* core.is_unix_datagram(n) -> whether fd n is a Unix datagram socket. */
+static int l_is_unix_datagram(lua_State *L) {
+  int n = orr_check_fd(L, 1), domain = 0, type = 0;
+  socklen_t size = sizeof domain;
+  getsockopt(n, SOL_SOCKET, SO_TYPE, &type, &size);
+  getsockopt(n, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+  lua_pushboolean(L, domain == AF_UNIX && type == SOCK_DGRAM);
+  return 1;
+}
+
+/* Fills in the address that an argument is: a path, or an abstract name, which
+   begins with a NUL and may have others. Returns its size; raises if it does
+   not fit. */
+static socklen_t check_path(lua_State *L, int arg, struct sockaddr_un *at) {
+  size_t length, before = offsetof(struct sockaddr_un, sun_path);
+  const char *path = luaL_checklstring(L, arg, &length);
+  luaL_argcheck(L, length < sizeof at->sun_path, arg, "too long for a socket");
+  at->sun_family = AF_UNIX;
+  memcpy(at->sun_path, path, length + 1); /* Lua's strings end with a NUL */
+  bool is_abstract = length > 0 && *path == '\0';
+  return (socklen_t)(before + length + (is_abstract ? 0 : 1));
+}
+
+/* core.bind_path(n, path) -> true; nil, errno. As bind(2). */
+static int l_bind_path(lua_State *L) {
+  int n = orr_check_fd(L, 1);
+  union place at;
+  socklen_t size = check_path(L, 2, &at.unix_);
+  if (bind(n, &at.any, size) < 0)
+    return orr_fail(L, errno);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+/* core.send_to(n, data, path) -> the size of the datagram that was sent; nil,
+   errno (EAGAIN: the receiver has no room). */
+static int l_send_to(lua_State *L) {
+  int n = orr_check_fd(L, 1);
+  size_t length;
+  const char *data = luaL_checklstring(L, 2, &length);
+  union place at;
+  struct iovec part = {(void *)data, length};
+  struct msghdr message = {.msg_name = &at,
+                           .msg_namelen = check_path(L, 3, &at.unix_),
+                           .msg_iov = &part,
+                           .msg_iovlen = 1};
+  ssize_t sent = orr_sendmsg(n, &message);
+  if (sent < 0)
+    return orr_fail(L, (int)-sent);
+  lua_pushinteger(L, sent);
+  return 1;
+}
+
+/* core.receive_from(n) -> the next datagram, and the path of its sender, or nil
+   if that has none; nil, errno (EAGAIN: none is there). */
+static int l_receive_from(lua_State *L) {
+  int n = orr_check_fd(L, 1), waiting = 0;
+  ioctl(n, FIONREAD, &waiting); /* of a datagram socket: the size of the next */
+  size_t size = waiting > 0 ? (size_t)waiting : 1;
+  char *data = lua_newuserdatauv(L, size, 0);
+  union place from = {.any.sa_family = AF_UNSPEC};
+  struct iovec part = {data, size};
+  struct msghdr message = {.msg_name = &from,
+                           .msg_namelen = sizeof from,
+                           .msg_iov = &part,
+                           .msg_iovlen = 1};
+  ssize_t got = orr_recvmsg(n, &message);
+  if (got < 0)
+    return orr_fail(L, (int)-got);
+  lua_pushlstring(L, data, (size_t)got);
+  push_place(L, &from, message.msg_namelen);
+  lua_pop(L, 1);
+  return 2;
+}
+
 void orr_open_socket(lua_State *L) {
   static const luaL_Reg functions[] = {{"socket_kind", l_socket_kind},
                                        {"listen", l_listen},
                                        {"accept", l_accept},
                                        {"addresses", l_addresses},
+                                       {"unix_datagram", l_unix_datagram},
+                                       {"is_unix_datagram", l_is_unix_datagram},
+                                       {"bind_path", l_bind_path},
+                                       {"send_to", l_send_to},
+                                       {"receive_from", l_receive_from},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
 }

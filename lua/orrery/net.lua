@@ -10,7 +10,10 @@ local Socket = require "orrery.net.socket"
 
 local net = { Server = Server, Socket = Socket }
 
---- Makes a server. Each connection runs `on_connection` as a task.
+--- Makes a server. Each connection runs `on_connection` as a task. If that
+--- raises an error of its own connection (which a method of the socket gave, or
+--- `lines` raised), the socket is destroyed, `client_error(err, socket)` is
+--- emitted, and the server goes on; any other error is uncaught.
 ---
 ---     net.create_server(function(socket)
 ---       for line in socket:lines() do socket:write(line .. "\n") end

@@ -104,7 +104,8 @@ function Stream:emit_close_()
 end
 
 --- Ends both directions at once: writes that are still queued fail with
---- ECANCELED, and a task that reads gets the end. `close` is emitted later.
+--- ECANCELED, and a task that reads gets `err` or the end. `close` is emitted
+--- later.
 --- Does nothing if the stream is closed.
 --- @param err Error? emitted as `error` first
 function Stream:destroy(err)
@@ -112,7 +113,7 @@ function Stream:destroy(err)
   self.closed = true
   if err then loop.soon(self.emit, self, "error", err) end
   if self.on_finish_ then self:abandon_finish_(err) end
-  self:abandon_reading_()
+  self:abandon_reading_(err)
   if self.pins_ and self.handle_ then self.handle_:read_stop() end
   self:release_(self.emit_close_)
 end
@@ -149,17 +150,55 @@ function Stream:close_if_over_()
   end
 end
 
+--- Tells whether a stream takes no more writes.
+local function is_over(dest)
+  return dest.closed or dest.finishing_ or not dest.writable
+    or dest.write_error_ ~= nil
+end
+
 --- Copies what this stream reads to another, as fast as that takes it, and ends
---- the other with the end.
+--- the other with the end. Stops when the other is closed or finished, or
+--- cannot be written to: then no more is read here, and what the other has not
+--- taken can be read or piped again.
 --- @param dest Stream
 --- @return Stream dest
 function Stream:pipe(dest)
-  self:on("data", function(chunk)
-    if not dest:write(chunk) and not dest.closed then self:pause() end
-  end)
-  dest:on("drain", function() self:resume() end)
-  dest:once("close", function() self:resume() end)
-  self:once("end", function() dest:finish() end)
+  local undos, holding = {}, false
+  local function go_on()
+    if holding then self:unpause_() end
+    holding = false
+  end
+  local function stop()
+    for _, undo in ipairs(undos) do undo() end
+    undos = {}
+    go_on()
+  end
+  local function stop_if(err)
+    if err or is_over(dest) then stop() end
+  end
+  local function copy(chunk)
+    if not is_over(dest) and dest:write(chunk, stop_if) then return end
+    if is_over(dest) then
+      stop()
+      if self:listener_count("data") == 0 then self:give_back_(chunk) end
+    else
+      holding = true
+      self:pause()
+    end
+  end
+  if is_over(dest) then return dest end
+  undos = {
+    self:on("data", copy),
+    dest:on("drain", go_on),
+    dest:on("finish", stop_if),
+    dest:on("unwritable_", stop),
+    dest:on("close", stop),
+    self:on("close", stop),
+    self:on("end", function()
+      stop()
+      dest:finish()
+    end),
+  }
   return dest
 end
 

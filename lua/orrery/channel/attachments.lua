@@ -170,7 +170,7 @@ local builders = {
   end,
   ["dgram.Socket"] = function(fd, description)
     return require "orrery.net.datagram".adopt(fd,
-      description.udp == "udp6" and "udp6" or "udp4")
+      description.udp or "udp4")
   end,
   stream = function(fd)
     local kind = uv.guess_handle(fd:fileno())

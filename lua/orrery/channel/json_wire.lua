@@ -64,7 +64,8 @@ end
 local function node_type(attachment)
   local description = attachment.description
   if description.type ~= "luv" then
-    if description.type == "stream" or description.type == "fd" then
+    if description.type == "stream" or description.type == "fd"
+      or description.udp == "unix" then
       error("send: Node knows no handle of this kind "
         .. "(ERR_INVALID_HANDLE_TYPE): give a net or dgram object, or a luv "
         .. "tcp, pipe or udp handle", 0)

@@ -3,6 +3,7 @@
 --- methods, and by `output_`, `when_over_` and `end_by_`.
 
 local arguments = require "orrery.child_process.arguments"
+local chunks = require "orrery.runtime.chunks"
 local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
 local options = require "orrery.runtime.options"
@@ -15,6 +16,7 @@ local capture = {}
 local STOP_GRACE = 5000 -- ms from kill_signal to SIGKILL
 local CANCEL_GRACE = 2000 -- the same when the caller has been cancelled
 local STDIO_GRACE = 250 -- ms for output after exit
+local CR, LF = 13, 10
 
 -- Arguments ------------------------------------------------------------------
 
@@ -94,14 +96,20 @@ Capture.timed_out, Capture.forced, Capture.incomplete = false, false, false
 
 --- Returns what calls fn(line) for each line of text that comes in pieces.
 --- Called without a piece it hands out what is left.
-local function line_feeder(fn)
-  local pieces = {}
+local function line_feeder(fn, lines_end)
+  local ends = chunks.ends[lines_end or "\n"]
+  local pieces, after_cr = {}, false
   return function(chunk)
     local from = 1
     while chunk do
-      local at = chunk:find("\n", from, true)
-      pieces[#pieces + 1] = chunk:sub(from, at and at - 1)
+      if after_cr and from <= #chunk then
+        after_cr = false
+        if chunk:byte(from) == LF then from = from + 1 end
+      end
+      local at = chunk:find(ends, from)
+      chunks.add(pieces, chunk:sub(from, at and at - 1))
       if not at then return end
+      after_cr = chunk:byte(at) == CR
       local line = table.concat(pieces)
       pieces, from = {}, at + 1
       fn(line)
@@ -131,10 +139,9 @@ local function taker(self, fn)
 end
 
 --- Collects one output, up to `limit` bytes.
---- @return {chunks: string[], feed: function?}
-local function gather(self, n, name, limit, on_line)
-  local chunks, size, is_full = {}, 0, false
-  local feed = on_line and line_feeder(taker(self, on_line))
+--- @return {pieces: string[], feed: function?}
+local function gather(self, n, name, limit, feed)
+  local pieces, size, is_full = {}, 0, false
   self.child:output_(n, function(chunk)
     local room = limit - size
     if #chunk > room then
@@ -145,16 +152,16 @@ local function gather(self, n, name, limit, on_line)
       end
     end
     size = size + #chunk
-    chunks[#chunks + 1] = chunk
+    chunks.add(pieces, chunk)
     if feed then feed(chunk) end
   end)
-  return { chunks = chunks, feed = feed }
+  return { pieces = pieces, feed = feed }
 end
 
 --- Starts collecting, and the clock.
 --- @param child Child one that runs
 --- @param opts table checked: timeout, kill_signal, stdio_grace, max_buffer,
----   on_stdout, on_stderr
+---   on_stdout, on_stderr, lines_end
 --- @param max_buffer integer bytes a stream without the option
 --- @return Capture
 function capture.start(child, opts, max_buffer)
@@ -164,8 +171,11 @@ function capture.start(child, opts, max_buffer)
     grace_ = STOP_GRACE,
   }, Capture)
   local limit = opts.max_buffer or max_buffer
-  self.stdout_ = gather(self, 1, "stdout", limit, opts.on_stdout)
-  self.stderr_ = gather(self, 2, "stderr", limit, opts.on_stderr)
+  local on_stdout, on_stderr = opts.on_stdout, opts.on_stderr
+  self.stdout_ = gather(self, 1, "stdout", limit,
+    on_stdout and line_feeder(taker(self, on_stdout), opts.lines_end))
+  self.stderr_ = gather(self, 2, "stderr", limit,
+    on_stderr and line_feeder(taker(self, on_stderr), opts.lines_end))
   child:when_over_(opts.stdio_grace or STDIO_GRACE, function(incomplete, forced)
     self.is_over_, self.incomplete, self.forced = true, incomplete, forced
     if self.on_over_ then self.on_over_() end
@@ -230,7 +240,7 @@ end
 --- @return string stdout
 --- @return string stderr
 function Capture:output()
-  return table.concat(self.stdout_.chunks), table.concat(self.stderr_.chunks)
+  return table.concat(self.stdout_.pieces), table.concat(self.stderr_.pieces)
 end
 
 --- @class Result

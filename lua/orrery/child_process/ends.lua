@@ -64,7 +64,7 @@ local function end_writing(one)
   if not one.readable then
     one:destroy()
   elseif one.writable then
-    one.writable = false
+    one:end_writing_()
     if one.ended then one:destroy() end
   end
 end

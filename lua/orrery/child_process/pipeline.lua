@@ -176,7 +176,7 @@ end
 ---   the others are stopped
 local function pipeline(spec)
   local stages, opts = parse(spec)
-  scheduler.check_may_wait("pipeline")
+  scheduler.checkpoint("pipeline")
   local begun = self_process:hrtime()
   local stdin, input = source(opts.stdin)
   local words = {}

@@ -2,6 +2,7 @@
 
 local core = require "orrery.core"
 local capture = require "orrery.child_process.capture"
+local chunks = require "orrery.runtime.chunks"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
@@ -18,6 +19,7 @@ schema.check = options.checks.boolean
 schema.trim = options.checks.boolean
 schema.on_stdout = options.checks.callback
 schema.on_stderr = options.checks.callback
+schema.lines_end = chunks.check_ends
 schema.input = options.checks.bytes
 
 --- Adds a hint for run("ls -l"), which is a file name with a space in it.
@@ -83,14 +85,15 @@ end
 --- @param args string[]?
 --- @param opts table? spawn's; input, check (raise unless ok, also if it cannot
 ---   start), trim (one final newline), on_stdout, on_stderr (fn(line); their
----   first error stops the program and is raised here), max_buffer (bytes a
----   stream, 100 MiB), timeout, stdio_grace (ms)
+---   first error stops the program and is raised here), lines_end ("any": "\r"
+---   and "\r\n" end their lines, too), max_buffer (bytes a stream, 100 MiB),
+---   timeout, stdio_grace (ms)
 --- @return Result? result
 --- @return Error? err it could not start (ENOENT, EACCES, EMFILE …)
 function run.run(file, args, opts)
   local argv
   argv, opts = capture.read_program("run", schema, file, args, opts)
-  scheduler.check_may_wait("run")
+  scheduler.checkpoint("run")
   return run_child("run", argv, opts)
 end
 
@@ -102,7 +105,7 @@ end
 function run.sh(command, opts)
   local argv
   argv, opts = capture.read_command("sh", schema, command, opts)
-  scheduler.check_may_wait("sh")
+  scheduler.checkpoint("sh")
   return run_child("sh", argv, opts)
 end
 

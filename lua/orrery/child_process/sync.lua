@@ -4,6 +4,7 @@
 
 local core = require "orrery.core"
 local capture = require "orrery.child_process.capture"
+local chunks = require "orrery.runtime.chunks"
 local clock = require "orrery.runtime.clock"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
@@ -102,7 +103,7 @@ local function read_output(self, output)
     end_child(self, "ENOBUFS")
   end
   output.size = output.size + #data
-  output.chunks[#output.chunks + 1] = data
+  chunks.add(output.chunks, data)
   return true
 end
 

@@ -49,7 +49,7 @@ end
 
 --- Checks the path of a Unix socket, which must fit into an address.
 --- @param path string
---- @param syscall "bind"|"connect"
+--- @param syscall "bind"|"connect"|"send"
 --- @return Error? err (ENAMETOOLONG) nil if it is good
 function address.path_failure(path, syscall)
   if #path <= MAX_PATH then return nil end

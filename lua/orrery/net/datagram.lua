@@ -1,14 +1,17 @@
---- UDP sockets; the public name of this module is orrery.dgram. A socket that
---- sends before it is bound is bound to a port of the system's choice.
+--- Datagram sockets, UDP and Unix; the public name of this module is
+--- orrery.dgram. A UDP socket that sends before it is bound is bound to a port
+--- of the system's choice; a Unix socket then has no path.
 
 local uv = require "orrery.runtime.luv"
 local address = require "orrery.net.address"
 local class = require "orrery.runtime.class"
+local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local opening = require "orrery.net.opening"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
+local unix_datagram = require "orrery.net.unix_datagram"
 
 local dgram = {}
 
@@ -17,11 +20,12 @@ local checks = options.checks
 local kinds = {
   udp4 = { family = 4, any = "0.0.0.0", own = "127.0.0.1" },
   udp6 = { family = 6, any = "::", own = "::1" },
+  unix = { is_unix = true },
 }
 
 --- @class DgramSocket : Endpoint events: listening, message(data, rinfo),
 ---   error(err), close
---- @field type "udp4"|"udp6"
+--- @field type "udp4"|"udp6"|"unix"
 --- @field closed boolean?
 --- @field kind_ table of its type: see `kinds`
 --- @field reuse_addr_ boolean?
@@ -42,7 +46,7 @@ function DgramSocket.__tostring(self)
 end
 
 local function check_type(value)
-  if not kinds[value] then return '"udp4" or "udp6"' end
+  if not kinds[value] then return '"udp4", "udp6" or "unix"' end
 end
 
 local schema = {
@@ -62,12 +66,13 @@ local function new(opts)
   }, DgramSocket)
 end
 
---- Makes a UDP socket. Each datagram runs `on_message` as a task. Raises unless
---- the arguments are good.
---- @param opts "udp4"|"udp6"|{type: string, reuse_addr: boolean?,
----   ipv6_only: boolean?}
+--- Makes a datagram socket. Each datagram runs `on_message` as a task. Raises
+--- unless the arguments are good.
+--- @param opts "udp4"|"udp6"|"unix"|{type: string, reuse_addr: boolean?,
+---   ipv6_only: boolean?} the last two are for UDP
 --- @param on_message fun(data: string, rinfo: table)? rinfo: {address, family
----   (4 or 6), port, size in bytes}
+---   (4 or 6), port, size in bytes}; of a Unix socket {path ("" if the sender
+---   has none), family "unix", size}
 --- @return DgramSocket
 function dgram.create_socket(opts, on_message)
   if type(opts) ~= "table" then
@@ -95,7 +100,7 @@ local function on_receive(self, handle, code, data, from)
     end
   elseif from then
     local rinfo = address.of(from)
-    rinfo.size = #data
+    rinfo.size, rinfo.family = #data, rinfo.family or "unix"
     self:emit("message", data, rinfo)
   end
 end
@@ -139,11 +144,29 @@ local function bind(self, ip, port)
     { address = ip, port = port }))
 end
 
---- Looks up the host, if one is given, and binds there.
-local function begin(self, host, port)
+--- Opens a Unix socket, and binds it if a path is given.
+local function bind_path(self, path)
+  local place = { path = path }
+  local err = path and address.path_failure(path, "bind")
+  if err then return loop.soon(failed, self, err) end
+  local handle, code = unix_datagram.open()
+  if not handle then
+    return loop.soon(failed, self, address.failure(code, "socket", place))
+  end
+  if path then code = select(3, handle:bind(path)) end
+  if not code then return start(self, handle) end
+  loop.close(handle)
+  loop.soon(failed, self, address.failure(code, "bind", place))
+end
+
+--- Binds to a place, for which the host is looked up; to any if it is empty.
+--- @param place {host: string?, port: integer?, path: string?}
+local function begin(self, place)
   self.binding_ = true
-  if not host then return bind(self, self.kind_.any, port) end
-  address.resolve(host, self.kind_.family, function(err, list)
+  local kind, port = self.kind_, place.port or 0
+  if kind.is_unix then return bind_path(self, place.path) end
+  if not place.host then return bind(self, kind.any, port) end
+  address.resolve(place.host, kind.family, function(err, list)
     if self.closed then return end
     if err then return loop.soon(failed, self, err) end
     bind(self, list[1].address, port)
@@ -156,27 +179,49 @@ local bind_options = {
   exclusive = checks.boolean,
 }
 
---- Binds to an address: bind(port?, host?, cb) or bind({port, host, exclusive},
---- cb). Port 0, the default, is one of the system's choice; without a host, the
---- socket receives on all addresses. Waits for it if a task calls without `cb`.
---- `listening` is emitted when it is bound; if it cannot be, a task that waits
---- gets the error, and otherwise it is an `error` event. Raises for bad
---- arguments, and if it is bound already or closed. [w]
---- @param ... any port, host, cb; or options, cb
+local bind_path_options = {
+  path = address.checks.path,
+  exclusive = checks.boolean,
+}
+
+--- Returns the place that the arguments of `bind` are. Raises unless they are
+--- good.
+local function place_of(self, args)
+  local given = type(args[1]) == "table" and args[1]
+  if self.kind_.is_unix then
+    local path = options.check("bind", given or { path = args[1] },
+      bind_path_options).path
+    options.argument("bind", "the path", path, address.checks.path)
+    return { path = path }
+  end
+  local target = options.check("bind",
+    given or { port = args[1], host = args[2] }, bind_options)
+  return { host = target.host, port = address.port(target.port or 0) }
+end
+
+--- Binds to an address. The arguments are one of
+---   bind(port?, host?, cb), bind({port, host, exclusive}, cb): port 0, the
+---     default, is one of the system's choice; without a host, the socket
+---     receives on all addresses
+---   bind(path, cb), bind({path, exclusive}, cb): of a Unix socket, at a path
+---     where there is no file; `close` removes the one that is made there.
+--- Waits for it if a task calls without `cb`. `listening` is emitted when it
+--- is bound; if it cannot be, a task that waits gets the error, and otherwise
+--- it is an `error` event. Raises for bad arguments, and if it is bound already
+--- or closed. [w]
+--- @param ... any see above
 --- @return DgramSocket? self bound, if it has waited
---- @return Error? err (EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOTFOUND; ECANCELED:
----   it was closed meanwhile)
+--- @return Error? err (EADDRINUSE, EADDRNOTAVAIL, EACCES, ENOTFOUND, ENOENT,
+---   ENAMETOOLONG: a path of more than 107 bytes; ECANCELED: it was closed
+---   meanwhile)
 function DgramSocket:bind(...)
   local args, cb = address.callback(...)
-  local given = type(args[1]) == "table" and args[1]
-    or { port = args[1], host = args[2] }
-  local target = options.check("bind", given, bind_options)
+  local place = place_of(self, args)
   if self.binding_ or self.closed then
     options.raise("bind: the socket is %s already",
       self.closed and "closed" or "bound")
   end
-  local host, port = target.host, address.port(target.port or 0)
-  return opening.open(self, "bind", cb, function() begin(self, host, port) end,
+  return opening.open(self, "bind", cb, function() begin(self, place) end,
     DgramSocket.close_)
 end
 
@@ -188,18 +233,18 @@ local function report(self, cb, err, size)
   if err then loop.soon(self.emit, self, "error", err) end
 end
 
---- Sends at once, or through luv if the kernel's buffer is full.
-local function transmit(self, data, port, ip, cb)
-  local place = { address = ip, port = port }
+--- Sends at once, or later if the kernel has no room.
+--- @param place {address: string, port: integer}|{path: string}
+local function transmit(self, data, place, cb)
   local function sent(code)
     local err = code and address.failure(code, "send", place) or nil
     report(self, cb, err, not err and #data or nil)
   end
-  local handle = self.handle_
-  local n, _, code = handle:try_send(data, ip, port)
+  local handle, to = self.handle_, place.path or place.address
+  local n, _, code = handle:try_send(data, to, place.port)
   if n or code ~= "EAGAIN" then return sent(not n and code or nil) end
   local ok
-  ok, _, code = handle:send(data, ip, port, loop.guard(sent))
+  ok, _, code = handle:send(data, to, place.port, loop.guard(sent))
   if not ok then sent(code) end
 end
 
@@ -208,12 +253,18 @@ local function closed_error(self)
     "send: the socket is closed")
 end
 
---- Looks up the host, then sends.
-local function send(self, data, port, host, cb)
-  address.resolve(host, self.kind_.family, function(err, list)
+--- Looks up the host, if there is one, then sends.
+--- @param place {host: string, port: integer}|{path: string}
+local function send(self, data, place, cb)
+  if place.path then
+    local err = address.path_failure(place.path, "send")
+    if err then return report(self, cb, err) end
+    return transmit(self, data, place, cb)
+  end
+  address.resolve(place.host, self.kind_.family, function(err, list)
     if not err and self.closed then err = closed_error(self) end
     if err then return report(self, cb, err) end
-    transmit(self, data, port, list[1].address, cb)
+    transmit(self, data, { address = list[1].address, port = place.port }, cb)
   end)
 end
 
@@ -222,34 +273,58 @@ local function check_peer_port(value)
   return address.checks.port(value)
 end
 
---- Sends one datagram; it may be lost on the way without a word. If it cannot
---- be sent and there is no `cb`, that is an `error` event.
---- @param data string
---- @param port integer
---- @param host string? this machine
---- @param cb fun(err: Error?, size: integer?)? size in bytes; err (EMSGSIZE,
----   ENOTFOUND, ENETUNREACH, EACCES, ERR_SOCKET_DGRAM_NOT_RUNNING, or what else
----   send gave)
-function DgramSocket:send(data, port, host, cb)
-  if type(host) == "function" then host, cb = nil, host end
-  options.argument("send", "the data", data, checks.bytes)
-  options.argument("send", "the port", port, check_peer_port)
+--- Checks the path of a peer, which may also be an abstract name, or "" (which
+--- nothing has), for an answer goes to wherever a datagram came from.
+local function check_peer_path(value)
+  if type(value) == "string" and (value == "" or value:byte() == 0) then
+    return
+  end
+  return checks.string(value)
+end
+
+--- Returns the place that a datagram is to go to. Raises unless it is good.
+local function peer_of(self, to, host)
+  if self.kind_.is_unix then
+    options.argument("send", "the path", to, check_peer_path)
+    if host ~= nil then
+      options.argument("send", "the callback", host, checks.callback)
+    end
+    return { path = to }
+  end
+  options.argument("send", "the port", to, check_peer_port)
   host = host or self.kind_.own
   options.argument("send", "the host", host, address.checks.host)
+  return { host = host, port = address.port(to) }
+end
+
+--- Sends one datagram: send(data, port, host?, cb), or of a Unix socket
+--- send(data, path, cb). By UDP it may be lost on the way without a word; a
+--- Unix socket sends once the receiver has room. If it cannot be sent and there
+--- is no `cb`, that is an `error` event.
+--- @param data string
+--- @param to integer|string port, or path
+--- @param host string? this machine
+--- @param cb fun(err: Error?, size: integer?)? size in bytes; err (EMSGSIZE,
+---   ENOTFOUND, ENETUNREACH, EACCES, ERR_SOCKET_DGRAM_NOT_RUNNING; of a path
+---   ENOENT, ECONNREFUSED: nobody receives there, ENAMETOOLONG, ECANCELED: it
+---   was closed meanwhile; or what else send gave)
+function DgramSocket:send(data, to, host, cb)
+  if type(host) == "function" then host, cb = nil, host end
+  options.argument("send", "the data", data, checks.bytes)
+  local place = peer_of(self, to, host)
   if cb ~= nil then
     options.argument("send", "the callback", cb, checks.callback)
   end
-  port = address.port(port)
   if self.closed then
     report(self, cb, closed_error(self))
   elseif self.handle_ then
-    send(self, data, port, host, cb)
+    send(self, data, place, cb)
   else
     table.insert(self.waiting_, function(err)
-      if not err then return send(self, data, port, host, cb) end
+      if not err then return send(self, data, place, cb) end
       if cb then report(self, cb, err) end
     end)
-    if not self.binding_ then begin(self, nil, 0) end
+    if not self.binding_ then begin(self, {}) end
   end
 end
 
@@ -257,9 +332,10 @@ end
 
 --- Changes a setting of the kernel's of a bound socket.
 --- @return true? ok
---- @return Error? err (EBADF: it is not bound)
+--- @return Error? err (EBADF: it is not bound; ENOTSUP: it is a Unix socket)
 local function set(self, name, method, ...)
   if not self.handle_ then return nil, errors.luv("EBADF", name) end
+  if self.kind_.is_unix then return nil, errors.luv("ENOTSUP", name) end
   local ok, _, code = self.handle_[method](self.handle_, ...)
   if not ok then return nil, errors.luv(code, name) end
   return true
@@ -278,7 +354,8 @@ for name, setting in pairs(settings) do
   --- Changes a setting of a bound socket.
   --- @param value boolean|integer|string as `settings` has it
   --- @return true? ok
-  --- @return Error? err (EBADF: it is not bound; else what setsockopt gave)
+  --- @return Error? err (EBADF: it is not bound; ENOTSUP: it is a Unix socket;
+  ---   else what setsockopt gave)
   DgramSocket[name] = function(self, value)
     options.argument(name, "the argument", value, setting[2])
     return set(self, name, setting[1], value)
@@ -297,7 +374,8 @@ end
 --- @param group string an address
 --- @param interface string? an address
 --- @return true? ok
---- @return Error? err (EBADF: it is not bound; EINVAL, EADDRINUSE, ENODEV)
+--- @return Error? err (EBADF: it is not bound; EINVAL, EADDRINUSE, ENODEV;
+---   ENOTSUP: it is a Unix socket)
 function DgramSocket:add_membership(group, interface)
   return membership(self, "add_membership", "join", group, interface)
 end
@@ -306,7 +384,8 @@ end
 --- @param group string an address
 --- @param interface string? an address
 --- @return true? ok
---- @return Error? err (EBADF: it is not bound; EADDRNOTAVAIL: it is no member)
+--- @return Error? err (EBADF: it is not bound; EADDRNOTAVAIL: it is no member;
+---   ENOTSUP: it is a Unix socket)
 function DgramSocket:drop_membership(group, interface)
   return membership(self, "drop_membership", "leave", group, interface)
 end
@@ -358,22 +437,18 @@ function DgramSocket:__close() self:close_() end
 --- Makes a socket of a bound fd that came from another process; it receives
 --- from now on.
 --- @param fd userdata orrery.fd, owned unless this fails
---- @param kind "udp4"|"udp6"
+--- @param kind "udp4"|"udp6"|"unix"
 --- @return DgramSocket? socket
 --- @return Error? err (ENOTSOCK, or what open gave)
 function dgram.adopt(fd, kind)
   options.argument("adopt", "the type", kind, check_type)
-  local number = fd:fileno()
-  if uv.guess_handle(number) ~= "udp" then
-    return nil, errors.luv("ENOTSOCK", "open")
+  local handle, code = nil, "ENOTSOCK"
+  if kind ~= "unix" and uv.guess_handle(fd:fileno()) == "udp" then
+    handle, code = loop.open(uv.new_udp(), fd)
+  elseif kind == "unix" and core.is_unix_datagram(fd:fileno()) then
+    handle = unix_datagram.open(fd)
   end
-  local handle = uv.new_udp()
-  local ok, _, code = handle:open(number)
-  if not ok then
-    loop.close(handle)
-    return nil, errors.luv(code, "open")
-  end
-  fd:take()
+  if not handle then return nil, errors.luv(code, "open") end
   local self = new({ type = kind })
   self.binding_ = true
   start(self, handle)

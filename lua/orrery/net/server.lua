@@ -32,8 +32,8 @@ local checks = options.checks
 -- `turn_away`.
 local spare, listening = nil, 0
 
---- @class Server : Endpoint events: listening, connection(socket), drop(info),
----   error(err), close
+--- @class Server : Endpoint events: listening, connection(socket),
+---   client_error(err, socket), drop(info), error(err), close
 --- @field listening boolean
 --- @field connections integer accepted and not closed so far
 --- @field max_connections integer? connections beyond are closed: `drop`
@@ -71,6 +71,16 @@ local function connection_ended(self)
   if self.closing_ then loop.soon(close_if_drained, self) end
 end
 
+--- Ends a connection if its handler has ended with an error of this connection:
+--- what a peer does, such as a reset, must not end the server.
+local function handler_ended(self, socket, handling)
+  local err = handling.err_
+  if type(err) ~= "table" or rawget(err, "of_") ~= socket then return end
+  handling.observed_ = true
+  socket:destroy()
+  loop.soon(function() self:emit("client_error", err, socket) end)
+end
+
 local schema = options.copy(Socket.schema_)
 schema.pause_on_connect = checks.boolean
 
@@ -92,7 +102,8 @@ function Server.new_(opts, on_connection)
   options.argument("create_server", "on_connection", on_connection,
     checks.callback)
   self:on("connection", function(socket)
-    scheduler.go(on_connection, socket)
+    local handling = scheduler.go(on_connection, socket)
+    function handling.on_end_() handler_ended(self, socket, handling) end
   end)
   return self
 end

@@ -4,6 +4,7 @@
 
 local class = require "orrery.runtime.class"
 local core = require "orrery.core"
+local options = require "orrery.runtime.options"
 
 local errors = {}
 
@@ -14,6 +15,7 @@ local errors = {}
 --- @field stage string? of a failed start, see `spawn`
 --- @field path string? the thing it failed on
 --- @field message string
+--- @field of_ Stream? on which it came about
 local Error = class "orrery.Error"
 
 function Error.__tostring(err)
@@ -76,6 +78,17 @@ end
 --- @return Error err (ETIMEDOUT)
 function errors.timeout(ms)
   return errors.new("ETIMEDOUT", ("timed out after %d ms"):format(ms))
+end
+
+--- Raises an error that is no misuse, of a function that has no other way to
+--- tell of it. What is raised is a copy, whose message begins with the user's
+--- line.
+--- @param err Error
+function errors.raise(err)
+  local copy = options.copy(err)
+  -- options.raise alone knows which line that is.
+  copy.message = select(2, pcall(options.raise, "%s", err.message))
+  error(setmetatable(copy, Error), 0)
 end
 
 --- Tells whether a value is such an error.

@@ -57,9 +57,11 @@ function main_chunk.wait(start, ms, what)
       wake(nil, errors.timeout(ms))
     end)
   end
+  local _ <close> = setmetatable({}, { __close = function()
+    if timer then timer:stop() end
+    if undo and not value then undo() end
+  end })
   local how, failure = run(function() return value ~= nil end)
-  if timer then timer:stop() end
-  if undo and not value then undo() end
   if how == "failed" then error(failure, 0) end
   if how == "empty" then
     options.raise("%s: waits for what can no longer come: the loop is empty",

@@ -9,26 +9,29 @@
 ---   reading_ on_read_    whether the handle reads, and its callback
 ---   flowing_ paused_     whether bytes go to `data`; whether `pause` ended it
 ---   asked_               whether bytes have been asked for in any way
----   reader_ occupied_    what wakes the task that waits for bytes; whether one
----                        does, or has been woken and has not run yet
+---   reader_ enough_      what wakes the task that waits for bytes, and tells
+---                        how many it can have
 ---   ended read_error_    whether the end has come, and the error that was it
 ---   end_emitted_         whether `end` has been emitted
+---   after_cr_            whether a "\n" that comes next ends no line, for a
+---                        "\r" has done so
 ---   keeps_unread_        whether what was read ahead outlives `destroy`
 ---   was_flowing_ was_paused_  what `unread_` found, for `put_back_`
 ---
---- What the class calls: start_reading_, abandon_reading_, take_over_; and for
---- streams on their way to another process: lend_, unread_, put_back_. A class
---- may have a method `after_end_`, which is called once `end` has been emitted,
---- and `touch_`, called with each chunk.
+--- What the class calls: start_reading_, abandon_reading_, take_over_; for
+--- `pipe` give_back_, unpause_; and for streams on their way to another process
+--- lend_, unread_, put_back_. A class may have a method `after_end_`, which is
+--- called once `end` has been emitted, and `touch_`, called with each chunk.
 
-local uv = require "orrery.runtime.luv"
+local chunks = require "orrery.runtime.chunks"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 
 local HIGH_WATER = 65536 -- bytes: stop reading ahead
-local MAX_LINE = 64 * 1024 * 1024 -- bytes of a line without its end
+local CR, LF = 13, 10
+local MAX_LINE = 64 * 1024 * 1024 -- bytes of a line
 
 --- @class Stream
 local Reading = { skip_ = 0, size_ = 0, bytes_read = 0 }
@@ -41,14 +44,6 @@ local function buffered(self)
 end
 
 -- From the handle ------------------------------------------------------------
-
---- Wakes the task that reads. It is not asked a second time before it has run:
---- what comes until then is read ahead, and bounded.
-local function wake_reader(self)
-  local wake = self.reader_
-  self.reader_ = nil
-  if wake then wake(true) end
-end
 
 local function stop_reading(self)
   if not self.reading_ then return end
@@ -69,18 +64,74 @@ local function finish_reading(self)
   self:close_if_over_()
 end
 
+--- Takes `n` bytes of those that were read ahead, which must be there. A chunk
+--- that is taken bit by bit is not copied each time: `skip_` counts what is
+--- gone of it.
+local function take(self, n)
+  local list, skip, pieces, left = self.chunks_, self.skip_, {}, n
+  local used = 0 -- chunks that are used up
+  while left > 0 do
+    local chunk = list[used + 1]
+    local piece = skip == 0 and #chunk <= left and chunk
+      or chunk:sub(skip + 1, skip + left)
+    pieces[#pieces + 1] = piece
+    left, skip = left - #piece, skip + #piece
+    if skip == #chunk then used, skip = used + 1, 0 end
+  end
+  if used > 0 then
+    table.move(list, used + 1, #list + used, 1)
+  end
+  self.skip_, self.size_ = skip, self.size_ - n
+  return #pieces == 1 and pieces[1] or table.concat(pieces)
+end
+
+--- Takes `n` bytes as `take`; with the last of them the end may be due.
+local function hand_out(self, n)
+  local data = take(self, n)
+  if self.ended and not buffered(self) then
+    loop.soon(finish_reading, self)
+  end
+  return data
+end
+
+--- Stops reading between two calls of a reader. Sockets go on, to notice that
+--- the peer has gone.
+local function pause_reading(self)
+  if not self.flowing_ and not self.reads_ahead_ then stop_reading(self) end
+end
+
+--- Ends the wait of the task that reads, if one does, with what it gets.
+local function answer_reader(self, data, err)
+  local wake = self.reader_
+  self.reader_, self.enough_ = nil, nil
+  if wake then wake(data, err) end
+end
+
 --- Notes the end, or the error that is the end.
 local function on_end(self, err)
   stop_reading(self)
   self.ended = true
   if err then
-    self.read_error_ = errors.luv(err, "read")
+    self.read_error_ = errors.luv(err, "read", { of_ = self })
     if self:listener_count("error") > 0 then
       self:emit("error", self.read_error_)
     end
   end
-  wake_reader(self)
+  answer_reader(self, nil, self.read_error_)
   loop.soon(finish_reading, self)
+end
+
+--- Gives what has come to the task that reads, if there is enough for it, or
+--- keeps it.
+local function keep(self, chunk)
+  chunks.add(self.chunks_, chunk)
+  self.size_ = self.size_ + #chunk
+  local enough = self.reader_ and self.enough_(chunk)
+  if enough then
+    pause_reading(self)
+    answer_reader(self, hand_out(self, enough))
+  end
+  if self.size_ >= HIGH_WATER and not self.reader_ then stop_reading(self) end
 end
 
 local function on_read(self, err, chunk)
@@ -88,13 +139,15 @@ local function on_read(self, err, chunk)
   if err or not chunk then return on_end(self, err) end
   self.bytes_read = self.bytes_read + #chunk
   if self.touch_ then self.touch_() end
+  if self.after_cr_ then
+    self.after_cr_ = nil
+    chunk = chunk:gsub("^\n", "")
+    if chunk == "" then return end
+  end
   if self.flowing_ and not buffered(self) then
     return self:emit("data", chunk)
   end
-  self.chunks_[#self.chunks_ + 1] = chunk
-  self.size_ = self.size_ + #chunk
-  wake_reader(self)
-  if self.size_ >= HIGH_WATER then stop_reading(self) end
+  keep(self, chunk)
 end
 
 --- Makes the callback for the handle. luv keeps it as long as the handle, so it
@@ -129,37 +182,29 @@ function Reading:take_over_(reader)
 end
 
 --- Ends reading because the stream is being destroyed: what was read ahead is
---- dropped unless `keeps_unread_`, and a task that waits gets the end.
-function Reading:abandon_reading_()
+--- dropped unless `keeps_unread_`, and a task that waits gets the error or the
+--- end.
+--- @param err Error?
+function Reading:abandon_reading_(err)
+  if errors.is(err) and not self.ended then
+    self.read_error_, err.of_ = err, self
+  end
   self.ended = true
   if self.size_ > 0 and not self.keeps_unread_ then
     self.chunks_, self.skip_, self.size_ = {}, 0, 0
   end
   reading[self] = nil
-  if self.reader_ then wake_reader(self) end
+  answer_reader(self, nil, self.read_error_)
 end
 
 -- To `data` listeners --------------------------------------------------------
 
---- Takes `n` bytes of those that were read ahead, which must be there. A chunk
---- that is taken bit by bit is not copied each time: `skip_` counts what is
---- gone of it.
-local function take(self, n)
-  local chunks, skip, pieces, left = self.chunks_, self.skip_, {}, n
-  local used = 0 -- chunks that are used up
-  while left > 0 do
-    local chunk = chunks[used + 1]
-    local piece = skip == 0 and #chunk <= left and chunk
-      or chunk:sub(skip + 1, skip + left)
-    pieces[#pieces + 1] = piece
-    left, skip = left - #piece, skip + #piece
-    if skip == #chunk then used, skip = used + 1, 0 end
-  end
-  if used > 0 then
-    table.move(chunks, used + 1, #chunks + used, 1)
-  end
-  self.skip_, self.size_ = skip, self.size_ - n
-  return #pieces == 1 and pieces[1] or table.concat(pieces)
+--- Puts a chunk that `data` had emitted, and that no listener took, in front of
+--- what is still to be read.
+--- @param chunk string
+function Reading:give_back_(chunk)
+  table.insert(self.chunks_, 1, chunk)
+  self.size_ = self.size_ + #chunk
 end
 
 --- Emits what was read ahead, then lets the handle read.
@@ -182,6 +227,12 @@ function Reading:resume()
   self.flowing_, self.paused_ = true, false
   loop.soon(flow, self)
   return self
+end
+
+--- Undoes `pause`: bytes go to `data` again, if anybody listens.
+function Reading:unpause_()
+  self.paused_ = false
+  if self:listener_count("data") > 0 then self:resume() end
 end
 
 --- Stops `data`, and reading: bytes stay with the kernel, which holds up their
@@ -210,61 +261,48 @@ function Reading:set_encoding() return self end
 
 -- To a task ------------------------------------------------------------------
 
---- Takes `n` bytes as `take`; with the last of them the end may be due.
-local function hand_out(self, n)
-  local data = take(self, n)
-  if self.ended and not buffered(self) then
-    loop.soon(finish_reading, self)
-  end
-  return data
+--- Waits until there is enough. A wait that ends without reads no further.
+--- @return string? data nil at the end, and on error
+--- @return Error? err (ETIMEDOUT, or what ended the stream)
+local function await_bytes(self, enough, t, what)
+  return scheduler.wait(function(wake)
+    self.reader_, self.enough_ = wake, enough
+    start_reading(self)
+    return function()
+      self.reader_, self.enough_ = nil, nil
+      pause_reading(self)
+    end
+  end, t, what)
 end
 
---- Waits until more bytes or the end have come.
---- @return true? ok
---- @return Error? err (ETIMEDOUT)
-local function await_bytes(self, deadline, what)
-  if self.occupied_ then
+--- Reads until there is enough, and no further ahead. enough() tells how many
+--- bytes of those that were read ahead are to be taken, or nil if more must
+--- come; enough(chunk) the same after each chunk that comes, which is the last
+--- of them. [w]
+--- @return string? data nil at the end, and on error
+--- @return Error? err (ETIMEDOUT, or what ended the stream)
+local function fill(self, enough, t, what)
+  if t ~= nil then options.argument(what, "the time", t, options.checks.ms) end
+  self.asked_ = true
+  local n = enough()
+  if n then
+    pause_reading(self)
+    return hand_out(self, n)
+  elseif self.ended then
+    return nil, self.read_error_
+  elseif self.reader_ then
     options.raise("%s: another task is reading this stream", what)
   end
-  start_reading(self)
-  if self.ended then return true end
-  local left = deadline
-    and math.max(0, math.ceil(deadline - uv.hrtime() / 1e6))
-  local ok, err = scheduler.wait(function(wake)
-    self.reader_, self.occupied_ = wake, true
-    return function() self.reader_, self.occupied_ = nil, nil end
-  end, left, what)
-  self.occupied_ = nil
-  return ok, err
-end
-
---- Stops reading between two calls of a reader. Sockets go on, to notice that
---- the peer has gone.
-local function pause_reading(self)
-  if not self.flowing_ and not self.reads_ahead_ then stop_reading(self) end
-end
-
---- Reads until `enough(self)` is true, and no further ahead.
---- @return boolean? enough false: the end came first; nil: see err
---- @return Error? err (ETIMEDOUT), or with false what ended the stream
-local function fill(self, enough, deadline, what)
-  self.asked_ = true
-  while not enough(self) do
-    if self.ended then return false, self.read_error_ end
-    local ok, err = await_bytes(self, deadline, what)
-    if not ok then
-      pause_reading(self)
-      return nil, err
-    end
+  local before = self.bytes_read
+  local data, err = await_bytes(self, enough, t, what)
+  if not (data or self.ended or self.bytes_read == before) then
+    -- The end may have come with the last bytes: only another poll tells.
+    data = await_bytes(self, enough, 0, what)
   end
-  pause_reading(self)
-  return true
-end
-
-local function deadline_of(t, what)
-  if t == nil then return end
-  options.argument(what, "the time", t, options.checks.ms)
-  return uv.hrtime() / 1e6 + t
+  if data then return data end
+  if self.ended then return nil, self.read_error_ end
+  err.of_ = self
+  return nil, err
 end
 
 local function check_size(what, n)
@@ -281,9 +319,9 @@ end
 --- @return Error? err (ETIMEDOUT, ECONNRESET, EISDIR, or what else read gave)
 function Reading:read(n, t)
   if n ~= nil then check_size("read", n) end
-  local ok, err = fill(self, buffered, deadline_of(t, "read"), "read")
-  if not ok then return nil, err end
-  return hand_out(self, math.min(n or self.size_, self.size_))
+  return fill(self, function()
+    return buffered(self) and math.min(n or self.size_, self.size_)
+  end, t, "read")
 end
 
 --- Reads exactly `n` bytes. [w]
@@ -294,12 +332,13 @@ end
 ---   first: `read` still gives what there is; else as `read`)
 function Reading:read_exactly(n, t)
   check_size("read_exactly", n)
-  local function enough() return self.size_ >= n end
-  local ok, err = fill(self, enough, deadline_of(t, "read_exactly"),
-    "read_exactly")
-  if ok then return hand_out(self, n) end
-  return nil, err or errors.new("ERR_STREAM_PREMATURE_CLOSE",
-    ("the stream ended after %d of %d bytes"):format(self.size_, n))
+  local data, err = fill(self, function()
+    return self.size_ >= n and n
+  end, t, "read_exactly")
+  if data or err then return data, err end
+  return nil, errors.new("ERR_STREAM_PREMATURE_CLOSE",
+    ("the stream ended after %d of %d bytes"):format(self.size_, n),
+    { of_ = self })
 end
 
 --- Reads until the end. [w]
@@ -307,41 +346,62 @@ end
 --- @return string? data "" if nothing comes before the end
 --- @return Error? err (ETIMEDOUT; else as `read`: `read` gives what there is)
 function Reading:read_all(t)
-  local function never() return false end
-  local _, err = fill(self, never, deadline_of(t, "read_all"), "read_all")
+  local _, err = fill(self, function() end, t, "read_all")
   if err then return nil, err end
   return hand_out(self, self.size_)
 end
 
---- Returns the length of the first line that was read ahead, with its newline;
---- or nil, and how many chunks need not be looked at again.
-local function line_length(self, scanned)
+--- Returns the length of the first line that was read ahead, with its end; nil
+--- if there is none.
+local function line_length(self, ends)
   local length = -self.skip_
   for i, chunk in ipairs(self.chunks_) do
-    local at = i > scanned
-      and chunk:find("\n", i == 1 and self.skip_ + 1 or 1, true)
+    local at = chunk:find(ends, i == 1 and self.skip_ + 1 or 1)
     if at then return length + at end
     length = length + #chunk
   end
-  return nil, #self.chunks_
 end
 
---- Iterates over the lines, without their newlines; the last one needs none. In
---- a task. Raises what ends the stream, and for a line of more than 64 MiB. [w]
---- @return fun(): string? next_line
-function Reading:lines()
-  return function()
-    local scanned, length = 0, nil
-    local function has_line()
-      length, scanned = line_length(self, scanned)
-      if not length and self.size_ > MAX_LINE then
-        error(("lines: a line is longer than %d bytes"):format(MAX_LINE), 0)
-      end
-      return length
+--- Returns a line without its end. If that is a "\r", the "\n" behind it is
+--- dropped, now or when it comes: a line does not wait for it.
+local function without_end(self, line)
+  if line:byte(-1) == CR then
+    if not buffered(self) then
+      self.after_cr_ = true
+    elseif self.chunks_[1]:byte(self.skip_ + 1) == LF then
+      hand_out(self, 1)
     end
-    local ok, err = fill(self, has_line, nil, "lines")
-    if ok then return hand_out(self, length):sub(1, -2) end
-    if err then error(err, 0) end
+  end
+  return line:sub(1, -2)
+end
+
+local line_options = { ends = chunks.check_ends }
+
+--- Iterates over the lines, without their ends; the last one needs none. In a
+--- task. Raises the error that ends the stream, as `read` gives it, or
+--- EMSGSIZE for a line of more than 64 MiB; its message begins with the user's
+--- line, as that of io.lines does. [w]
+--- @param opts {ends: "\n"|"any"}? "any": "\r" and "\r\n" end a line, too; left
+---   out, "\n" alone does
+--- @return fun(): string? next_line
+function Reading:lines(opts)
+  opts = options.check("lines", opts, line_options)
+  local ends = chunks.ends[opts.ends or "\n"]
+  local function has_line(chunk)
+    local at = chunk and chunk:find(ends)
+    local length = at and self.size_ - #chunk + at
+      or not chunk and line_length(self, ends)
+    if (length or self.size_) <= MAX_LINE then return length end
+    return 0 -- which no line has
+  end
+  return function()
+    local line, err = fill(self, has_line, nil, "lines")
+    if line == "" then
+      err = errors.new("EMSGSIZE", ("lines: a line is longer than %d bytes")
+        :format(MAX_LINE), { of_ = self })
+    end
+    if err then errors.raise(err) end
+    if line then return without_end(self, line) end
     return buffered(self) and hand_out(self, self.size_) or nil
   end
 end

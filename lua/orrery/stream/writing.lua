@@ -2,8 +2,7 @@
 --- the rest to luv's queue. It knows nothing of reading.
 ---
 --- Its state. Other files read it at most, but for net/connecting.lua, which
---- holds writes back until a socket is connected, and replays them then; and a
---- child that has ended makes its stdin unwritable:
+--- holds writes back until a socket is connected, and replays them then:
 ---   queued_              bytes that luv holds
 ---   need_drain_          whether `write` has said false, and `drain` is due
 ---   finishing_           whether `finish` was called
@@ -11,7 +10,8 @@
 ---   writable             whether there may be writes; false once finished
 ---   write_error_         the error after which there can be none
 ---
---- What the class calls: abandon_finish_.
+--- What the class calls: abandon_finish_. A child that has ended calls
+--- end_writing_.
 
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
@@ -26,6 +26,7 @@ local Writing = { queued_ = 0, bytes_written = 0 }
 --- Refuses a write: tells the callback and the `error` listeners, if any, and
 --- leaves the stream as it is.
 local function refuse(self, err, cb)
+  err.of_ = self
   if cb then loop.soon(cb, err) end
   if self:listener_count("error") > 0 then
     loop.soon(self.emit, self, "error", err)
@@ -90,7 +91,7 @@ end
 
 --- Called when luv has written `size` bytes, or has failed to.
 local function written(self, size, cb, code)
-  local err = code and errors.luv(code, "write")
+  local err = code and errors.luv(code, "write", { of_ = self })
   self.queued_ = self.queued_ - size
   if err and not self.closed then
     write_failed(self, err, cb)
@@ -154,9 +155,9 @@ function Writing:write_wait(data, t)
       wake(true)
     end)
   end, t, "write_wait")
-  if not done then return nil, err end
-  if failure then return nil, failure end
-  return true
+  if done and not failure then return true end
+  if err then err.of_ = self end
+  return nil, err or failure
 end
 
 --- Lets no more writes come: the peer gets what is queued, and then the end.
@@ -176,6 +177,13 @@ function Writing:finish(data, cb)
   if data and data ~= "" then self:write(data) end
   self.finishing_, self.on_finish_ = true, cb
   if self.queued_ == 0 then loop.soon(shut_down, self) end
+end
+
+--- Takes no more writes, for nothing reads them any more; what has been read
+--- stays. Tells `pipe` by an event of its own.
+function Writing:end_writing_()
+  self.writable = false
+  self:emit("unwritable_")
 end
 
 --- Tells the callback of `finish` that the stream is being destroyed before all
