@@ -131,7 +131,7 @@ Channel.listen_ = listen
 --- Finds out whether plain messages may go straight to the core.
 local function find_fast(self)
   self.sends_fast_ = self.fast_ and self.sending_ == "open"
-    and not self.need_drain_
+    and not self.need_drain_ and not self.closed
 end
 
 --- Calls the callbacks of which the kernel has all bytes.
@@ -164,6 +164,15 @@ local function finish_if_left(self)
   if self.sending_ == "left" and not self.dispatching_ then self:finish_() end
 end
 
+--- Emits `drain` if it is owed: also if what was queued is lost, for who waits
+--- for it would wait for ever.
+local function settle_drain(self)
+  if not self.need_drain_ then return end
+  self.need_drain_ = false
+  find_fast(self)
+  loop.soon(self.owner_.emit, self.owner_, "drain")
+end
+
 --- Goes on when all that was queued is with the kernel.
 local function sent_all(self)
   self.retry_ms_ = false
@@ -172,11 +181,7 @@ local function sent_all(self)
     listen(self)
   end
   if not self.wire_.is_idle(self) then return end
-  if self.need_drain_ then
-    self.need_drain_ = false
-    find_fast(self)
-    loop.soon(self.owner_.emit, self.owner_, "drain")
-  end
+  settle_drain(self)
   finish_if_left(self)
 end
 
@@ -206,7 +211,9 @@ local function break_off(self, err)
   self:go_("sending", "fail")
   find_fast(self)
   self.writing_, self.owner_.connected = false, false
+  self.wire_.broken(self, err)
   fail_all(self, err)
+  settle_drain(self)
   listen(self)
   finish_if_left(self)
 end
@@ -250,6 +257,7 @@ local function flush_much(self, queued)
     local deferred = self.fast_ and 0 or queued - unsent(self)
     queued = deferred + (self:flush() and 0 or unsent(self))
   end
+  if self.sending_ == "broken" then return false end -- and no drain is owed
   if queued < HIGH_WATER then return true end
   self.need_drain_, self.eager_ = true, true
   find_fast(self)
@@ -355,6 +363,7 @@ function Channel:finish_()
   self.handler_ = nil
   self:fail_readers_(err or closed_error("receive"))
   self:fail_requests_(err or closed_error("request"))
+  settle_drain(self)
   loop.soon(emit_disconnect, self, err)
 end
 

@@ -147,7 +147,8 @@ end
 --- @return any ... the handler's results; nil, err (its error, with its code or
 ---   ERR_REQUEST; ENOSYS: it has no handler; EAGAIN: it has too many requests;
 ---   ETIMEDOUT; EMSGSIZE; ENOBUFS: too much is queued, or the answer is behind
----   too many messages that nobody takes; EPROTO; ERR_IPC_CHANNEL_CLOSED)
+---   too many messages that nobody takes; EPIPE: the other side reads no more;
+---   EPROTO; ERR_IPC_CHANNEL_CLOSED)
 function Messaging:request(value, t)
   local channel = channel_of(self, "request")
   check_message(value)
