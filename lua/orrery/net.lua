@@ -72,11 +72,12 @@ function net.adopt_socket(fd, unread)
   return socket
 end
 
---- Makes a server of a bound socket that came from another process. It listens;
---- `listening` is emitted in the next tick.
+--- Makes a server of a bound socket that came from another process. It listens,
+--- and accepts from its first listener of `connection` on; `listening` is
+--- emitted in the next tick.
 --- @param fd userdata orrery.fd, owned unless this fails
 --- @return Server? server
---- @return Error? err (ENOTSOCK, EINVAL, EMFILE)
+--- @return Error? err (ENOTSOCK, EINVAL)
 function net.adopt_server(fd)
   return Server.new_(nil, nil):adopt_(fd)
 end
