@@ -58,6 +58,8 @@ local EAGAIN = core.errnos.EAGAIN
 --- @field retry_ms_ integer|false
 --- @field need_drain_ boolean a send gave false: `drain` is owed
 --- @field eager_ boolean something waits until all is sent
+--- @field grace_ integer ms that the peer's end may stay open after its exit
+--- @field hang_up_ Deadline? see `peer_ended_`
 local Channel = class("orrery.Channel", nil, receiving, requests)
 
 local channels = {} -- that are open
@@ -354,6 +356,7 @@ function Channel:finish_()
   self.closed, self.sends_fast_, self.direct_ = true, false, false
   channels[self] = nil
   if self.retry_ then self.retry_:stop() end
+  if self.hang_up_ then self.hang_up_:stop() end
   self.watcher_:close()
   self.core_end_:close()
   self.owner_.connected, self.owner_.channel = false, nil
@@ -365,6 +368,17 @@ function Channel:finish_()
   self:fail_requests_(err or closed_error("request"))
   settle_drain(self)
   loop.soon(emit_disconnect, self, err)
+end
+
+--- Takes note that the process at the other end has ended. If another holds
+--- that end too, or if it is on its way over the channel itself, it would stay
+--- open for ever: after a while nothing more is let in, and the channel ends as
+--- if that process had been the last.
+function Channel:peer_ended_()
+  if self.closed then return end
+  self.hang_up_ = clock.after(self.grace_,
+    function() self.core_end_:hang_up() end)
+  self.hang_up_:set_ref(false)
 end
 
 --- Takes no more messages from now on, and closes the channel once what is
@@ -442,6 +456,7 @@ local function attach(self, core_end, opts)
   self.fetch_, self.post_ = core_end.fetch, core_end.send
   self.fast_, self.sends_fast_ = fast, fast
   self.max_message_, self.inherited_ = opts.max_message, opts.inherited
+  self.grace_ = opts.grace
   self.listeners_ = self.owner_:listener_count("message")
   self.end_listeners_ = self.owner_:listener_count("disconnect")
 end
@@ -449,7 +464,8 @@ end
 --- Opens a channel over a connected Unix stream socket.
 --- @param fd userdata orrery.fd, owned
 --- @param owner Emitter
---- @param opts {wire: Wire, max_message: integer, inherited: boolean}
+--- @param opts {wire: Wire, max_message: integer, inherited: boolean,
+---   grace: integer}
 --- @return Channel? channel nil, err
 --- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function channel.open(fd, owner, opts)

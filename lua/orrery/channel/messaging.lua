@@ -12,6 +12,7 @@ local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 
 local MAX_MESSAGE = 256 * 1024 * 1024 -- bytes
+local GRACE = 250 -- ms
 
 local checks = options.checks
 
@@ -186,7 +187,8 @@ messaging.environment = inherit.environment
 --- @param owner Emitter
 --- @param fd userdata orrery.fd, owned
 --- @param opts table `serialization`, "msgpack" (the default) or "json";
----   `max_message` in bytes; `inherited`: this process was started with it
+---   `max_message` in bytes; `stdio_grace`, ms that others may hold the other
+---   end after the exit; `inherited`: this process was started with it
 --- @return Channel? channel
 --- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function messaging.open(owner, fd, opts)
@@ -196,6 +198,7 @@ function messaging.open(owner, fd, opts)
     wire = wire,
     max_message = opts.max_message or MAX_MESSAGE,
     inherited = opts.inherited or false,
+    grace = opts.stdio_grace or GRACE,
   })
   if not channel then return nil, err end
   owner.channel_, owner.channel = channel, channel

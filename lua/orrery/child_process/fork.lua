@@ -105,7 +105,8 @@ end
 --- @param opts table? spawn's, and `exec_path` (this interpreter), `exec_argv`
 ---   (a list; ours, if that is a Lua), `silent`, `serialization` ("msgpack";
 ---   "json", Node's, if exec_path is a node, nodejs, bun or deno),
----   `max_message` (bytes)
+---   `max_message` (bytes), `stdio_grace` (ms that the channel may stay open
+---   after the exit, 250)
 --- @return Child child
 function fork.fork(module_path, args, opts)
   local script
