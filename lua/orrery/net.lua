@@ -4,6 +4,7 @@
 local connecting = require "orrery.net.connecting"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
+local fds = require "orrery.runtime.fds"
 local options = require "orrery.runtime.options"
 local Server = require "orrery.net.server"
 local Socket = require "orrery.net.socket"
@@ -62,6 +63,10 @@ net.create_connection = net.connect
 --- @return Socket? socket
 --- @return Error? err (ENOTSOCK)
 function net.adopt_socket(fd, unread)
+  options.argument("adopt_socket", "the fd", fd, fds.check)
+  if unread ~= nil then
+    options.argument("adopt_socket", "unread", unread, options.checks.bytes)
+  end
   local kind, errno = core.socket_kind(fd:fileno())
   if not kind then return nil, errors.system(errno, "open") end
   local socket = Socket.over_(fd, kind, {})
@@ -79,6 +84,7 @@ end
 --- @return Server? server
 --- @return Error? err (ENOTSOCK, EINVAL)
 function net.adopt_server(fd)
+  options.argument("adopt_server", "the fd", fd, fds.check)
   return Server.new_(nil, nil):adopt_(fd)
 end
 

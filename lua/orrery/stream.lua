@@ -151,11 +151,18 @@ function Stream:close_if_over_()
   end
 end
 
+local function check_destination(value)
+  if type(value) ~= "table" or not (value.write and value.finish) then
+    return "a stream to write to"
+  end
+end
+
 --- Copies what this stream reads to another, as fast as that takes it, and ends
 --- the other with the end.
 --- @param dest Stream
 --- @return Stream dest
 function Stream:pipe(dest)
+  options.argument("pipe", "the destination", dest, check_destination)
   self:on("data", function(chunk)
     if not dest:write(chunk) and not dest.closed then self:pause() end
   end)
@@ -197,7 +204,7 @@ function stream.open(path, mode)
   mode = mode or "r"
   if not file_modes[mode] then
     options.raise('stream.open: the mode must be "r", "w" or "a", got %s',
-      options.show(mode))
+      options.got(mode))
   end
   local fd, errno = core.open(path, mode)
   if not fd then return nil, errors.system(errno, "open", { path = path }) end

@@ -28,7 +28,7 @@ local function stdio_of(opts)
   if type(stdio) == "string" then
     if not words[stdio] then
       options.raise('fork: option \'stdio\' must be "pipe", "inherit", '
-        .. '"ignore" or a list with "ipc", got %s', options.show(stdio))
+        .. '"ignore" or a list with "ipc", got %s', options.got(stdio))
     end
     return { stdio, stdio, stdio, "ipc" }
   end

@@ -5,6 +5,7 @@ local uv = require "orrery.runtime.luv"
 local address = require "orrery.net.address"
 local class = require "orrery.runtime.class"
 local errors = require "orrery.runtime.errors"
+local fds = require "orrery.runtime.fds"
 local loop = require "orrery.runtime.loop"
 local opening = require "orrery.net.opening"
 local options = require "orrery.runtime.options"
@@ -376,6 +377,7 @@ end
 --- @return DgramSocket? socket
 --- @return Error? err (ENOTSOCK, or what open gave)
 function dgram.adopt(fd, kind)
+  options.argument("adopt", "the fd", fd, fds.check)
   options.argument("adopt", "the type", kind, check_type)
   local number = fd:fileno()
   if uv.guess_handle(number) ~= "udp" then
