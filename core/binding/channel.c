@@ -72,6 +72,13 @@ static int m_close(lua_State *L) {
   return 0;
 }
 
+/* channel:hang_up(): what has come can still be received, and then the end,
+   whoever holds the other end. Does nothing if it is closed. */
+static int m_hang_up(lua_State *L) {
+  orr_channel_hang_up(check_channel(L));
+  return 0;
+}
+
 /* Sending ------------------------------------------------------------------ */
 
 /* nil, errno: orr_channel_begin has failed. */
@@ -421,11 +428,13 @@ static int m_tostring(lua_State *L) {
 
 void orr_open_fork(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"fileno", m_fileno}, {"close", m_close},     {"send", m_send},
-      {"post", m_post},     {"line", m_line},       {"flush", m_flush},
-      {"totals", m_totals}, {"next", m_next},       {"receive", m_receive},
-      {"fetch", m_fetch},   {"take_fd", m_take_fd}, {"partial", m_partial},
-      {NULL, NULL}};
+      {"fileno", m_fileno},   {"close", m_close},
+      {"send", m_send},       {"post", m_post},
+      {"line", m_line},       {"flush", m_flush},
+      {"totals", m_totals},   {"next", m_next},
+      {"receive", m_receive}, {"fetch", m_fetch},
+      {"take_fd", m_take_fd}, {"partial", m_partial},
+      {"hang_up", m_hang_up}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", m_close},
                                   {"__close", m_close},
                                   {"__tostring", m_tostring},

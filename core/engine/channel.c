@@ -6,6 +6,7 @@
 #include "channel_halves.h"
 
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 void orr_channel_open(struct orr_channel *channel, int fd,
@@ -16,6 +17,11 @@ void orr_channel_open(struct orr_channel *channel, int fd,
   channel->max_message =
       max_message < UINT32_MAX - 64 ? max_message : UINT32_MAX - 64;
   channel->pending_fd = channel->given = -1;
+}
+
+void orr_channel_hang_up(const struct orr_channel *channel) {
+  if (channel->fd >= 0)
+    shutdown(channel->fd, SHUT_RDWR);
 }
 
 void orr_channel_close(struct orr_channel *channel) {

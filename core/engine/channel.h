@@ -86,6 +86,11 @@ struct orr_frame {
 void orr_channel_open(struct orr_channel *channel, int fd,
                       enum orr_framing framing, size_t max_message);
 
+/* Lets nothing more in or out, whoever may hold the other end: what has come is
+   still received, and then the end. Does nothing to a channel that is
+   closed. */
+void orr_channel_hang_up(const struct orr_channel *channel);
+
 /* Closes the fd and those that have arrived, and frees all. Does nothing to a
    channel that is closed. */
 void orr_channel_close(struct orr_channel *channel);

@@ -43,8 +43,8 @@ Entry.__close = Entry.__call
 --- Raises unless an event and its listener are good.
 local function check(where, event, fn)
   if type(event) ~= "string" then
-    options.raise("%s: the event must be a string, got %s %s", where,
-      type(event), options.show(event))
+    options.raise("%s: the event must be a string, got %s", where,
+      options.got(event))
   end
   options.argument(where, "the listener", fn, options.checks.callback)
 end
@@ -115,6 +115,10 @@ end
 --- @param event string
 --- @param fn function
 function Emitter:off(event, fn)
+  if type(event) == "string" and fn == nil then
+    options.raise("off: the listener to remove is missing; remove_all(%s) "
+      .. "removes all of an event", options.show(event))
+  end
   check("off", event, fn)
   local list = self.listeners_ and self.listeners_[event]
   local entries = list and listeners.entries(list) or {}
@@ -191,8 +195,8 @@ end
 function Emitter:wait_for(event, t)
   local scheduler = require "orrery.runtime.scheduler"
   if type(event) ~= "string" then
-    options.raise("wait_for: the event must be a string, got %s %s",
-      type(event), options.show(event))
+    options.raise("wait_for: the event must be a string, got %s",
+      options.got(event))
   end
   return scheduler.wait(function(wake)
     return add(self, event, wake, true, false, true)
@@ -249,6 +253,10 @@ end
 --- @param class_ table
 --- @return table class_
 function events.extend(class_)
+  if type(class_) ~= "table" then
+    options.raise("extend: the class must be a table, got %s",
+      options.got(class_))
+  end
   for name, method in pairs(Emitter) do
     if name:sub(1, 2) ~= "__" then class_[name] = method end
   end

@@ -4,6 +4,7 @@
 local connecting = require "orrery.net.connecting"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
+local fds = require "orrery.runtime.fds"
 local options = require "orrery.runtime.options"
 local Server = require "orrery.net.server"
 local Socket = require "orrery.net.socket"
@@ -65,6 +66,10 @@ net.create_connection = net.connect
 --- @return Socket? socket
 --- @return Error? err (ENOTSOCK)
 function net.adopt_socket(fd, unread)
+  options.argument("adopt_socket", "the fd", fd, fds.check)
+  if unread ~= nil then
+    options.argument("adopt_socket", "unread", unread, options.checks.bytes)
+  end
   local kind, errno = core.socket_kind(fd:fileno())
   if not kind then return nil, errors.system(errno, "open") end
   local socket = Socket.over_(fd, kind, {})
@@ -75,12 +80,14 @@ function net.adopt_socket(fd, unread)
   return socket
 end
 
---- Makes a server of a bound socket that came from another process. It listens;
---- `listening` is emitted in the next tick.
+--- Makes a server of a bound socket that came from another process. It listens,
+--- and accepts from its first listener of `connection` on; `listening` is
+--- emitted in the next tick.
 --- @param fd userdata orrery.fd, owned unless this fails
 --- @return Server? server
---- @return Error? err (ENOTSOCK, EINVAL, EMFILE)
+--- @return Error? err (ENOTSOCK, EINVAL)
 function net.adopt_server(fd)
+  options.argument("adopt_server", "the fd", fd, fds.check)
   return Server.new_(nil, nil):adopt_(fd)
 end
 

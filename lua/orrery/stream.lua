@@ -156,6 +156,12 @@ local function is_over(dest)
     or dest.write_error_ ~= nil
 end
 
+local function check_destination(value)
+  if type(value) ~= "table" or not (value.write and value.finish) then
+    return "a stream to write to"
+  end
+end
+
 --- Copies what this stream reads to another, as fast as that takes it, and ends
 --- the other with the end. Stops when the other is closed or finished, or
 --- cannot be written to: then no more is read here, and what the other has not
@@ -163,6 +169,7 @@ end
 --- @param dest Stream
 --- @return Stream dest
 function Stream:pipe(dest)
+  options.argument("pipe", "the destination", dest, check_destination)
   local undos, holding = {}, false
   local function go_on()
     if holding then self:unpause_() end
@@ -235,7 +242,7 @@ function stream.open(path, mode)
   mode = mode or "r"
   if not file_modes[mode] then
     options.raise('stream.open: the mode must be "r", "w" or "a", got %s',
-      options.show(mode))
+      options.got(mode))
   end
   local fd, errno = core.open(path, mode)
   if not fd then return nil, errors.system(errno, "open", { path = path }) end

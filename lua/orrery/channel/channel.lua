@@ -58,6 +58,8 @@ local EAGAIN = core.errnos.EAGAIN
 --- @field retry_ms_ integer|false
 --- @field need_drain_ boolean a send gave false: `drain` is owed
 --- @field eager_ boolean something waits until all is sent
+--- @field grace_ integer ms that the peer's end may stay open after its exit
+--- @field hang_up_ Deadline? see `peer_ended_`
 local Channel = class("orrery.Channel", nil, receiving, requests)
 
 local channels = {} -- that are open
@@ -131,7 +133,7 @@ Channel.listen_ = listen
 --- Finds out whether plain messages may go straight to the core.
 local function find_fast(self)
   self.sends_fast_ = self.fast_ and self.sending_ == "open"
-    and not self.need_drain_
+    and not self.need_drain_ and not self.closed
 end
 
 --- Calls the callbacks of which the kernel has all bytes.
@@ -164,6 +166,15 @@ local function finish_if_left(self)
   if self.sending_ == "left" and not self.dispatching_ then self:finish_() end
 end
 
+--- Emits `drain` if it is owed: also if what was queued is lost, for who waits
+--- for it would wait for ever.
+local function settle_drain(self)
+  if not self.need_drain_ then return end
+  self.need_drain_ = false
+  find_fast(self)
+  loop.soon(self.owner_.emit, self.owner_, "drain")
+end
+
 --- Goes on when all that was queued is with the kernel.
 local function sent_all(self)
   self.retry_ms_ = false
@@ -172,11 +183,7 @@ local function sent_all(self)
     listen(self)
   end
   if not self.wire_.is_idle(self) then return end
-  if self.need_drain_ then
-    self.need_drain_ = false
-    find_fast(self)
-    loop.soon(self.owner_.emit, self.owner_, "drain")
-  end
+  settle_drain(self)
   finish_if_left(self)
 end
 
@@ -206,7 +213,9 @@ local function break_off(self, err)
   self:go_("sending", "fail")
   find_fast(self)
   self.writing_, self.owner_.connected = false, false
+  self.wire_.broken(self, err)
   fail_all(self, err)
+  settle_drain(self)
   listen(self)
   finish_if_left(self)
 end
@@ -250,6 +259,7 @@ local function flush_much(self, queued)
     local deferred = self.fast_ and 0 or queued - unsent(self)
     queued = deferred + (self:flush() and 0 or unsent(self))
   end
+  if self.sending_ == "broken" then return false end -- and no drain is owed
   if queued < HIGH_WATER then return true end
   self.need_drain_, self.eager_ = true, true
   find_fast(self)
@@ -346,6 +356,7 @@ function Channel:finish_()
   self.closed, self.sends_fast_, self.direct_ = true, false, false
   channels[self] = nil
   if self.retry_ then self.retry_:stop() end
+  if self.hang_up_ then self.hang_up_:stop() end
   self.watcher_:close()
   self.core_end_:close()
   self.owner_.connected, self.owner_.channel = false, nil
@@ -355,7 +366,19 @@ function Channel:finish_()
   self.handler_ = nil
   self:fail_readers_(err or closed_error("receive"))
   self:fail_requests_(err or closed_error("request"))
+  settle_drain(self)
   loop.soon(emit_disconnect, self, err)
+end
+
+--- Takes note that the process at the other end has ended. If another holds
+--- that end too, or if it is on its way over the channel itself, it would stay
+--- open for ever: after a while nothing more is let in, and the channel ends as
+--- if that process had been the last.
+function Channel:peer_ended_()
+  if self.closed then return end
+  self.hang_up_ = clock.after(self.grace_,
+    function() self.core_end_:hang_up() end)
+  self.hang_up_:set_ref(false)
 end
 
 --- Takes no more messages from now on, and closes the channel once what is
@@ -433,6 +456,7 @@ local function attach(self, core_end, opts)
   self.fetch_, self.post_ = core_end.fetch, core_end.send
   self.fast_, self.sends_fast_ = fast, fast
   self.max_message_, self.inherited_ = opts.max_message, opts.inherited
+  self.grace_ = opts.grace
   self.listeners_ = self.owner_:listener_count("message")
   self.end_listeners_ = self.owner_:listener_count("disconnect")
 end
@@ -440,7 +464,8 @@ end
 --- Opens a channel over a connected Unix stream socket.
 --- @param fd userdata orrery.fd, owned
 --- @param owner Emitter
---- @param opts {wire: Wire, max_message: integer, inherited: boolean}
+--- @param opts {wire: Wire, max_message: integer, inherited: boolean,
+---   grace: integer}
 --- @return Channel? channel nil, err
 --- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function channel.open(fd, owner, opts)

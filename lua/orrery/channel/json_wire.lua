@@ -166,8 +166,8 @@ function wire.send(channel, value, attachment, done)
   return (state_of(channel).flying and defer or post)(channel, line)
 end
 
-local function internal(channel, message)
-  return wire.send(channel, message)
+local function internal(channel, message, done)
+  return wire.send(channel, message, nil, done)
 end
 
 --- Sends an answer to what the peer asks. A peer that does not read gets none.
@@ -177,9 +177,9 @@ local function answer(channel, message)
   if queued then channel:queued_(queued) end
 end
 
-function wire.request(channel, id, value)
+function wire.request(channel, id, value, done)
   return internal(channel,
-    { cmd = "NODE_ORRERY_REQUEST", id = id, message = value })
+    { cmd = "NODE_ORRERY_REQUEST", id = id, message = value }, done)
 end
 
 function wire.reply(channel, id, failed, value)
@@ -243,14 +243,19 @@ local function landed(channel, err)
   channel:flush()
 end
 
+--- Tells whether the kernel has all of a line that was queued with the core.
+local function has_left(channel, line)
+  local _, sent = channel.core_end_:totals()
+  return sent >= line.at
+end
+
 --- Returns the line that an answer is for, or nil. An answer to what has not
 --- left yet is a lie: the fd that is still to go must stay what it is.
 --- @return Line?
 local function answered_line(channel)
   local line = channel.lines and channel.lines.flying
   if not line then return nil end
-  local _, sent = channel.core_end_:totals()
-  if sent >= line.at then return line end
+  if has_left(channel, line) then return line end
   channel:protocol_error_(core.errnos.EPROTO,
     "an answer to a handle that was not sent yet")
 end
@@ -268,7 +273,12 @@ local function refused(channel)
       "send: the other side could not take the handle"))
   end
   line.tries = line.tries + 1
-  local queued, errno = post(channel, line)
+  local queued, errno
+  if channel.sending_ == "broken" then
+    errno = core.errnos.EPIPE
+  else
+    queued, errno = post(channel, line)
+  end
   if not queued then return landed(channel, errors.system(errno, "send")) end
   channel:queued_(queued)
 end
@@ -277,15 +287,31 @@ function wire.is_idle(channel)
   return not channel.lines or not channel.lines.flying
 end
 
+--- Fails a line, if there is one, and all that wait behind a handle.
+local function fail_lines(state, line, err)
+  while line do
+    if line.callback then line.callback:call_(err) end
+    line = undefer(state)
+  end
+end
+
 function wire.close(channel, err)
   local state = channel.lines
   if not state then return end
   local line = state.flying or undefer(state)
   set_flying(channel, nil)
-  while line do
-    if line.callback then line.callback:call_(err) end
-    line = undefer(state)
+  fail_lines(state, line, err)
+end
+
+--- A handle that has left may still be acknowledged: its socket is the peer's
+--- then, and must not be ours again.
+function wire.broken(channel, err)
+  local state = channel.lines
+  local flying = state and state.flying
+  if not flying or not has_left(channel, flying) then
+    return wire.close(channel, err)
   end
+  fail_lines(state, undefer(state), err)
 end
 
 -- Exit -----------------------------------------------------------------------

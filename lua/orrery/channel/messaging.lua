@@ -12,6 +12,7 @@ local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 
 local MAX_MESSAGE = 256 * 1024 * 1024 -- bytes
+local GRACE = 250 -- ms
 
 local checks = options.checks
 
@@ -147,7 +148,8 @@ end
 --- @return any ... the handler's results; nil, err (its error, with its code or
 ---   ERR_REQUEST; ENOSYS: it has no handler; EAGAIN: it has too many requests;
 ---   ETIMEDOUT; EMSGSIZE; ENOBUFS: too much is queued, or the answer is behind
----   too many messages that nobody takes; EPROTO; ERR_IPC_CHANNEL_CLOSED)
+---   too many messages that nobody takes; EPIPE: the other side reads no more;
+---   EPROTO; ERR_IPC_CHANNEL_CLOSED)
 function Messaging:request(value, t)
   local channel = channel_of(self, "request")
   check_message(value)
@@ -198,7 +200,8 @@ end
 --- @param owner Emitter
 --- @param fd userdata orrery.fd, owned
 --- @param opts table `serialization`, "msgpack" (the default) or "json";
----   `max_message` in bytes; `inherited`: this process was started with it
+---   `max_message` in bytes; `stdio_grace`, ms that others may hold the other
+---   end after the exit; `inherited`: this process was started with it
 --- @return Channel? channel
 --- @return Error? err (EMFILE, ENFILE, ENOMEM, ENOSPC)
 function messaging.open(owner, fd, opts)
@@ -206,6 +209,7 @@ function messaging.open(owner, fd, opts)
     wire = wire_of(opts.serialization),
     max_message = opts.max_message or MAX_MESSAGE,
     inherited = opts.inherited or false,
+    grace = opts.stdio_grace or GRACE,
   })
   if not channel then return nil, err end
   owner.channel_, owner.channel = channel, channel

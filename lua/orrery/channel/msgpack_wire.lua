@@ -17,7 +17,8 @@ local FAILED = core.frame_flag.failed
 --- @field framing "frames"|"lines" of the core's end
 --- @field send fun(channel, value, attachment: Attachment?, done: function?)
 ---   `done` is called when the message is sent, or never will be
---- @field request fun(channel, id: integer, value)
+--- @field request fun(channel, id: integer, value, done: function) `done` as
+---   send's
 --- @field reply fun(channel, id: integer, failed: boolean, value)
 --- @field internal fun(channel, value) a word between the two libraries
 --- @field receive fun(channel, kind: integer, value, …) handles what
@@ -25,7 +26,9 @@ local FAILED = core.frame_flag.failed
 ---   message and what opens its handle (see attachments.opener) if one is to be
 ---   delivered. Runs no code of users; what it raises is the peer's fault
 --- @field is_idle fun(channel): boolean nothing waits here for an answer
---- @field close fun(channel, err: Error) fails what waits here
+--- @field broken fun(channel, err: Error) fails what waits here and cannot be
+---   sent any more
+--- @field close fun(channel, err: Error) fails all that waits here
 local wire = { framing = "frames" }
 
 function wire.send(channel, value, attachment, done)
@@ -35,8 +38,10 @@ function wire.send(channel, value, attachment, done)
   return queued, errno
 end
 
-function wire.request(channel, id, value)
-  return channel.core_end_:post(REQUEST, 0, value, id)
+function wire.request(channel, id, value, done)
+  local queued, errno = channel.core_end_:post(REQUEST, 0, value, id)
+  if queued then channel:when_sent_(Callback.new(done)) end
+  return queued, errno
 end
 
 function wire.reply(channel, id, failed, value)
@@ -63,6 +68,7 @@ function wire.receive(channel, kind, value, id, flags, description, fd)
 end
 
 function wire.is_idle() return true end
+function wire.broken() end
 function wire.close() end
 
 return wire

@@ -31,6 +31,8 @@ local EAGAIN, ECONNRESET, EPROTO = core.errnos.EAGAIN, core.errnos.ECONNRESET,
 --- @field first_reader_ Reader|false of the tasks in `receive`, in their order
 --- @field last_reader_ Reader|false
 --- @field listeners_ integer of `message`
+--- @field takes_handles_ boolean? whether one of them can take a handle; nil
+---   until a message with one has come for these listeners
 --- @field end_listeners_ integer of `disconnect`
 --- @field direct_ function|false the listener to which messages go straight
 --- @field dispatching_ boolean frames are being delivered, or a listener has
@@ -71,6 +73,21 @@ local function find_direct(self)
   self.direct_ = self.fast_ and self.waiting_ == 0 and not self.closed
     and self.receiving_ ~= "paused" and not self.first_reader_
     and sole_listener(self.owner_)
+end
+
+--- Tells whether a listener of `message` can take the handle that comes as its
+--- second argument. A handle that none can take is closed at once: a peer could
+--- fill our table of fds with what nobody sees.
+--- @return boolean
+local function takes_handles(self)
+  if self.takes_handles_ == nil then
+    self.takes_handles_ = false
+    for _, entry in ipairs(self.owner_.listeners_.message) do
+      local info = debug.getinfo(entry.fn, "u")
+      if info.isvararg or info.nparams > 1 then self.takes_handles_ = true end
+    end
+  end
+  return self.takes_handles_
 end
 
 --- Takes note that the tasks in `receive` have changed: they come first.
@@ -137,7 +154,9 @@ local function deliver(self, value, open)
     if open then reader.wake(value, open()) else reader.wake(value) end
     readers_changed(self)
   elseif self.listeners_ > 0 and self.waiting_ == 0 then
-    if open then return self.owner_:emit("message", value, open()) end
+    if open then
+      return self.owner_:emit("message", value, open(not takes_handles(self)))
+    end
     self.owner_:emit("message", value)
   else
     keep(self, value, open)
@@ -145,10 +164,11 @@ local function deliver(self, value, open)
 end
 
 --- Takes the first message out of the inbox, which is not empty.
+--- @param drop boolean? its handle is not wanted
 --- @return any message
 --- @return any handle
 --- @return Error? err if the handle could not be opened
-local function take(self)
+local function take(self, drop)
   local i = self.taken_ + 1
   local item = self.inbox_[i]
   self.inbox_[i] = nil
@@ -158,7 +178,7 @@ local function take(self)
   find_direct(self)
   if not item[2] then return item[1] end
   self.inbox_handles_ = self.inbox_handles_ - 1
-  return item[1], item[2]()
+  return item[1], item[2](drop)
 end
 receiving.take_ = take
 
@@ -319,7 +339,7 @@ local function empty_inbox(self)
       loop.soon(empty_inbox, self)
     end
     if self.waiting_ == 1 then self:resume_() end
-    self.owner_:emit("message", take(self))
+    self.owner_:emit("message", take(self, not takes_handles(self)))
   end
   self:resume_()
 end
@@ -340,6 +360,7 @@ end
 --- @param disconnects integer
 function receiving:listeners_changed_(messages, disconnects)
   self.listeners_, self.end_listeners_ = messages, disconnects
+  self.takes_handles_ = nil
   find_direct(self)
   if messages > 0 and self.waiting_ > 0 and not self.emptying_ then
     self.emptying_ = true

@@ -30,6 +30,15 @@ local function new_id(self)
   return self.last_id_
 end
 
+--- Fails a request that cannot be sent any more, unless it has ended.
+local function fail(self, id, err)
+  local wake = self.requests_[id]
+  if not wake then return end
+  self.requests_[id] = nil
+  self:update_ref_()
+  wake(nil, err)
+end
+
 --- Sends a request and waits for its reply. Raises if `value` cannot be sent.
 --- [w]
 --- @param value any
@@ -40,7 +49,8 @@ function requests:request_(value, t)
   if err then return nil, err end
   scheduler.checkpoint("request", t)
   local id = new_id(self)
-  local ok, queued, errno = pcall(self.wire_.request, self, id, value)
+  local ok, queued, errno = pcall(self.wire_.request, self, id, value,
+    function(problem) if problem then fail(self, id, problem) end end)
   if not ok then options.raise("%s", queued) end
   if not queued then return nil, self:queue_error_(errno) end
   return scheduler.wait(function(wake)

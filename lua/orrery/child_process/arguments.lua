@@ -11,8 +11,8 @@ local function check_command(where, command)
   if type(command) ~= "string" or command == ""
     or command:find("\0", 1, true) then
     options.raise("%s: the command must be a string, not empty and without NUL "
-      .. "bytes, or a list {command, args…}, got %s %s", where, type(command),
-      options.show(command))
+      .. "bytes, or a list {command, args…}, got %s", where,
+      options.got(command))
   end
 end
 
@@ -35,8 +35,8 @@ end
 local function argv_of(where, command, args, first)
   if args == nil then return { command } end
   if type(args) ~= "table" then
-    options.raise("%s: the arguments must be a list of strings, got %s %s",
-      where, type(args), options.show(args))
+    options.raise("%s: the arguments must be a list of strings, got %s",
+      where, options.got(args))
   end
   local argv = { command }
   for i = first, last_of(where, args) do

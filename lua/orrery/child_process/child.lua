@@ -125,6 +125,7 @@ function Child:on_reaped_()
     if waiters[place] then waiters[place](true) end
   end
   loop.soon(emit_exit, self)
+  if self.channel_ then self.channel_:peer_ended_() end
   self.ends_:finish(close_after_channel, self)
 end
 

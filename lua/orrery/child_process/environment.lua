@@ -22,7 +22,7 @@ local function add(merged, where, option, variables)
     end
     if not is_value(value) then
       options.raise("%s: option '%s': %s must be a string without NUL bytes, "
-        .. "got %s %s", where, option, name, type(value), options.show(value))
+        .. "got %s", where, option, name, options.got(value))
     end
     if type(value) == "number" then value = number_text.of(value) end
     if value == false and option == "env_extend" then value = nil end

@@ -61,8 +61,8 @@ local function check_callback(where, cb, behind)
     options.argument(where, "the callback", cb, options.checks.callback)
   end
   if behind ~= nil then
-    options.raise("%s: nothing may follow the callback, got %s %s; options go "
-      .. "before it", where, type(behind), options.show(behind))
+    options.raise("%s: nothing may follow the callback, got %s; options go "
+      .. "before it", where, options.got(behind))
   end
 end
 

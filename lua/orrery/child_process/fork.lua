@@ -28,7 +28,7 @@ local function stdio_of(opts)
   if type(stdio) == "string" then
     if not words[stdio] then
       options.raise('fork: option \'stdio\' must be "pipe", "inherit", '
-        .. '"ignore" or a list with "ipc", got %s', options.show(stdio))
+        .. '"ignore" or a list with "ipc", got %s', options.got(stdio))
     end
     return { stdio, stdio, stdio, "ipc" }
   end
@@ -105,7 +105,8 @@ end
 --- @param opts table? spawn's, and `exec_path` (this interpreter), `exec_argv`
 ---   (a list; ours, if that is a Lua), `silent`, `serialization` ("msgpack";
 ---   "json", Node's, if exec_path is a node, nodejs, bun or deno),
----   `max_message` (bytes)
+---   `max_message` (bytes), `stdio_grace` (ms that the channel may stay open
+---   after the exit, 250)
 --- @return Child child
 function fork.fork(module_path, args, opts)
   local script

@@ -47,7 +47,7 @@ local function parse(spec)
   if type(spec) == "table" then count, opts = split(spec) end
   if count == 0 then
     options.raise("pipeline: a list of stages {{command, args…}, …} expected, "
-      .. "got %s", options.show(spec))
+      .. "got %s", options.got(spec))
   end
   local stages = {}
   for i = 1, count do

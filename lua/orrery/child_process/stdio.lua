@@ -55,8 +55,8 @@ local function complaint(fd, value)
   elseif not fd_of(value) then
     local why = bad_file(value)
     if why == true then
-      return ("%s %s is no fd, stream or word (%s)"):format(type(value),
-        options.show(value), "pipe, socket, ignore, inherit, stdout, ipc")
+      return ("%s is no fd, stream or word (%s)"):format(options.got(value),
+        "pipe, socket, ignore, inherit, stdout, ipc")
     end
     return why
   end

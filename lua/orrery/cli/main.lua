@@ -28,7 +28,7 @@ local function print_and_leave(text)
   self_process:exit(0)
 end
 
-local function usage() return require "orrery.cli.usage" end
+local function usage() return (require "orrery.cli.usage") end
 
 local flags = {
   ["--help"] = function() print_and_leave(usage()) end,
@@ -91,7 +91,8 @@ local function replace_exit()
   end
 end
 
---- Runs the script to its end, and ends the process.
+--- Runs the script to its end, and ends the process by `process.exit` if that
+--- has been loaded.
 local function run(chunk, args)
   local _, stuck = require "orrery.runtime.main".run(chunk, table.unpack(args))
   if stuck then
@@ -100,16 +101,19 @@ local function run(chunk, args)
   end
   local process = package.loaded["orrery.process"]
   if process then process.exit() end
-  require "orrery.runtime.loop".exit(0)
 end
 
 --- Does what the command line says. Does not return.
 --- @param args string[] as Lua's `arg`, with the interpreter's words below 0
 function cli.main(args)
+  local loop = require "orrery.runtime.loop"
+  if loop.owns_process then
+    die(BAD_OPTION, require "orrery.cli.nested"(args))
+  end
   local what = parse(args)
   local chunk, problem = load_chunk(what)
   if not chunk then die(1, "%s", problem) end
-  require "orrery.runtime.loop".owns_process = true
+  loop.owns_process = true
   what.args[0] = what.script
   for i = -1, -256, -1 do what.args[i] = args[i] end
   arg = what.args -- luacheck: globals arg
@@ -122,6 +126,7 @@ function cli.main(args)
   if not core.own_output(io) then require "orrery.cli.print" end
   replace_exit()
   run(chunk, what.args)
+  loop.exit(0)
 end
 
 return cli

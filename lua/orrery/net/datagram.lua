@@ -7,6 +7,7 @@ local address = require "orrery.net.address"
 local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
+local fds = require "orrery.runtime.fds"
 local loop = require "orrery.runtime.loop"
 local opening = require "orrery.net.opening"
 local options = require "orrery.runtime.options"
@@ -31,6 +32,7 @@ local kinds = {
 --- @field reuse_addr_ boolean?
 --- @field ipv6_only_ boolean?
 --- @field binding_ boolean? it is bound, or about to be
+--- @field shared_ boolean? it came from another process, and has not received
 --- @field waiting_ function[] sends until it is bound: called then, or with err
 --- @field closing_ function[]? called once the handle is closed
 local DgramSocket = class("orrery.DgramSocket", opening.Endpoint)
@@ -111,12 +113,18 @@ local function announce(self, handle)
   if self.handle_ == handle then opening.opened(self, "listening") end
 end
 
---- Takes in a bound handle: receives, and sends what has waited for that.
-local function start(self, handle)
-  self:hold_(handle)
+local function receive(self, handle)
   handle:recv_start(loop.guard(function(code, data, from)
     on_receive(self, handle, code, data, from)
   end))
+end
+
+--- Takes in a bound handle: sends what has waited for that, and receives; but
+--- what other processes share, not before somebody listens, for it would take
+--- datagrams from them.
+local function start(self, handle)
+  self:hold_(handle)
+  if not self.shared_ then receive(self, handle) end
   loop.soon(announce, self, handle)
   local waiting = self.waiting_
   self.waiting_ = {}
@@ -434,13 +442,21 @@ end
 --- Closes at the end of a block, without waiting.
 function DgramSocket:__close() self:close_() end
 
+--- Begins to receive with the first listener of `message`, if it has not begun.
+function DgramSocket:listeners_changed_(event, count)
+  if not self.shared_ or event ~= "message" or count == 0 then return end
+  self.shared_ = nil
+  if self.handle_ then receive(self, self.handle_) end
+end
+
 --- Makes a socket of a bound fd that came from another process; it receives
---- from now on.
+--- from its first listener of `message` on.
 --- @param fd userdata orrery.fd, owned unless this fails
 --- @param kind "udp4"|"udp6"|"unix"
 --- @return DgramSocket? socket
 --- @return Error? err (ENOTSOCK, or what open gave)
 function dgram.adopt(fd, kind)
+  options.argument("adopt", "the fd", fd, fds.check)
   options.argument("adopt", "the type", kind, check_type)
   local handle, code = nil, "ENOTSOCK"
   if kind ~= "unix" and uv.guess_handle(fd:fileno()) == "udp" then
@@ -450,7 +466,7 @@ function dgram.adopt(fd, kind)
   end
   if not handle then return nil, errors.luv(code, "open") end
   local self = new({ type = kind })
-  self.binding_ = true
+  self.binding_, self.shared_ = true, true
   start(self, handle)
   return self
 end

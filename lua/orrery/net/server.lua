@@ -26,7 +26,7 @@ local errnos = core.errnos
 local EAGAIN, EMFILE, ENFILE = errnos.EAGAIN, errnos.EMFILE, errnos.ENFILE
 local ENOBUFS, ENOMEM = errnos.ENOBUFS, errnos.ENOMEM
 
-local checks = options.checks
+local checks, Endpoint = options.checks, opening.Endpoint
 
 -- An fd that is kept back as long as any server listens, and how many do: see
 -- `turn_away`.
@@ -41,16 +41,17 @@ local spare, listening = nil, 0
 --- @field options_ table of its sockets
 --- @field count_off_ function what its sockets call when they are closed
 --- @field target_ table? what it listens on or is about to
+--- @field fd_ userdata? orrery.fd of one from another process, until it accepts
 --- @field closing_ function[]? called once all connections have ended
 --- @field handle_closing_ boolean? luv has not told the handle's close
 --- @field resting_ Timer? of `rest`
-local Server = class("orrery.Server", opening.Endpoint)
+local Server = class("orrery.Server", Endpoint)
 
 Server.handle_type_ = "net.Server"
 
 function Server.__tostring(self)
   return ("server %s: %s"):format(address.show(self:address()),
-    self.handle_ and "listening" or "closed")
+    self.listening and "listening" or "closed")
 end
 
 --- Emits `close`, and answers those who wait for it, if the server is closed
@@ -195,8 +196,8 @@ local function failed(self, target, err)
   if not opening.refused(self, err) then self:emit("error", err) end
 end
 
-local function announce(self, handle)
-  if self.handle_ == handle then opening.opened(self, "listening") end
+local function announce(self, target)
+  if self.target_ == target then opening.opened(self, "listening") end
 end
 
 --- Counts a server that is to listen, and opens the spare fd if it is the
@@ -230,7 +231,7 @@ local function watch(self, target, handle, kind)
   return Watcher.new(handle:fileno(), "r", acceptor(self, handle, kind))
 end
 
---- Binds and listens; `listening` comes in the next tick.
+--- Binds, listens and accepts.
 --- @param ip string? an address; nil: all
 --- @return Error? err nil if it listens
 local function start_listening(self, target, ip)
@@ -246,7 +247,6 @@ local function start_listening(self, target, ip)
   end
   self:hold_(handle, watcher)
   self.listening = true
-  loop.soon(announce, self, handle)
 end
 
 --- Looks up the host, if one is given, and listens there.
@@ -254,7 +254,7 @@ local function begin(self, target)
   local function at(err, list)
     if self.target_ ~= target then return end -- closed meanwhile
     err = err or start_listening(self, target, list and list[1].address)
-    if err then loop.soon(failed, self, target, err) end
+    loop.soon(err and failed or announce, self, target, err)
   end
   if not target.host then return at() end
   address.resolve(target.host, nil, at)
@@ -288,16 +288,55 @@ function Server:listen(...)
   end, Server.__close)
 end
 
+-- From another process -------------------------------------------------------
+
 --- Listens on a socket that came from another process; see `net.adopt_server`.
+--- It is an fd and no more until there is a listener of `connection`: one that
+--- nobody wants takes no connections from the processes that share it, and ends
+--- when it is collected.
 --- @param fd userdata orrery.fd, owned unless this fails
 --- @return Server? self
---- @return Error? err (ENOTSOCK, EINVAL, EMFILE)
+--- @return Error? err (ENOTSOCK, EINVAL)
 function Server:adopt_(fd)
-  local target = { from = fd }
-  local err = start_listening(self, target)
-  if err then return nil, err end
-  self.target_ = target
+  local kind, errno = core.socket_kind(fd:fileno())
+  if not kind then return nil, errors.system(errno, "open") end
+  local ok
+  ok, errno = core.listen(fd:fileno(), BACKLOG)
+  if not ok then return nil, errors.system(errno, "listen") end
+  self.fd_, self.target_, self.listening = fd, { from = fd }, true
+  loop.soon(announce, self, self.target_)
   return self
+end
+
+--- Begins to accept with the first listener of `connection`, if it has not
+--- begun. If that fails, the server is closed and emits `error`.
+function Server:listeners_changed_(event, count)
+  local fd, target = self.fd_, self.target_
+  if not fd or event ~= "connection" or count == 0 then return end
+  self.fd_ = nil
+  local err = start_listening(self, target)
+  if not err then return end
+  fd:close()
+  self.listening = false
+  loop.soon(failed, self, target, err)
+end
+
+--- Returns the number of the fd.
+--- @return integer? fd nil unless it is open
+function Server:fileno()
+  if self.fd_ then return self.fd_:fileno() end
+  return Endpoint.fileno(self)
+end
+
+--- Returns its own address: `{address, port, family}`, or `{path}` of a Unix
+--- socket.
+--- @return table? address nil unless it is open
+function Server:address()
+  if not self.fd_ then return Endpoint.address(self) end
+  local own, port = core.addresses(self.fd_:fileno())
+  if not port then return { path = own or "" } end
+  local family = own:find(":", 1, true) and 6 or 4
+  return { address = own, port = port, family = family }
 end
 
 -- Closing --------------------------------------------------------------------

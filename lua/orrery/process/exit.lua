@@ -20,8 +20,8 @@ local exiting = false -- `exit` is being emitted, or has been
 local function check(where, code)
   local number = math.tointeger(tonumber(code))
   if code ~= nil and not number then
-    options.raise("%s: the exit code must be an integer, got %s %s",
-      where, type(code), options.show(code))
+    options.raise("%s: the exit code must be an integer, got %s", where,
+      options.got(code))
   end
   return number
 end

@@ -92,8 +92,8 @@ end
 function signals.kill(pid, signal)
   local number = math.tointeger(tonumber(pid))
   if not number then
-    options.raise("kill: the pid must be an integer, got %s %s", type(pid),
-      options.show(pid))
+    options.raise("kill: the pid must be an integer, got %s",
+      options.got(pid))
   end
   if signal == nil then signal = "SIGTERM" end
   local signo = math.type(signal) == "integer" and signal

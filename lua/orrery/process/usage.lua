@@ -20,7 +20,7 @@ function usage.hrtime(previous)
     if type(previous) ~= "table" or math.type(previous[1]) ~= "integer"
       or math.type(previous[2]) ~= "integer" then
       options.raise("hrtime: the argument must be an earlier result, "
-        .. "{seconds, nanoseconds}, got %s", options.show(previous))
+        .. "{seconds, nanoseconds}, got %s", options.got(previous))
     end
     now = now - (previous[1] * NS + previous[2])
   end

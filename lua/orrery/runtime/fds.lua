@@ -37,6 +37,15 @@ function fds.number(value)
   if fileno then return (fileno(value)) end
 end
 
+--- Checks an argument that is to be an open orrery.fd, for `options.argument`.
+--- @param value any
+--- @return string? expected nil if the value is good
+function fds.check(value)
+  if not core.is_fd(value) or not value:fileno() then
+    return "an open orrery.fd, as orrery.core.fd(number) makes"
+  end
+end
+
 --- Tells orrery.fd and luv's handles apart.
 --- @param value any
 --- @return "fd"|"tcp"|"pipe"|"udp"|"tty"|nil kind nil for all other values,

@@ -45,6 +45,7 @@ end
 --- @return any ... fn's results; nil, err if it failed or was cancelled
 function main.main(fn, ...)
   if loop.running() then options.raise("main: the loop is running already") end
+  options.argument("main", "fn", fn, options.checks.callback)
   local t, stuck = main.run(fn, ...)
   loop.owns_process = false
   if stuck then error("main: " .. stuck, 0) end

@@ -26,6 +26,17 @@ local function show(value)
 end
 options.show = show
 
+--- Returns a bad value as messages end with it: with its type, which is all
+--- there is to say of nil, and of what Lua itself only has an address for.
+--- @param value any
+--- @return string
+local function got(value)
+  local kind, text = type(value), show(value)
+  if value == nil or text:sub(1, #kind + 1) == kind .. ":" then return kind end
+  return kind .. " " .. text
+end
+options.got = got
+
 --- Returns the number of single-letter edits between two words.
 local function distance(a, b)
   local row = {}
@@ -170,8 +181,7 @@ local none = setmetatable({}, {
 function options.check(where, given, schema)
   if given == nil then return none end
   if type(given) ~= "table" then
-    options.raise("%s: options must be a table, got %s %s", where,
-      type(given), show(given))
+    options.raise("%s: options must be a table, got %s", where, got(given))
   end
   for name, value in next, given do
     local check = schema[name]
@@ -181,8 +191,8 @@ function options.check(where, given, schema)
     end
     local expected = check(value)
     if expected then
-      options.raise("%s: option '%s' must be %s, got %s %s", where,
-        name, expected, type(value), show(value))
+      options.raise("%s: option '%s' must be %s, got %s", where, name,
+        expected, got(value))
     end
   end
   return getmetatable(given) and options.copy(given) or given
@@ -217,8 +227,8 @@ end
 function options.argument(where, name, value, check)
   local expected = check(value)
   if expected then
-    options.raise("%s: %s must be %s, got %s %s", where, name,
-      expected, type(value), show(value))
+    options.raise("%s: %s must be %s, got %s", where, name, expected,
+      got(value))
   end
 end
 

@@ -308,7 +308,7 @@ end
 local function check_size(what, n)
   if math.type(n) ~= "integer" or n < 0 then
     options.raise("%s: the number of bytes must be an integer, 0 or "
-      .. "more, got %s", what, options.show(n))
+      .. "more, got %s", what, options.got(n))
   end
 end
 
