@@ -22,6 +22,9 @@ RUN_PACKAGES  := gcc libc6-dev lua-check \
 TEST_PACKAGES := $(RUN_PACKAGES) $(LUA_PACKAGES) libjansson-dev lua-busted \
                  luarocks strace time procps util-linux nodejs python3 \
                  fish ksh tcsh zsh
+# What spec/clients runs; Debian starts the servers among them if it starts any.
+CLIENT_PACKAGES := supervisor s6 tini tmux less redis-server redis-tools git \
+                 openssh-server openssh-client
 LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev \
                  shellcheck musl-tools gcc-aarch64-linux-gnu \
                  libc6-dev-arm64-cross
@@ -34,8 +37,8 @@ endef
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help deps deps-run deps-lint build needs run test test-all roads \
-        lint asan fuzz fuzzers catalogue bench bench-programs bench-peers count \
+.PHONY: all help deps deps-run deps-lint deps-clients npm-clients build needs \
+        run test test-all test-clients roads lint asan fuzz fuzzers catalogue bench bench-programs bench-peers count \
         count-programs install clean
 
 all: build
@@ -44,7 +47,7 @@ help: ## lists the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1 \2/p' Makefile | \
 	  awk '{ printf "  %s %-12s ", $$1, $$2; $$1 = $$2 = ""; print }'
 
-deps: deps-run deps-lint ## installs what any target needs
+deps: deps-run deps-lint deps-clients ## installs what any target needs
 	$(call install,$(TEST_PACKAGES))
 
 deps-run:
@@ -53,6 +56,28 @@ deps-run:
 
 deps-lint:
 	$(call install,$(LINT_PACKAGES))
+
+deps-clients: npm-clients
+	$(call install,$(CLIENT_PACKAGES))
+
+# What comes from npm, in the versions of the lock file. A client that is missing
+# is named by its specs, which are pending then.
+NPM       := build/clients
+
+npm-clients: $(NPM)/installed
+
+$(NPM)/installed: spec/clients/package.json spec/clients/package-lock.json \
+    spec/clients/.npmrc
+	@mkdir -p $(NPM)
+	@cp $^ $(NPM)
+	@command -v npm >/dev/null || .ci/packages npm
+	@echo "  NPM  $(NPM)"
+	@cd $(NPM) && if npm ci --ignore-scripts --no-audit --no-fund \
+	    --loglevel=error >npm.log 2>&1; then \
+	  touch installed; \
+	else \
+	  cat npm.log; echo "  without the clients from npm"; \
+	fi
 
 # Building ---------------------------------------------------------------------
 
@@ -140,13 +165,18 @@ run: deps-run ## builds, and runs scripts/tour.lua
 ROADS     := no_clone_vm no_pidfd no_close_range \
              no_clone_vm,no_pidfd,no_close_range
 
-test: ## runs the specs, but for what takes longest (#long, #chaos)
+test: ## runs the specs, but for #long, #chaos and #clients
 	$(call install,$(TEST_PACKAGES))
 	@$(MAKE) build
 	busted
 
+test-clients: deps-clients ## runs real parents, children and programs with it
+	$(call install,$(TEST_PACKAGES))
+	@$(MAKE) build
+	busted --run=clients
+
 # The spawn specs run again on every other road into a child.
-test-all: ## runs all specs, on every road into a child
+test-all: deps-clients ## runs all specs, on every road into a child
 	$(call install,$(TEST_PACKAGES))
 	@$(MAKE) build
 	busted --run=all
@@ -180,13 +210,15 @@ lint: deps-lint ## checks C, Lua and sh by their linters and formats
 SANITIZE  := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all \
              -fno-omit-frame-pointer
 
+# The clients start the other build: they have no use for the sanitizers.
 asan: build ## runs all specs on a core with AddressSanitizer and UBSan
 	$(call install,$(TEST_PACKAGES))
 	@$(MAKE) build BUILD=build/asan CFLAGS='$(SANITIZE)'
 	ORRERY_BUILD=build/asan \
 	  ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 \
 	  UBSAN_OPTIONS=print_stacktrace=1 \
-	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted --run=all
+	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+	  busted --run=all --exclude-tags=clients
 
 # libFuzzer, with the sanitizers; clang only.
 FUZZERS   := frames msgpack json

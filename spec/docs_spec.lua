@@ -1,28 +1,47 @@
 local helper = require "spec.helper"
+local orrery = require "orrery"
 
---- The scripts of a guide, each with the text that it should print.
+--- The blocks of a guide that can be run, in Lua or sh, each with the text that
+--- it should print.
 local function blocks(path)
   local file <close> = assert(io.open(path))
   local list = {}
   local text = file:read("a")
-  for code, expected in text:gmatch("```lua\n(.-)```\n+```text\n(.-)```") do
-    list[#list + 1] = { code = code, expected = expected }
+  for language, code, expected in
+    text:gmatch("```(%l+)\n([^`]-)```\n+```text\n(.-)```") do
+    list[#list + 1] = { language = language, code = code, expected = expected }
   end
-  local _, scripts = text:gsub("```lua\n", "")
-  assert(scripts == #list, "a block without the text that it prints")
+  local _, scripts = text:gsub("```%l+\n", "")
+  assert(scripts == 2 * #list, "a block without the text that it prints")
   return list
 end
 
-for _, path in ipairs { "docs/child_process.md", "docs/channel.md" } do
+local bin = require "luv".cwd() .. "/bin:"
+
+--- What runs a block, and returns all that it prints. [w]
+local run = {}
+
+function run.lua(code)
+  local result = helper.cli({ "-e", code },
+    { env_extend = { LD_PRELOAD = false } })
+  return result.stdout .. result.stderr
+end
+
+function run.sh(code)
+  local folder = orrery.run("mktemp", { "-d" }, { trim = true }).stdout
+  local result = orrery.sh("exec 2>&1\n" .. code, { cwd = folder,
+    env_extend = { PATH = bin .. os.getenv("PATH"), MAKEFLAGS = false } })
+  orrery.run("rm", { "-r", folder })
+  return result.stdout
+end
+
+for _, path in ipairs { "docs/child_process.md", "docs/channel.md",
+  "docs/troubleshooting.md" } do
   describe(path, function()
     for i, block in ipairs(blocks(path)) do
       it(("block %d prints what it says"):format(i), function()
         helper.run(function()
-          local result = helper.cli({ "-e", block.code },
-            { env_extend = { LD_PRELOAD = false } })
-
-          assert.equal("", result.stderr)
-          assert.equal(block.expected, result.stdout)
+          assert.equal(block.expected, run[block.language](block.code))
         end)
       end)
     end

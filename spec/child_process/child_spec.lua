@@ -266,6 +266,25 @@ describe("child:stop #spawn", function()
         assert.equal("ENOENT", err.code)
       end)
     end)
+
+  it("says that it forced, or killed, only what it could "
+    .. "signal #root", function()
+    if not helper.is_root then return pending("needs root") end
+    run(function()
+      local dir <close> = fixture.setuid_root()
+      local result = helper.lua_as(([[
+        local orrery = require "orrery"
+        local child = orrery.spawn("%s/program", {},
+          {stdio = {"pipe", "pipe", "inherit"}})
+        child.stdout:read() -- it is another user's by now
+        orrery.after(300, function() child.stdin:finish() end)
+        local result = child:stop{grace = 1}
+        print(result.code, result.signal, result.forced, child.killed)
+      ]]):format(dir.path), { uid = 65534, gid = 65534, groups = {} })
+
+      assert.equal("0\tnil\tfalse\tfalse\n", result.stdout)
+    end)
+  end)
 end)
 
 describe("child:wait #spawn", function()

@@ -207,14 +207,13 @@ function Child:kill_tree(signal)
 end
 
 --- Sends the signal, and SIGKILL after `grace` ms; waits for the exit. Returns
---- whether it took SIGKILL.
+--- whether it took SIGKILL. What we may not signal is waited for.
 local function stop(self, number, grace)
   local forced = false
-  signal_family(self, number)
-  if number == SIGTERM then signal_family(self, SIGCONT) end
+  local reached = signal_family(self, number)
+  if reached and number == SIGTERM then signal_family(self, SIGCONT) end
   if not wait_exit(self, grace, "stop") then
-    forced = true
-    signal_family(self, SIGKILL)
+    forced = signal_family(self, SIGKILL)
     wait_exit(self, nil, "stop")
   end
   return forced
