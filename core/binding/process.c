@@ -1,6 +1,7 @@
 /* process.c - the userdata orrery.process: what Lua cannot ask of this process
    through luv. */
 #include "binding.h"
+#include "engine/buffer.h"
 #include "engine/launch.h"
 
 #include <errno.h>
@@ -68,18 +69,6 @@ static int m_kill(lua_State *L) {
   return result(L, kill((pid_t)pid, (int)sig) < 0 ? -errno : 0);
 }
 
-/* Writes what C has buffered for all its streams. Of stdin, which a thread may
-   hold while it reads, fflush(NULL) would wait for the lock: then only stdout
-   and stderr are flushed. */
-static void flush_all(void) {
-  orr_flush_stdout();
-  fflush(stderr);
-  if (ftrylockfile(stdin) == 0) {
-    funlockfile(stdin);
-    fflush(NULL);
-  }
-}
-
 /* self:flush(): writes what C has buffered for stdout. */
 static int m_flush(lua_State *L) {
   check_self(L);
@@ -93,7 +82,7 @@ static int m_flush(lua_State *L) {
 static int m_exit(lua_State *L) {
   check_self(L);
   int code = (int)luaL_optinteger(L, 2, 0);
-  flush_all();
+  orr_flush_all();
   _exit(code);
   return 0;
 }
@@ -101,7 +90,7 @@ static int m_exit(lua_State *L) {
 /* self:abort(): flushes C's streams and ends the process by SIGABRT. */
 static int m_abort(lua_State *L) {
   check_self(L);
-  flush_all();
+  orr_flush_all();
   signal(SIGABRT, SIG_DFL);
   abort();
   return 0;
@@ -182,6 +171,13 @@ static int m_heap(lua_State *L) {
   return 2;
 }
 
+/* self:buffered() -> bytes of the core's buffers, in all of the process. */
+static int m_buffered(lua_State *L) {
+  check_self(L);
+  lua_pushinteger(L, (lua_Integer)orr_buffers_size());
+  return 1;
+}
+
 /* self:open_std(): opens /dev/null for those of fds 0 to 2 that are closed. */
 static int m_open_std(lua_State *L) {
   check_self(L);
@@ -209,6 +205,7 @@ void orr_open_process(lua_State *L) {
                                      {"open_std", m_open_std},
                                      {"heap", m_heap},
                                      {"ballast", m_ballast},
+                                     {"buffered", m_buffered},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", m_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"process", l_process}, {NULL, NULL}};

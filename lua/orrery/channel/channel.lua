@@ -66,6 +66,13 @@ function Channel.__tostring(self)
   return ("channel: %s"):format(self.closed and "closed" or "open")
 end
 
+--- Returns what it is called among what keeps the loop alive.
+--- @return string
+function Channel:name_()
+  local pid = self.owner_.pid
+  return pid and ("channel to child %d"):format(pid) or "channel to the parent"
+end
+
 --- Goes to the state to which an event leads. Does nothing if it leads nowhere.
 --- @param direction "sending"|"receiving"
 --- @param event string

@@ -10,6 +10,7 @@
 
 local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
+local naming = require "orrery.runtime.naming"
 
 local shared = core.shared
 if shared.loop then return shared.loop end
@@ -192,7 +193,10 @@ end
 local function arm()
   if armed then return end
   armed = true
-  starter = starter or uv.new_idle()
+  if not starter then
+    starter = uv.new_idle()
+    naming[starter] = function() return {} end -- it runs what others queued
+  end
   starter:start(function() enter(begin_turn) end)
 end
 

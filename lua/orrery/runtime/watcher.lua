@@ -5,6 +5,7 @@
 local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
 local loop = require "orrery.runtime.loop"
+local naming = require "orrery.runtime.naming"
 
 --- @class Watcher an fd that luv polls; it does not own the fd
 --- @field poll userdata luv's handle
@@ -16,11 +17,13 @@ local Watcher = class "orrery.Watcher"
 --- @param fd integer
 --- @param events string as luv's poll: "r", "w", "rw"
 --- @param fn function
+--- @param names fun(): string[] what the watcher stands for, by name
 --- @return Watcher? watcher
 --- @return string? code an errno's name (EEXIST, EPERM)
-function Watcher.new(fd, events, fn)
+function Watcher.new(fd, events, fn, names)
   local poll, _, code = uv.new_poll(fd)
   if not poll then return nil, code end
+  naming[poll] = names
   local self = setmetatable({ poll = poll, events = events,
     fn = loop.guard(fn) }, Watcher)
   self:start()
