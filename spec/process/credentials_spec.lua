@@ -48,7 +48,7 @@ describe("process", function()
     end)
 
   if helper.is_root then
-    it("L126: becomes another user, by name, with all of its threads", function()
+    it("L126: becomes another user by name, with all its threads", function()
       run(function()
         local result = script [[
           process.setgroups {"daemon", 5}
@@ -65,7 +65,7 @@ describe("process", function()
           uv.run()
           for line in io.popen("cat /proc/" .. process.pid
             .. "/task/*/status"):lines() do
-            if line:find("^Uid") then assert(line:find("65534\t65534"), line) end
+            if line:find("^Uid") then assert(line:find("65534\t65534")) end
           end
           print(process.setuid(0))]]
 

@@ -24,7 +24,8 @@ describe("process.load_env_file", function()
 
   it("L126: reads names, quotes, comments and lines", function()
     assert.is_true(load_text(table.concat({
-      "# a comment", "", "ORR_A=plain # and a comment", "export ORR_B = 'x # y'",
+      "# a comment", "", "ORR_A=plain # and a comment",
+      "export ORR_B = 'x # y'",
       [[ORR_C="two\nlines" # "]], "ORR_D='one", "two'", "ORR_E=`a\"b'c`",
       "no name here", "ORR_F=", 'ORR_G="open', "ORR_H=a=b", "=nothing",
       "ORR_I=last",

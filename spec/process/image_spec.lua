@@ -10,8 +10,8 @@ describe("process.execve", function()
         local result = script [[
           io.write("before ")
           process.on("exit", function() io.write("never") end)
-          process.execve("/bin/sh", {"-c", "echo $0 $1 $X ${HOME:-none}; exit 3",
-            "name", 2^10}, {X = 5})]]
+          process.execve("/bin/sh", {"-c",
+            "echo $0 $1 $X ${HOME:-none}; exit 3", "name", 2^10}, {X = 5})]]
 
         assert.equal("before name 1024 5 none\n", result.stdout)
         assert.equal(3, result.code)

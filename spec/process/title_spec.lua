@@ -21,7 +21,7 @@ describe("process.title", function()
   it("L126: is shown whole, however long, and once as thread's name", function()
     run(function()
       local result = script(SHOWN .. [[
-        for _, title in ipairs {"web: 3 requests", ("x"):rep(100000), "", "b"} do
+        for _, title in ipairs {"web: 3 calls", ("x"):rep(100000), "", "b"} do
           process.title = title
           assert(process.title == title)
           assert(shown() == title .. "\0", #shown())

@@ -29,8 +29,8 @@ end
 local function number_in(path, name)
   local file <close> = io.open(path, "rb")
   local text = file and file:read("a")
-  local digits = text and (name and ("\n" .. text):match("\n" .. name .. "(%d+)")
-    or not name and text:match("^(%d+)"))
+  if not text then return nil end
+  local digits = ("\n" .. text):match("\n" .. (name or "") .. "(%d+)")
   return digits and math.tointeger(tonumber(digits))
 end
 

@@ -49,10 +49,10 @@ end
 
 --- Returns what keeps this process from ending: children, servers, sockets,
 --- pipes, timers (also those of tasks that sleep), and what a script has opened
---- in luv by itself, under luv's name for it. "request" stands for any number of
---- operations under way, such as of files or names.
---- @return string[] names sorted: "child 4242 (sleep)", "server 127.0.0.1:8080",
----   "timer"
+--- in luv by itself, under luv's name for it. "request" stands for any number
+--- of operations under way, such as of files or names.
+--- @return string[] names sorted: "child 4242 (sleep)",
+---   "server 127.0.0.1:8080", "timer"
 function resources.active_resources()
   local list = {}
   uv.walk(function(handle)

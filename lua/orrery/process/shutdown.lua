@@ -98,17 +98,17 @@ local function watch()
   end
 end
 
---- Has fn(reason) run as a task before this process ends. The reason is
+--- Has fn(reason) run in a task before this process ends. The reason is
 --- "SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE" (nobody reads our output),
---- "disconnect" (the parent has gone) or "end" (nothing is left to do, under the
---- CLI and in orrery.main). Several hooks run one after the other, the last one
---- first. Then the process ends by that signal, or with process.exit_code if a
---- hook has set it. A second SIGINT ends it at once. Hooks do not run on
---- process.exit and for an uncaught error; process.exit in a hook ends the
+--- "disconnect" (the parent has gone) or "end" (nothing is left to do, under
+--- the CLI and in orrery.main). Several hooks run one after the other, the last
+--- one first. Then the process ends by that signal, or with process.exit_code
+--- if a hook has set it. A second SIGINT ends it at once. Hooks do not run on
+--- process.exit, nor for an uncaught error; process.exit in a hook ends the
 --- process at once.
 --- @param fn fun(reason: string)
---- @param deadline integer? ms for all hooks together, 10000 if nil; of several,
----   the longest counts
+--- @param deadline integer? ms for all hooks together, 10000 if nil; of
+---   several, the longest counts
 function shutdown.on_shutdown(fn, deadline)
   options.argument("on_shutdown", "fn", fn, options.checks.callback)
   if deadline == nil then deadline = DEADLINE end

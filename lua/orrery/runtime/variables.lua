@@ -31,7 +31,8 @@ local function add(merged, where, option, given)
   end
 end
 
---- Returns an environment as a list of NAME=value; nil if it is ours as it is. `false` in env_extend takes a variable away.
+--- Returns an environment as a list of NAME=value; nil if it is ours as it is.
+--- `false` in env_extend takes a variable away.
 --- @param where string the function's name, for the message
 --- @param opts table its `env` and `env_extend`
 --- @param extra table<string, any>? added in any case, by this library
