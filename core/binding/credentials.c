@@ -1,5 +1,5 @@
-/* credentials.c - methods of orrery.process for its users and groups, and what
-   libc knows of those by name.
+/* credentials.c - the users and groups of this process, and what libc knows of
+   those by name. Few programs ask, so the table is made for those that do.
 
    libc's functions change the ids of all threads; the system calls would change
    one thread's only. */
@@ -55,7 +55,7 @@ static int find_user(lua_State *L, struct passwd *entry) {
   return found != NULL ? 0 : rc != 0 ? rc : ENOENT;
 }
 
-/* core.lookup_user(name, gid) -> uid, its own gid, groups; nil, errno (ENOENT:
+/* lookup_user(name, gid) -> uid, its own gid, groups; nil, errno (ENOENT:
    there is no such user; ERANGE: its entry or its groups are too large). The
    user may be given by number, too. `groups` is a list of all group ids, and of
    `gid`, which is the user's own if nil. */
@@ -74,7 +74,7 @@ static int l_lookup_user(lua_State *L) {
   return 3;
 }
 
-/* core.lookup_group(name) -> gid; nil, errno (ENOENT: there is no such group;
+/* lookup_group(name) -> gid; nil, errno (ENOENT: there is no such group;
    ERANGE: its entry is too large). */
 static int l_lookup_group(lua_State *L) {
   const char *name = orr_check_cstring(L, 1);
@@ -92,25 +92,22 @@ static int l_lookup_group(lua_State *L) {
   return 1;
 }
 
-/* self:users() -> real uid, effective uid. */
-static int m_users(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
+/* users() -> real uid, effective uid. */
+static int l_users(lua_State *L) {
   lua_pushinteger(L, getuid());
   lua_pushinteger(L, geteuid());
   return 2;
 }
 
-/* self:user_groups() -> real gid, effective gid. */
-static int m_user_groups(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
+/* user_groups() -> real gid, effective gid. */
+static int l_user_groups(lua_State *L) {
   lua_pushinteger(L, getgid());
   lua_pushinteger(L, getegid());
   return 2;
 }
 
-/* self:groups() -> a list of the further groups; nil, errno. */
-static int m_groups(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
+/* groups() -> a list of the further groups; nil, errno. */
+static int l_groups(lua_State *L) {
   int n = getgroups(0, NULL);
   if (n < 0)
     return orr_fail(L, errno);
@@ -142,60 +139,59 @@ static int result(lua_State *L, int rc) {
   return 1;
 }
 
-/* self:setuid(uid) -> true; nil, errno (EPERM, EAGAIN). See setuid(2). */
-static int m_setuid(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
-  return result(L, setuid(check_id(L, 2)));
+/* setuid(uid) -> true; nil, errno (EPERM, EAGAIN). See setuid(2). */
+static int l_setuid(lua_State *L) {
+  return result(L, setuid(check_id(L, 1)));
 }
 
-/* self:seteuid(uid) -> true; nil, errno. See seteuid(2). */
-static int m_seteuid(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
-  return result(L, seteuid(check_id(L, 2)));
+/* seteuid(uid) -> true; nil, errno. See seteuid(2). */
+static int l_seteuid(lua_State *L) {
+  return result(L, seteuid(check_id(L, 1)));
 }
 
-/* self:setgid(gid) -> true; nil, errno. See setgid(2). */
-static int m_setgid(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
-  return result(L, setgid(check_id(L, 2)));
+/* setgid(gid) -> true; nil, errno. See setgid(2). */
+static int l_setgid(lua_State *L) {
+  return result(L, setgid(check_id(L, 1)));
 }
 
-/* self:setegid(gid) -> true; nil, errno. See setegid(2). */
-static int m_setegid(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
-  return result(L, setegid(check_id(L, 2)));
+/* setegid(gid) -> true; nil, errno. See setegid(2). */
+static int l_setegid(lua_State *L) {
+  return result(L, setegid(check_id(L, 1)));
 }
 
-/* self:setgroups(list) -> true; nil, errno (EPERM, EINVAL: too many). */
-static int m_setgroups(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
-  luaL_checktype(L, 2, LUA_TTABLE);
-  size_t n = lua_rawlen(L, 2);
+/* setgroups(list) -> true; nil, errno (EPERM, EINVAL: too many). */
+static int l_setgroups(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  size_t n = lua_rawlen(L, 1);
   if (n > MAX_GROUPS)
     return orr_fail(L, EINVAL);
   gid_t *groups = lua_newuserdatauv(L, (n + 1) * sizeof *groups, 0);
   for (size_t i = 0; i < n; i++) {
-    lua_rawgeti(L, 2, (lua_Integer)i + 1);
+    lua_rawgeti(L, 1, (lua_Integer)i + 1);
     groups[i] = check_id(L, -1);
     lua_pop(L, 1);
   }
   return result(L, setgroups(n, groups));
 }
 
-void orr_open_credentials(lua_State *L) {
-  static const luaL_Reg methods[] = {{"users", m_users},
-                                     {"user_groups", m_user_groups},
-                                     {"groups", m_groups},
-                                     {"setuid", m_setuid},
-                                     {"seteuid", m_seteuid},
-                                     {"setgid", m_setgid},
-                                     {"setegid", m_setegid},
-                                     {"setgroups", m_setgroups},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {{NULL, NULL}};
+/* core.credentials() -> a table of the functions of this file. */
+static int l_credentials(lua_State *L) {
   static const luaL_Reg functions[] = {{"lookup_user", l_lookup_user},
                                        {"lookup_group", l_lookup_group},
+                                       {"users", l_users},
+                                       {"user_groups", l_user_groups},
+                                       {"groups", l_groups},
+                                       {"setuid", l_setuid},
+                                       {"seteuid", l_seteuid},
+                                       {"setgid", l_setgid},
+                                       {"setegid", l_setegid},
+                                       {"setgroups", l_setgroups},
                                        {NULL, NULL}};
-  orr_class(L, ORR_PROCESS, methods, meta);
-  luaL_setfuncs(L, functions, 0);
+  luaL_newlib(L, functions);
+  return 1;
+}
+
+void orr_open_credentials(lua_State *L) {
+  lua_pushcfunction(L, l_credentials);
+  lua_setfield(L, -2, "credentials");
 }

@@ -1,5 +1,6 @@
-/* image.c - methods of orrery.process for what this process is to others: its
-   title, the mask of its files, and another program in its place. */
+/* image.c - what this process is to others: its title, the mask of its files,
+   and another program in its place. Few programs ask, so the table of functions
+   is made for those that do. */
 #include "binding.h"
 #include "engine/launch.h"
 #include "engine/title.h"
@@ -17,11 +18,10 @@ extern char **environ;
 
 #define TITLE "orrery.title"
 
-/* self:set_title(text) -> true; nil, errno. What is shown is kept in the
+/* set_title(text) -> true; nil, errno. What is shown is kept in the
    registry, without a finalizer: the kernel shows it until the process ends. */
-static int m_set_title(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
-  const char *text = orr_check_cstring(L, 2);
+static int l_set_title(lua_State *L) {
+  const char *text = orr_check_cstring(L, 1);
   if (lua_getfield(L, LUA_REGISTRYINDEX, TITLE) == LUA_TNIL) {
     struct orr_title *made = lua_newuserdatauv(L, sizeof *made, 0);
     memset(made, 0, sizeof *made);
@@ -36,14 +36,13 @@ static int m_set_title(lua_State *L) {
   return 1;
 }
 
-/* self:umask(mask) -> the mask before. nil only asks: the mask is set to 0 for
+/* umask(mask) -> the mask before. nil only asks: the mask is set to 0 for
    a moment, since no call merely tells it. */
-static int m_umask(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
-  lua_Integer mask = luaL_optinteger(L, 2, 0);
-  luaL_argcheck(L, mask >= 0 && mask <= 0777, 2, "out of range");
+static int l_umask(lua_State *L) {
+  lua_Integer mask = luaL_optinteger(L, 1, 0);
+  luaL_argcheck(L, mask >= 0 && mask <= 0777, 1, "out of range");
   mode_t old = umask((mode_t)mask);
-  if (lua_isnoneornil(L, 2))
+  if (lua_isnoneornil(L, 1))
     umask(old);
   lua_pushinteger(L, old);
   return 1;
@@ -75,27 +74,32 @@ static int replace(lua_State *L, const char *file, const char **argv,
   return error;
 }
 
-/* self:execve(file, argv, env) -> nil, errno (ENOENT, EACCES, E2BIG). argv is a
+/* execve(file, argv, env) -> nil, errno (ENOENT, EACCES, E2BIG). argv is a
    list of strings, the first of which is argv[0]; env a list of "NAME=value",
    or nil for ours. Flushes C's streams. Does not return if it succeeds. */
-static int m_execve(lua_State *L) {
-  luaL_checkudata(L, 1, ORR_PROCESS);
-  const char *file = orr_check_cstring(L, 2);
+static int l_execve(lua_State *L) {
+  const char *file = orr_check_cstring(L, 1);
   const char **envp = NULL;
-  lua_settop(L, 4);
-  if (!lua_isnil(L, 4))
+  lua_settop(L, 3);
+  if (!lua_isnil(L, 3))
     envp = orr_read_strings(L, "env", 0);
-  lua_pushvalue(L, 3);
+  lua_pushvalue(L, 2);
   const char **argv = orr_read_strings(L, "argv", 0);
   orr_flush_all();
   return orr_fail(L, replace(L, file, argv, envp));
 }
 
+/* core.image() -> a table of the functions of this file. */
+static int l_image(lua_State *L) {
+  static const luaL_Reg functions[] = {{"set_title", l_set_title},
+                                       {"umask", l_umask},
+                                       {"execve", l_execve},
+                                       {NULL, NULL}};
+  luaL_newlib(L, functions);
+  return 1;
+}
+
 void orr_open_image(lua_State *L) {
-  static const luaL_Reg methods[] = {{"set_title", m_set_title},
-                                     {"umask", m_umask},
-                                     {"execve", m_execve},
-                                     {NULL, NULL}};
-  static const luaL_Reg meta[] = {{NULL, NULL}};
-  orr_class(L, ORR_PROCESS, methods, meta);
+  lua_pushcfunction(L, l_image);
+  lua_setfield(L, -2, "image");
 }

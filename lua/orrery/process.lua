@@ -34,23 +34,26 @@ end
 
 -- Functions ------------------------------------------------------------------
 
---- The functions, by the module of process/ that has them under their name. It
---- is loaded when one of them is first asked for.
+--- The functions, by the module that has them under their name. It is loaded
+--- when one of them is first asked for.
 local functions = {}
 for module, names in pairs {
-  credentials = { "getuid", "geteuid", "getgid", "getegid", "getgroups",
-    "setuid", "seteuid", "setgid", "setegid", "setgroups", "initgroups" },
-  env_file = { "load_env_file" },
-  exit = { "abort", "exit" },
-  folder = { "cwd", "chdir", "umask" },
-  image = { "execve" },
-  memory = { "available_memory", "constrained_memory", "memory_usage" },
-  resources = { "active_resources" },
-  shutdown = { "on_shutdown" },
-  signals = { "kill", "signal_exit_code" },
-  ticks = { "next_tick" },
-  usage = { "cpu_usage", "hrtime", "hrtime_ns", "resource_usage", "uptime" },
-  warnings = { "emit_warning" },
+  ["orrery.process.credentials"] = { "getuid", "geteuid", "getgid", "getegid",
+    "getgroups", "setuid", "seteuid", "setgid", "setegid", "setgroups",
+    "initgroups" },
+  ["orrery.process.env_file"] = { "load_env_file" },
+  ["orrery.process.exit"] = { "abort", "exit" },
+  ["orrery.process.folder"] = { "cwd", "chdir", "umask" },
+  ["orrery.process.image"] = { "execve" },
+  ["orrery.process.memory"] = { "available_memory", "constrained_memory",
+    "memory_usage" },
+  ["orrery.process.resources"] = { "active_resources" },
+  ["orrery.process.shutdown"] = { "on_shutdown" },
+  ["orrery.process.signals"] = { "kill", "signal_exit_code" },
+  ["orrery.process.ticks"] = { "next_tick" },
+  ["orrery.process.usage"] = { "cpu_usage", "hrtime", "hrtime_ns",
+    "resource_usage", "uptime" },
+  ["orrery.process.warnings"] = { "emit_warning" },
 } do
   for _, name in ipairs(names) do functions[name] = module end
 end
@@ -129,15 +132,17 @@ local Process = { __name = "orrery.process" }
 
 -- They have what is one for the whole Lua state, and are not to be loaded again
 -- by `require`.
-local loaded = { exit = exit, signals = signals }
+local loaded = {
+  ["orrery.process.exit"] = exit,
+  ["orrery.process.signals"] = signals,
+}
 
 --- Returns a function of the modules behind this one, or a property that is
 --- kept; nil if there is none of that name.
 local function find(name)
   local module = functions[name]
   if module then
-    module = loaded[module] or require("orrery.process." .. module)
-    return dotted(module[name])
+    return dotted((loaded[module] or require(module))[name])
   end
   local compute = kept[name] or require "orrery.process.identity"[name]
   return compute and compute(process)

@@ -8,7 +8,6 @@ local core = require "orrery.core"
 local ending = require "orrery.runtime.ending"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
-local naming = require "orrery.runtime.naming"
 local poller = require "orrery.runtime.poller"
 local Watcher = require "orrery.runtime.watcher"
 
@@ -52,7 +51,7 @@ end
 --- watch.
 local function watch_sigchld()
   local handle = uv.new_signal()
-  naming[handle] = names
+  loop.naming[handle] = names
   handle:start("sigchld", loop.guard(reaper.reap))
   return handle
 end

@@ -1,36 +1,34 @@
 --- Who this process is for the system: its users and groups, by number or name.
 
-local core = require "orrery.core"
+local core = require "orrery.core".credentials()
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
 
 local credentials = {}
 
-local self_process = core.process()
-
 --- Returns the real user of this process.
 --- @return integer uid
-function credentials.getuid() return (self_process:users()) end
+function credentials.getuid() return (core.users()) end
 
 --- Returns the effective user, whose rights count.
 --- @return integer uid
-function credentials.geteuid() return (select(2, self_process:users())) end
+function credentials.geteuid() return (select(2, core.users())) end
 
 --- Returns the real group.
 --- @return integer gid
-function credentials.getgid() return (self_process:user_groups()) end
+function credentials.getgid() return (core.user_groups()) end
 
 --- Returns the effective group.
 --- @return integer gid
 function credentials.getegid()
-  return (select(2, self_process:user_groups()))
+  return (select(2, core.user_groups()))
 end
 
 --- Returns all groups of this process, the effective one among them.
 --- @return integer[]? gids
 --- @return Error? err
 function credentials.getgroups()
-  local groups, errno = self_process:groups()
+  local groups, errno = core.groups()
   if not groups then return nil, errors.system(errno, "getgroups") end
   local effective = credentials.getegid()
   for _, gid in ipairs(groups) do
@@ -66,7 +64,7 @@ local function setter(name, kind, set)
     check_id(name, id)
     local number, err = resolve(id, kind)
     if not number then return nil, err end
-    local ok, errno = set(self_process, number)
+    local ok, errno = set(number)
     if ok then return true end
     return nil, errors.system(errno, name, { path = tostring(id) })
   end
@@ -76,26 +74,26 @@ end
 --- @param id integer|string
 --- @return true? ok
 --- @return Error? err (EPERM, ERR_UNKNOWN_CREDENTIAL)
-credentials.setuid = setter("setuid", "user", self_process.setuid)
+credentials.setuid = setter("setuid", "user", core.setuid)
 
 --- Sets the effective user, which can be taken back.
 --- @param id integer|string
 --- @return true? ok
 --- @return Error? err (EPERM, ERR_UNKNOWN_CREDENTIAL)
-credentials.seteuid = setter("seteuid", "user", self_process.seteuid)
+credentials.seteuid = setter("seteuid", "user", core.seteuid)
 
 --- Sets the group of this process for good. A process that gives its rights
 --- away does this, and `setgroups`, before `setuid`.
 --- @param id integer|string
 --- @return true? ok
 --- @return Error? err (EPERM, ERR_UNKNOWN_CREDENTIAL)
-credentials.setgid = setter("setgid", "group", self_process.setgid)
+credentials.setgid = setter("setgid", "group", core.setgid)
 
 --- Sets the effective group, which can be taken back.
 --- @param id integer|string
 --- @return true? ok
 --- @return Error? err (EPERM, ERR_UNKNOWN_CREDENTIAL)
-credentials.setegid = setter("setegid", "group", self_process.setegid)
+credentials.setegid = setter("setegid", "group", core.setegid)
 
 --- Sets the further groups of this process.
 --- @param list (integer|string)[]
@@ -113,7 +111,7 @@ function credentials.setgroups(list)
     if not gid then return nil, err end
     groups[i] = gid
   end
-  local ok, errno = self_process:setgroups(groups)
+  local ok, errno = core.setgroups(groups)
   if ok then return true end
   return nil, errors.system(errno, "setgroups")
 end
@@ -134,7 +132,7 @@ function credentials.initgroups(user, group)
       ("no user is %s (%s)"):format(options.show(user),
         errors.code_of(of_user)))
   end
-  local ok, errno = self_process:setgroups(groups)
+  local ok, errno = core.setgroups(groups)
   if ok then return true end
   return nil, errors.system(errno, "initgroups")
 end

@@ -2,7 +2,6 @@
 --- of the files that it makes.
 
 local uv = require "orrery.runtime.luv"
-local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
 
@@ -10,7 +9,7 @@ local MASK = tonumber("777", 8)
 
 local folder = {}
 
-local self_process = core.process()
+local core = require "orrery.core".image()
 
 --- Returns the current folder.
 --- @return string? path absolute
@@ -51,7 +50,7 @@ function folder.umask(mask)
       .. 'octal string such as "022", got %s %s', type(mask),
       options.show(mask))
   end
-  return self_process:umask(number)
+  return core.umask(number)
 end
 
 return folder

@@ -1,14 +1,13 @@
 --- Another program in the place of this one, in the same process.
 
 local argv = require "orrery.runtime.argv"
-local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
 local variables = require "orrery.runtime.variables"
 
 local image = {}
 
-local self_process = core.process()
+local execve = require "orrery.core".image().execve
 
 --- Replaces this program by another one, as execve(2) does: the pid stays, and
 --- so do fds 0 to 2, the folder, the mask of files and the children. All else
@@ -26,7 +25,7 @@ function image.execve(file, args, env)
     options.raise("execve: the environment must be a table, got %s %s",
       type(env), options.show(env))
   end
-  local _, errno = self_process:execve(file, argv.of("execve", file, args, 1),
+  local _, errno = execve(file, argv.of("execve", file, args, 1),
     variables.list("execve", { env = env }))
   return nil, errors.system(errno, "execve", { path = file })
 end

@@ -1,7 +1,7 @@
 --- What holds the loop, and with it the process.
 
 local uv = require "orrery.runtime.luv"
-local naming = require "orrery.runtime.naming"
+local loop = require "orrery.runtime.loop"
 
 local resources = {}
 
@@ -38,7 +38,7 @@ end
 
 --- Adds the names of a luv handle that keeps the loop alive.
 local function add(list, handle)
-  local names = naming[handle]
+  local names = loop.naming[handle]
   if names then
     for _, name in ipairs(names()) do list[#list + 1] = name end
     return

@@ -8,7 +8,6 @@ local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local names = require "orrery.runtime.signals"
-local naming = require "orrery.runtime.naming"
 local options = require "orrery.runtime.options"
 
 local signals = {}
@@ -44,7 +43,7 @@ end
 local function catch(emitter, name)
   local handle = uv.new_signal()
   local number = core.signals[name]
-  naming[handle] = function() return { "signal " .. name } end
+  loop.naming[handle] = function() return { "signal " .. name } end
   handle:unref()
   local ok = handle:start(number, loop.guard(function()
     emitter:emit(name, name, number)

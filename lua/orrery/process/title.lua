@@ -1,12 +1,11 @@
 --- process.title: the command line of this process, as ps(1) and top(1) show
 --- it.
 
-local core = require "orrery.core"
 local options = require "orrery.runtime.options"
 
 local title = {}
 
-local self_process = core.process()
+local set_title = require "orrery.core".image().set_title
 local current -- what was set; nil: nothing yet
 
 --- Returns the command line of this process, its words joined by blanks; "" if
@@ -30,7 +29,7 @@ end
 --- @param text string without NUL bytes
 function title.set(text)
   options.argument("process.title", "the title", text, options.checks.string)
-  self_process:set_title(text)
+  set_title(text)
   current = text
 end
 

@@ -9,7 +9,6 @@ local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 local loop = require "orrery.runtime.loop"
-local naming = require "orrery.runtime.naming"
 
 local shared = core.shared
 if shared.clock then return shared.clock end
@@ -120,7 +119,7 @@ local function arm()
   end
   if not timer then
     timer = uv.new_timer()
-    naming[timer] = names
+    loop.naming[timer] = names
   end
   if armed_for ~= first.due then
     armed_for = first.due
@@ -161,7 +160,7 @@ expire = loop.guard(function()
     asked_at, polls_next = now, true
     if not idle then
       idle = uv.new_idle()
-      naming[idle] = names
+      loop.naming[idle] = names
     end
     idle:start(decide)
   end

@@ -10,7 +10,6 @@
 
 local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
-local naming = require "orrery.runtime.naming"
 
 local shared = core.shared
 if shared.loop then return shared.loop end
@@ -18,9 +17,13 @@ if shared.loop then return shared.loop end
 --- @field emitting integer how many emits are running, one inside the other
 --- @field owns_process boolean the CLI or `orrery.main` is running: an
 ---   uncaught error ends the process
+--- @field naming table what handles of ours stand for: by handle, a function
+---   that returns a list of names, for `process.active_resources`; a handle that
+---   is not in it speaks for itself
 --- @field raise_in_wait (fun(err: any): boolean)? while the main chunk waits:
 ---   has its wait raise an error, unless it is to raise another one already
-local loop = { emitting = 0, owns_process = false }
+local loop = { emitting = 0, owns_process = false,
+  naming = setmetatable({}, { __mode = "k" }) }
 shared.loop = loop
 
 local self_process = core.process()
@@ -195,7 +198,7 @@ local function arm()
   armed = true
   if not starter then
     starter = uv.new_idle()
-    naming[starter] = function() return {} end -- it runs what others queued
+    loop.naming[starter] = function() return {} end -- it runs what others queued
   end
   starter:start(function() enter(begin_turn) end)
 end

@@ -5,7 +5,6 @@
 local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
 local loop = require "orrery.runtime.loop"
-local naming = require "orrery.runtime.naming"
 
 --- @class Watcher an fd that luv polls; it does not own the fd
 --- @field poll userdata luv's handle
@@ -23,7 +22,7 @@ local Watcher = class "orrery.Watcher"
 function Watcher.new(fd, events, fn, names)
   local poll, _, code = uv.new_poll(fd)
   if not poll then return nil, code end
-  naming[poll] = names
+  loop.naming[poll] = names
   local self = setmetatable({ poll = poll, events = events,
     fn = loop.guard(fn) }, Watcher)
   self:start()
