@@ -13,7 +13,9 @@ local function blocks(path)
   return list
 end
 
-for _, path in ipairs { "docs/child_process.md", "docs/channel.md", "docs/process.md" } do
+for _, path in ipairs {
+  "docs/child_process.md", "docs/channel.md", "docs/process.md",
+} do
   describe(path, function()
     for i, block in ipairs(blocks(path)) do
       it(("block %d prints what it says"):format(i), function()

@@ -58,42 +58,40 @@ local function resolve(id, kind)
     :format(kind, options.show(id), errors.code_of(errno)))
 end
 
---- Makes a function that sets one id, as the system call of its name does.
-local function setter(name, kind, set)
-  return function(id)
-    check_id(name, id)
-    local number, err = resolve(id, kind)
-    if not number then return nil, err end
-    local ok, errno = set(number)
-    if ok then return true end
-    return nil, errors.system(errno, name, { path = tostring(id) })
-  end
+--- Sets one id, by the system call of that name.
+local function set(name, kind, id)
+  check_id(name, id)
+  local number, err = resolve(id, kind)
+  if not number then return nil, err end
+  local ok, errno = core[name](number)
+  if ok then return true end
+  return nil, errors.system(errno, name, { path = tostring(id) })
 end
 
 --- Sets the user of this process for good: all of its ids if it may.
 --- @param id integer|string
 --- @return true? ok
 --- @return Error? err (EPERM, ERR_UNKNOWN_CREDENTIAL)
-credentials.setuid = setter("setuid", "user", core.setuid)
+function credentials.setuid(id) return set("setuid", "user", id) end
 
 --- Sets the effective user, which can be taken back.
 --- @param id integer|string
 --- @return true? ok
 --- @return Error? err (EPERM, ERR_UNKNOWN_CREDENTIAL)
-credentials.seteuid = setter("seteuid", "user", core.seteuid)
+function credentials.seteuid(id) return set("seteuid", "user", id) end
 
 --- Sets the group of this process for good. A process that gives its rights
 --- away does this, and `setgroups`, before `setuid`.
 --- @param id integer|string
 --- @return true? ok
 --- @return Error? err (EPERM, ERR_UNKNOWN_CREDENTIAL)
-credentials.setgid = setter("setgid", "group", core.setgid)
+function credentials.setgid(id) return set("setgid", "group", id) end
 
 --- Sets the effective group, which can be taken back.
 --- @param id integer|string
 --- @return true? ok
 --- @return Error? err (EPERM, ERR_UNKNOWN_CREDENTIAL)
-credentials.setegid = setter("setegid", "group", core.setegid)
+function credentials.setegid(id) return set("setegid", "group", id) end
 
 --- Sets the further groups of this process.
 --- @param list (integer|string)[]

@@ -17,9 +17,9 @@ if shared.loop then return shared.loop end
 --- @field emitting integer how many emits are running, one inside the other
 --- @field owns_process boolean the CLI or `orrery.main` is running: an
 ---   uncaught error ends the process
---- @field naming table what handles of ours stand for: by handle, a function
----   that returns a list of names, for `process.active_resources`; a handle that
----   is not in it speaks for itself
+--- @field naming table what handles of ours stand for, by handle: functions
+---   that return a list of names, for `process.active_resources`; a handle
+---   that is not in it speaks for itself
 --- @field raise_in_wait (fun(err: any): boolean)? while the main chunk waits:
 ---   has its wait raise an error, unless it is to raise another one already
 local loop = { emitting = 0, owns_process = false,
@@ -198,7 +198,7 @@ local function arm()
   armed = true
   if not starter then
     starter = uv.new_idle()
-    loop.naming[starter] = function() return {} end -- it runs what others queued
+    loop.naming[starter] = function() return {} end -- it is nobody's own
   end
   starter:start(function() enter(begin_turn) end)
 end
