@@ -13,8 +13,6 @@ local NODE_LATER = {
   I = "the cluster is not there yet",
   J = "the cluster is not there yet",
   K = "the cluster is not there yet",
-  L = "of the process module only its base is there; "
-    .. "see spec/process_spec.lua",
 }
 
 local FAULTS = {

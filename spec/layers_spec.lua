@@ -32,6 +32,7 @@ local EXCEPTIONS = {
 --- Modules that compute the name of what they require. Each name that is
 --- written in one of them counts as used.
 local COMPUTED = {
+  process = "its functions, by their table",
   init = "what it has, by its table of parts",
   ["channel.messaging"] =
     "the wire of its own room, by the serialization's name",

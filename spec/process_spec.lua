@@ -23,7 +23,7 @@ describe("process", function()
     end
   end)
 
-  it("changes directory, or says why not", function()
+  it("L126: changes directory, or says why not", function()
     local here = process.cwd()
     assert.is_true(process.chdir("/"))
     assert.equal("/", process.cwd())
@@ -36,7 +36,7 @@ describe("process", function()
     assert.is_false((pcall(process.chdir, 5)))
   end)
 
-  it("next_tick runs in order, before events, and loses none after "
+  it("L125: next_tick runs in order, before events, and loses none after "
     .. "an error", function()
     run(function()
       local result = script [[

@@ -132,6 +132,10 @@ describe("scripts/process", function()
     ["hrtime.lua"] = "^%d+ bytes in 0 s and %d+ ns\n$",
     ["uncaught_exception.lua"] =
       "^caught in a task\t.*nobody expects this\nstill here\n$",
+    ["shutdown.lua"] =
+      "^working\n.*shutting down: SIGTERM\nall done\n$",
+    ["title.lua"] = "^before: .*title.lua\nafter:  worker: 0 %% done\n.*100 %%",
+    ["usage.lua"] = "^the loop took %d+.*ms.*\nat most .*\n%d+ MB are left",
     ["signal.lua"] = "^SIGINT %(2%), number 1\n.*number 3\n$",
   }
   for name, pattern in pairs(patterns) do

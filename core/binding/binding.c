@@ -11,10 +11,10 @@ void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
   luaL_newmetatable(L, name);
   lua_pushvalue(L, -1); /* for orr_check_self, here and below */
   luaL_setfuncs(L, meta, 1);
-  lua_newtable(L);
+  luaL_getsubtable(L, -1, "__index");
   lua_pushvalue(L, -2);
   luaL_setfuncs(L, methods, 1);
-  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
   lua_pushboolean(L, false);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);

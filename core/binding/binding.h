@@ -23,6 +23,8 @@ _Static_assert(sizeof(lua_Integer) == 8, "Orrery needs 64-bit Lua integers");
 void orr_open_fd(lua_State *L);
 void orr_open_spawn(lua_State *L);
 void orr_open_process(lua_State *L);
+void orr_open_credentials(lua_State *L);
+void orr_open_image(lua_State *L);
 void orr_open_luv(lua_State *L);
 void orr_open_fork(lua_State *L);
 void orr_open_poller(lua_State *L);
@@ -34,8 +36,8 @@ void orr_open_bytecode(lua_State *L, const char *core); /* the core's path */
 /* binding.c --------------------------------------------------------------- */
 
 /* Makes the metatable of class `name`: `methods` behind its __index, `meta` in
-   the metatable itself. Called again, it fills the same metatable again: the
-   first call may have failed half-way. */
+   the metatable itself. Called again, it adds to the same class: it may have
+   more than one file, and the first call may have failed half-way. */
 void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
                const luaL_Reg *meta);
 
@@ -83,12 +85,20 @@ int orr_write_all(int fd, const char *data, size_t length);
 /* Writes what C has buffered for stdout. */
 void orr_flush_stdout(void);
 
+/* Writes what C has buffered for all its streams. Of stdin, which a thread may
+   hold while it reads, fflush(NULL) would wait for the lock: then only stdout
+   and stderr are flushed. */
+void orr_flush_all(void);
+
 /* spawn.c ----------------------------------------------------------------- */
 
 /* Tells the launcher of this state that the process is about to raise its soft
    limit of fds: children get the limits `old`. */
 struct rlimit;
 void orr_remember_nofile(lua_State *L, const struct rlimit *old);
+
+/* Returns those limits; NULL if the process has not raised them. */
+const struct rlimit *orr_original_nofile(lua_State *L);
 
 /* Sends a signal to each running child of this state that is to die with this
    process; with `only_others` to those that are not in its process group. */

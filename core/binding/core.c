@@ -1,5 +1,5 @@
-/* core.c - the module orrery.core: tables of names, what libc knows of errnos
-   and users, and the parts that the other files open.
+/* core.c - the module orrery.core: tables of names, libc's texts of
+   errnos, and the parts that the other files open.
 
    It may be opened twice in a state and in several states: there are no
    globals, and what lives as long as a state is in its registry. */
@@ -10,8 +10,6 @@
 #include "values.h"
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -68,52 +66,6 @@ static int l_strerror(lua_State *L) {
   return 1;
 }
 
-enum { MAX_GROUPS = 65536 }; /* NGROUPS_MAX of Linux */
-
-/* Pushes all groups of a user as a list. Returns false if they are too many,
-   and then leaves buffers on the stack. getgrouplist tells how many there are
-   when the room is too small. */
-static bool push_groups(lua_State *L, const char *name, gid_t gid) {
-  int n = 64;
-  gid_t *groups = lua_newuserdatauv(L, (size_t)n * sizeof *groups, 0);
-  if (getgrouplist(name, gid, groups, &n) < 0) {
-    if (n > MAX_GROUPS)
-      return false;
-    groups = lua_newuserdatauv(L, (size_t)n * sizeof *groups, 0);
-    if (getgrouplist(name, gid, groups, &n) < 0)
-      return false;
-  }
-  lua_createtable(L, n, 0);
-  for (int i = 0; i < n; i++) {
-    lua_pushinteger(L, groups[i]);
-    lua_rawseti(L, -2, i + 1);
-  }
-  return true;
-}
-
-/* core.lookup_user(name) -> uid, gid, groups; nil, errno (ENOENT: there is no
-   such user; ERANGE: its entry or its groups are too large). `groups` is a list
-   of all group ids. */
-static int l_lookup_user(lua_State *L) {
-  const char *name = orr_check_cstring(L, 1);
-  struct passwd entry, *found = NULL;
-  size_t size = 16384;
-  int rc;
-  do {
-    char *buffer = lua_newuserdatauv(L, size, 0);
-    rc = getpwnam_r(name, &entry, buffer, size, &found);
-    size *= 2;
-  } while (rc == ERANGE && size <= (1U << 20));
-  if (found == NULL)
-    return orr_fail(L, rc != 0 ? rc : ENOENT);
-  if (!push_groups(L, name, entry.pw_gid))
-    return orr_fail(L, ERANGE);
-  lua_pushinteger(L, entry.pw_uid);
-  lua_pushinteger(L, entry.pw_gid);
-  lua_rotate(L, -3, 2); /* uid, gid, groups */
-  return 3;
-}
-
 /* Adds core.shared: a table that is the same one each time this module is
    opened in a state. The modules of Lua keep in it what may exist only once
    there, as what polls the reaper's fd. */
@@ -122,8 +74,7 @@ static void add_shared(lua_State *L) {
   lua_setfield(L, -2, "shared");
 }
 
-static const luaL_Reg functions[] = {
-    {"lookup_user", l_lookup_user}, {"strerror", l_strerror}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"strerror", l_strerror}, {NULL, NULL}};
 
 /* All else is hidden if the build can hide it. */
 __attribute__((visibility("default"))) int luaopen_orrery_core(lua_State *L);
@@ -152,6 +103,8 @@ int luaopen_orrery_core(lua_State *L) {
   orr_open_fd(L);
   orr_open_spawn(L);
   orr_open_process(L);
+  orr_open_credentials(L);
+  orr_open_image(L);
   orr_open_luv(L);
   orr_open_values(L);
   orr_open_pack(L);

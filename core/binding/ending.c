@@ -66,6 +66,21 @@ static int l_keep_terminal(lua_State *L) {
   return 0;
 }
 
+/* hold_for(seconds): there is something to do before this process ends by a
+   signal, which takes that long at most; 0: nothing any more. */
+static int l_hold_for(lua_State *L) {
+  lua_Integer seconds = luaL_checkinteger(L, 1);
+  luaL_argcheck(L, seconds >= 0 && seconds <= INT32_MAX / 2, 1, "out of range");
+  orr_ending_hold_for((int)seconds);
+  return 0;
+}
+
+/* note(signal): acts as if the signal had come. */
+static int l_note(lua_State *L) {
+  orr_ending_note(check_signal(L, 1));
+  return 0;
+}
+
 /* pass_on(): sends the signal that was noted to each child that is to die with
    this process, unless it has it from the terminal. */
 static int l_pass_on(lua_State *L) {
@@ -93,6 +108,8 @@ void orr_open_ending(lua_State *L) {
                                        {"fd", l_fd},
                                        {"noted", l_noted},
                                        {"pass_on", l_pass_on},
+                                       {"hold_for", l_hold_for},
+                                       {"note", l_note},
                                        {"finish", l_finish},
                                        {"keep_terminal", l_keep_terminal},
                                        {NULL, NULL}};

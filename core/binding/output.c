@@ -48,6 +48,15 @@ void orr_flush_stdout(void) {
   }
 }
 
+void orr_flush_all(void) {
+  orr_flush_stdout();
+  fflush(stderr);
+  if (ftrylockfile(stdin) == 0) {
+    funlockfile(stdin);
+    fflush(NULL);
+  }
+}
+
 /* The write function of our streams, fopencookie(3): 0 is an error. */
 static ssize_t write_stream(void *cookie, const char *data, size_t length) {
   const int *fd = cookie;

@@ -1,6 +1,7 @@
 /* process.c - the userdata orrery.process: what Lua cannot ask of this process
    through luv. */
 #include "binding.h"
+#include "engine/buffer.h"
 #include "engine/ending.h"
 
 #include <errno.h>
@@ -68,18 +69,6 @@ static int m_kill(lua_State *L) {
   return result(L, kill((pid_t)pid, (int)sig) < 0 ? -errno : 0);
 }
 
-/* Writes what C has buffered for all its streams. Of stdin, which a thread may
-   hold while it reads, fflush(NULL) would wait for the lock: then only stdout
-   and stderr are flushed. */
-static void flush_all(void) {
-  orr_flush_stdout();
-  fflush(stderr);
-  if (ftrylockfile(stdin) == 0) {
-    funlockfile(stdin);
-    fflush(NULL);
-  }
-}
-
 /* self:flush(): writes what C has buffered for stdout. */
 static int m_flush(lua_State *L) {
   check_self(L);
@@ -93,7 +82,7 @@ static int m_flush(lua_State *L) {
 static int m_exit(lua_State *L) {
   check_self(L);
   int code = (int)luaL_optinteger(L, 2, 0);
-  flush_all();
+  orr_flush_all();
   orr_ending_restore_terminal();
   _exit(code);
   return 0;
@@ -103,7 +92,7 @@ static int m_exit(lua_State *L) {
    process by SIGABRT. */
 static int m_abort(lua_State *L) {
   check_self(L);
-  flush_all();
+  orr_flush_all();
   orr_ending_restore_terminal();
   signal(SIGABRT, SIG_DFL);
   abort();
@@ -185,6 +174,13 @@ static int m_heap(lua_State *L) {
   return 2;
 }
 
+/* self:buffered() -> bytes of the core's buffers, in all of the process. */
+static int m_buffered(lua_State *L) {
+  check_self(L);
+  lua_pushinteger(L, (lua_Integer)orr_buffers_size());
+  return 1;
+}
+
 /* tostring(self) -> "orrery.process 1234". */
 static int m_tostring(lua_State *L) {
   lua_pushfstring(L, "%s %d", ORR_PROCESS, (int)getpid());
@@ -204,6 +200,7 @@ void orr_open_process(lua_State *L) {
                                      {"ignore_sigpipe", m_ignore_sigpipe},
                                      {"heap", m_heap},
                                      {"ballast", m_ballast},
+                                     {"buffered", m_buffered},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__tostring", m_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"process", l_process}, {NULL, NULL}};

@@ -54,9 +54,7 @@ static void *new_buffer(lua_State *L, size_t size) {
   return buffer;
 }
 
-/* Returns the list of strings on top as an array that ends in NULL and has
-   `spare` slots in front of it. The list keeps the strings alive. */
-static const char **read_strings(lua_State *L, const char *name, int spare) {
+const char **orr_read_strings(lua_State *L, const char *name, int spare) {
   int n = list_length(L, name);
   const char **out =
       new_buffer(L, ((size_t)n + (size_t)spare + 1) * sizeof *out);
@@ -214,14 +212,14 @@ void orr_read_description(lua_State *L, struct orr_description *d) {
   luaL_checkstack(L, 2 * (int)(sizeof fields / sizeof *fields) + 16, NULL);
   d->program.file = orr_check_cstring(L, 1);
   lua_pushvalue(L, 2);
-  d->program.argv = read_strings(L, "argv", 1);
+  d->program.argv = orr_read_strings(L, "argv", 1);
   if (d->program.argv[0] == NULL)
     bad_field(L, "argv", "empty");
   lua_pushvalue(L, 3);
   read_fds(L, "fds", d);
   if (!lua_isnoneornil(L, 4)) {
     lua_pushvalue(L, 4);
-    d->program.envp = read_strings(L, "env", 0);
+    d->program.envp = orr_read_strings(L, "env", 0);
   }
   if (!lua_isnoneornil(L, 5)) {
     luaL_checktype(L, 5, LUA_TTABLE);

@@ -18,4 +18,9 @@ struct orr_description {
    pushes must stay on the stack until the start is over. */
 void orr_read_description(lua_State *L, struct orr_description *d);
 
+/* Returns the list of strings on top as an array that ends in NULL and has
+   `spare` slots in front of it; raises, naming the argument, if it is none.
+   Both stay on the stack, and keep array and strings alive. */
+const char **orr_read_strings(lua_State *L, const char *name, int spare);
+
 #endif

@@ -101,6 +101,13 @@ void orr_remember_nofile(lua_State *L, const struct rlimit *old) {
   lua_pop(L, 1);
 }
 
+const struct rlimit *orr_original_nofile(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
+  const struct engine *e = luaL_checkudata(L, -1, ORR_ENGINE);
+  lua_pop(L, 1);
+  return e->launcher.nofile_raised ? &e->launcher.old_nofile : NULL;
+}
+
 /* Starting and reaping ----------------------------------------------------- */
 
 static int fail_start(lua_State *L, const struct orr_failure *f) {

@@ -2,9 +2,17 @@
 #include "buffer.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { FIRST = 1024, DOUBLED = 1 << 20 }; /* bytes: at first; doubled below */
+
+/* Threads that each have a Lua state may share a process. */
+static atomic_size_t reserved;
+
+size_t orr_buffers_size(void) {
+  return reserved;
+}
 
 int orr_buffer_reserve(struct orr_buffer *buffer, size_t more) {
   if (more <= buffer->capacity - buffer->length)
@@ -23,6 +31,7 @@ int orr_buffer_reserve(struct orr_buffer *buffer, size_t more) {
   uint8_t *data = realloc(buffer->data, wanted);
   if (data == NULL)
     return -ENOMEM;
+  reserved += wanted - buffer->capacity;
   buffer->data = data;
   buffer->capacity = wanted;
   return 0;
@@ -30,6 +39,7 @@ int orr_buffer_reserve(struct orr_buffer *buffer, size_t more) {
 
 void orr_buffer_free(struct orr_buffer *buffer) {
   free(buffer->data);
+  reserved -= buffer->capacity;
   buffer->data = NULL;
   buffer->length = buffer->capacity = 0;
 }

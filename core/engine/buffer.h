@@ -18,4 +18,7 @@ int orr_buffer_reserve(struct orr_buffer *buffer, size_t more);
 /* Frees the bytes. The buffer is empty then, and may be used again. */
 void orr_buffer_free(struct orr_buffer *buffer);
 
+/* Returns the bytes that all buffers of this process have reserved. */
+size_t orr_buffers_size(void);
+
 #endif

@@ -26,6 +26,7 @@ enum { SIGNALS = sizeof signals / sizeof *signals };
 static bool owner; /* the signals are ours */
 static int wake = -1;
 static atomic_int held, noted;
+static atomic_int hooks_patience; /* seconds; 0: there are no hooks */
 static atomic_bool terminal;
 static time_t noted_at;
 static int terminal_fd = -1; /* of the terminal whose state is kept */
@@ -91,11 +92,13 @@ static bool note(int signal, bool from_terminal) {
 }
 
 /* A signal of another kind than the noted one adds nothing: who sends SIGTERM
-   after SIGINT asks for the same. */
+   after SIGINT asks for the same. While hooks run, a supervisor's second
+   SIGTERM adds nothing either; a user's second Ctrl-C always ends us. */
 static void on_signal(int signal, siginfo_t *info, void *context) {
   (void)context;
   if (!note(signal, info->si_code == SI_KERNEL) &&
-      (noted == 0 || noted == signal))
+      (noted == 0 ||
+       (noted == signal && (hooks_patience == 0 || signal == SIGINT))))
     orr_end_by(signal);
 }
 
@@ -103,7 +106,7 @@ static void on_signal(int signal, siginfo_t *info, void *context) {
    is time that tells whether the children had theirs. */
 void orr_ending_note(int signal) {
   if (owner && !note(signal, false) &&
-      (noted == 0 || seconds() - noted_at >= PATIENCE))
+      (noted == 0 || seconds() - noted_at >= PATIENCE + hooks_patience))
     orr_end_by(signal);
 }
 
@@ -158,6 +161,12 @@ void orr_ending_hold(int change) {
   held += change;
   if (held == 0 && noted != 0)
     orr_end_by(noted);
+}
+
+void orr_ending_hold_for(int patience) {
+  int before = atomic_exchange(&hooks_patience, patience);
+  if ((before != 0) != (patience != 0))
+    orr_ending_hold(patience != 0 ? 1 : -1);
 }
 
 int orr_ending_noted(bool *from_terminal) {

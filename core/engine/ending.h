@@ -9,8 +9,8 @@
    or the time is over, the process ends by the signal. A second signal of the
    same kind ends it at once, whatever it is doing.
 
-   A signal handler can know nothing but static variables. So this is the one
-   file of the engine that has some, and it serves one owner in a process. */
+   A signal handler can know nothing but static variables. So this
+   file of the engine has some, and it serves one owner in a process. */
 #ifndef ORR_ENDING_H
 #define ORR_ENDING_H
 
@@ -35,6 +35,13 @@ int orr_ending_fd(void);
 /* Counts the children that are to die with this process: +1 or -1. Ends the
    process if it was the last one and a signal is noted. */
 void orr_ending_hold(int change);
+
+/* Says that there is something to do before this process ends by a signal,
+   which takes up to `patience` seconds: a signal is only noted then, also
+   without children, and a second one changes nothing unless it is SIGINT. 0:
+   there is nothing any more, which ends the process if it was all that held it.
+ */
+void orr_ending_hold_for(int patience);
 
 /* Acts as if `signal` had come: SIGPIPE, for an output without a reader. Does
    nothing if the signals are not owned. */

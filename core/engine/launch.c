@@ -42,12 +42,11 @@ static int failed(struct orr_failure *f, enum orr_stage stage, int error,
 
 /* The launcher ------------------------------------------------------------- */
 
-/* Returns whether a list that is separated by commas, or NULL, has the word. */
-static bool listed(const char *list, const char *word) {
-  size_t n = strlen(word);
-  for (const char *at = list; at != NULL; at = strchr(at, ',')) {
+bool orr_forbids(const char *force, const char *road) {
+  size_t n = strlen(road);
+  for (const char *at = force; at != NULL; at = strchr(at, ',')) {
     at += *at == ',';
-    if (strncmp(at, word, n) == 0 && (at[n] == ',' || at[n] == '\0'))
+    if (strncmp(at, road, n) == 0 && (at[n] == ',' || at[n] == '\0'))
       return true;
   }
   return false;
@@ -114,9 +113,9 @@ int orr_launcher_open(struct orr_launcher *l, const char *force) {
   memset(l, 0, sizeof *l);
   for (int i = 0; i < ORR_SLOTS; i++)
     l->slots[i] = -1;
-  l->forbidden.clone_vm = listed(force, "no_clone_vm");
-  l->forbidden.pidfd = listed(force, "no_pidfd");
-  l->forbidden.close_range = listed(force, "no_close_range");
+  l->forbidden.clone_vm = orr_forbids(force, "no_clone_vm");
+  l->forbidden.pidfd = orr_forbids(force, "no_pidfd");
+  l->forbidden.close_range = orr_forbids(force, "no_close_range");
   int rc = orr_fill_std_fds();
   if (rc == 0)
     rc = open_slots(l);

@@ -94,6 +94,10 @@ struct orr_failure {
   int index; /* dup: the child fd; rlimit: the place in `limits` */
 };
 
+/* Tells whether ORRERY_FORCE, a list that is separated by commas, forbids a
+   road: "no_pidfd". `force` is its value, or NULL. */
+bool orr_forbids(const char *force, const char *road);
+
 /* Opens /dev/null for those of fds 0 to 2 that are closed: what a process opens
    next would take their place, and its children would have it as stdio. If
    there is no /dev/null, they get an end of a pipe that gives and takes

@@ -9,15 +9,11 @@
 --- uncaught_exception_monitor(err, origin), the signals by name (name, number),
 --- and those of a channel to the parent, if there is one: message, disconnect.
 
-local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
-local errors = require "orrery.runtime.errors"
 local events = require "orrery.events"
 local exit = require "orrery.process.exit"
-local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
 local signals = require "orrery.process.signals"
-local usage = require "orrery.process.usage"
 require "orrery.runtime.started" -- while this is the folder of the start
 
 local shared = core.shared
@@ -38,53 +34,34 @@ end
 
 -- Functions ------------------------------------------------------------------
 
-local functions = {
-  abort = exit.abort,
-  exit = exit.exit,
-  hrtime = usage.hrtime,
-  hrtime_ns = usage.hrtime_ns,
-  kill = signals.kill,
-  memory_usage = usage.memory_usage,
-  uptime = usage.uptime,
-}
-
---- Calls fn(...) before the next event and before the loop polls, after what is
---- queued already.
---- @param fn function
---- @param ... any its arguments
-function functions.next_tick(fn, ...)
-  options.argument("next_tick", "fn", fn, options.checks.callback)
-  if select("#", ...) == 0 then
-    loop.soon(fn)
-  else
-    local args = table.pack(...)
-    loop.soon(function() fn(table.unpack(args, 1, args.n)) end)
-  end
+--- The functions, by the module that has them under their name. It is loaded
+--- when one of them is first asked for.
+local functions = {}
+for module, names in pairs {
+  ["orrery.process.credentials"] = { "getuid", "geteuid", "getgid", "getegid",
+    "getgroups", "setuid", "seteuid", "setgid", "setegid", "setgroups",
+    "initgroups" },
+  ["orrery.process.env_file"] = { "load_env_file" },
+  ["orrery.process.exit"] = { "abort", "exit" },
+  ["orrery.process.folder"] = { "cwd", "chdir", "umask" },
+  ["orrery.process.image"] = { "execve" },
+  ["orrery.process.memory"] = { "available_memory", "constrained_memory",
+    "memory_usage" },
+  ["orrery.process.resources"] = { "active_resources" },
+  ["orrery.process.shutdown"] = { "on_shutdown" },
+  ["orrery.process.signals"] = { "kill", "signal_exit_code" },
+  ["orrery.process.ticks"] = { "next_tick" },
+  ["orrery.process.usage"] = { "cpu_usage", "hrtime", "hrtime_ns",
+    "resource_usage", "uptime" },
+  ["orrery.process.warnings"] = { "emit_warning" },
+} do
+  for _, name in ipairs(names) do functions[name] = module end
 end
 
---- Returns the current folder.
---- @return string? path absolute
---- @return Error? err (ENOENT)
-function functions.cwd()
-  local path, _, code = uv.cwd()
-  if path then return path end
-  return nil, errors.luv(code, "getcwd")
-end
-
---- Changes the current folder.
---- @param dir string
---- @return true? ok
---- @return Error? err (ENOENT, ENOTDIR, EACCES)
-function functions.chdir(dir)
-  options.argument("chdir", "the directory", dir, options.checks.string)
-  local ok, _, code = uv.chdir(dir)
-  if ok then return true end
-  return nil, errors.luv(code, "chdir", { path = dir })
-end
-
---- Puts a function into the module, to be called with a dot or a colon.
-local function add_function(name, fn)
-  process[name] = function(first, ...)
+--- Returns a function that calls fn with its arguments, called with a dot or a
+--- colon.
+local function dotted(fn)
+  return function(first, ...)
     if rawequal(first, process) then return fn(...) end
     return fn(first, ...)
   end
@@ -94,14 +71,13 @@ local ADDS_LISTENER = { on = true, once = true, prepend = true }
 
 --- Puts a method of emitters into the module. Signals may be named in any case.
 local function add_emitter_method(name, method)
-  add_function(name, function(event, ...)
+  process[name] = dotted(function(event, ...)
     event = signals.event(event)
     if ADDS_LISTENER[name] then signals.check_catchable(name, event) end
     return method(bus, event, ...)
   end)
 end
 
-for name, fn in pairs(functions) do add_function(name, fn) end
 for name, method in pairs(events.Emitter) do
   if name:sub(1, 2) ~= "__" and name ~= "extend" then
     add_emitter_method(name, method)
@@ -142,24 +118,46 @@ local kept = {
 local live = {
   ppid = function() return self_process:ppid() end,
   exit_code = exit.code,
+  title = function() return require "orrery.process.title".get() end,
   connected = function() return bus.connected or false end,
   channel = function() return bus.channel end,
 }
 
+local settable = {
+  exit_code = exit.set_code,
+  title = function(text) require "orrery.process.title".set(text) end,
+}
+
 local Process = { __name = "orrery.process" }
+
+-- They have what is one for the whole Lua state, and are not to be loaded again
+-- by `require`.
+local loaded = {
+  ["orrery.process.exit"] = exit,
+  ["orrery.process.signals"] = signals,
+}
+
+--- Returns a function of the modules behind this one, or a property that is
+--- kept; nil if there is none of that name.
+local function find(name)
+  local module = functions[name]
+  if module then
+    return dotted((loaded[module] or require(module))[name])
+  end
+  local compute = kept[name] or require "orrery.process.identity"[name]
+  return compute and compute(process)
+end
 
 function Process.__index(_, name)
   if live[name] then return live[name]() end
-  local compute = kept[name] or require "orrery.process.identity"[name]
-  if not compute then return nil end
-  local value = compute(process)
-  rawset(process, name, value)
+  local value = find(name)
+  if value ~= nil then rawset(process, name, value) end
   return value
 end
 
 function Process.__newindex(_, name, value)
-  if name == "exit_code" then
-    exit.set_code(value)
+  if settable[name] then
+    settable[name](value)
   elseif live[name] then
     options.raise("process.%s cannot be set", name)
   else

@@ -1,7 +1,7 @@
-local environment = require "orrery.child_process.environment"
 local helper = require "spec.helper"
 local output_of = require "spec.fixture.children".output_of
 local uv = require "luv"
+local variables = require "orrery.runtime.variables"
 
 local run = helper.run
 
@@ -53,7 +53,7 @@ end)
 --- The environment as a set of NAME=value.
 local function set_of(opts, extra)
   local set = {}
-  for _, entry in ipairs(environment.list("spawn", opts, extra)) do
+  for _, entry in ipairs(variables.list("spawn", opts, extra)) do
     set[entry] = true
   end
   return set
@@ -61,7 +61,7 @@ end
 
 describe("the environment of a child", function()
   it("is ours as it is without options", function()
-    assert.is_nil(environment.list("spawn", {}))
+    assert.is_nil(variables.list("spawn", {}))
   end)
 
   it("is what env says, and nothing else", function()

@@ -1,7 +1,7 @@
 local process = require "orrery".process
 
 describe("process.env", function()
-  it("is live, lists all, and refuses bad names", function()
+  it("L126: is live, lists all, and refuses bad names", function()
     process.env.ORRERY_A = "1"
     assert.equal("1", os.getenv("ORRERY_A"))
     assert.equal("1", process.env.ORRERY_A)

@@ -25,12 +25,12 @@ describe("process.exit", function()
     { "orrery.go(function() process.exit(8) end) orrery.sleep(100000)", 8 },
   }
   for _, case in ipairs(cases) do
-    it(("gives %d for: %s"):format(case[2], case[1]), function()
+    it(("L124: gives %d for: %s"):format(case[2], case[1]), function()
       run(function() assert.equal(case[2], script(case[1]).code) end)
     end)
   end
 
-  it("emits exit once, last, without ticks after it", function()
+  it("L124: emits exit once, last, without ticks after it", function()
     run(function()
       local result = script [[
         process.on("exit", function(code)
@@ -94,7 +94,7 @@ describe("process.exit", function()
     end)
   end)
 
-  it("tells the monitor first", function()
+  it("L125: tells the monitor first", function()
     run(function()
       local result = script [[
         process.on("uncaught_exception_monitor",

@@ -5,7 +5,7 @@ local uv = require "luv"
 local process, run = orrery.process, helper.run
 
 describe("process", function()
-  it("says who and where we are", function()
+  it("L126: says who and where we are", function()
     assert.equal(uv.os_getpid(), process.pid)
     assert.equal(uv.os_getppid(), process.ppid)
     assert.equal("linux", process.platform)

@@ -28,6 +28,10 @@ function Foreign:refuse_(where)
   options.raise("%s: %s", where, self.problem_)
 end
 
+--- Returns what it is called among what keeps the loop alive.
+--- @return string
+function Foreign.name_() return "channel to the parent" end
+
 --- Closes the channel; `disconnect` follows. Does nothing the second time.
 function Foreign:leave_()
   if self.closed then return end

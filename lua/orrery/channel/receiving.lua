@@ -408,4 +408,11 @@ function receiving:begin_receiving_()
   find_direct(self)
 end
 
+--- Returns what the channel is called among what keeps the loop alive.
+--- @return string
+function receiving:name_()
+  local pid = self.owner_.pid
+  return pid and ("channel to child %d"):format(pid) or "channel to the parent"
+end
+
 return receiving

@@ -62,6 +62,12 @@ function Child.__tostring(self)
     table.concat(self.spawn_args, " "), state)
 end
 
+--- Returns what it is called among what keeps the loop alive.
+--- @return string
+function Child:name_()
+  return ("child %d (%s)"):format(self.pid, self.spawn_file)
+end
+
 -- The end --------------------------------------------------------------------
 
 --- Calls fn() when the process has ended, in the turn in which that is known.

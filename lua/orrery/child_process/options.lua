@@ -208,7 +208,7 @@ end
 --- @return Error? err there is no such user
 function spawn_options.look_up_user(attributes)
   local name = attributes.user
-  local uid, gid, groups = core.lookup_user(name)
+  local uid, gid, groups = core.credentials().lookup_user(name)
   if not uid then
     return nil, errors.system(gid, "spawn", { stage = "uid", path = name })
   end

@@ -4,8 +4,8 @@
 --- that run. It never ends a child.
 
 local uv = require "orrery.runtime.luv"
-local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
+local ending = require "orrery.runtime.ending"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
@@ -19,14 +19,12 @@ local shared = core.shared
 if shared.reaper then return shared.reaper end
 
 local EMFILE = core.errnos.EMFILE
-local ENDING_GRACE = 2000 -- ms for children that are to die with this process
 
 local reaper = {}
 shared.reaper = reaper
 
 local children = {} -- orrery.spawn → its Child, while it runs
 local watcher -- tells that a child has ended
-local ending -- tells that a signal is to end this process
 local referenced = 0 -- running children for which the loop lives
 
 --- Takes in all children that have ended, and calls `child:on_reaped_()` of
@@ -40,27 +38,22 @@ function reaper.reap()
   end
 end
 
+--- Returns a name for each child that keeps the loop alive.
+local function names()
+  local list = {}
+  for _, child in next, children do
+    if child.is_referenced_ then list[#list + 1] = child:name_() end
+  end
+  return list
+end
+
 --- Returns a handle that calls `reap` at SIGCHLD, if there are no pidfds to
 --- watch.
 local function watch_sigchld()
   local handle = uv.new_signal()
+  loop.naming[handle] = names
   handle:start("sigchld", loop.guard(reaper.reap))
   return handle
-end
-
---- Gives the children that are to die with this process the signal that ends
---- it, and some time. When the last of them is reaped, the core ends it.
-local function pass_on()
-  ending:close()
-  core.ending.pass_on()
-  clock.after(ENDING_GRACE, core.ending.finish)
-end
-
---- Starts to listen for signals that end this process, if it is ours to end.
-local function watch_ending()
-  local fd = core.ending.fd()
-  ending = fd and Watcher.new(fd, "r", pass_on)
-  if ending then ending:unref() end
 end
 
 --- Starts listening, which must come before the first child. Does nothing when
@@ -69,7 +62,7 @@ end
 --- @return integer? errno (EMFILE, ENFILE …)
 --- @return string? stage at which a start fails by that
 function reaper.open()
-  if not ending then watch_ending() end
+  ending.watch()
   if watcher then return true end
   local polling, err = poller.open() -- for what children write
   if not polling then return nil, err.errno, "fork" end
@@ -77,7 +70,7 @@ function reaper.open()
   if fd == nil then return nil, errno, stage end
   local code
   if fd then
-    watcher, code = Watcher.new(fd, "r", reaper.reap)
+    watcher, code = Watcher.new(fd, "r", reaper.reap, names)
   else
     watcher = watch_sigchld()
   end

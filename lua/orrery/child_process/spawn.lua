@@ -5,12 +5,12 @@ local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
 local arguments = require "orrery.child_process.arguments"
 local child = require "orrery.child_process.child"
-local environment = require "orrery.child_process.environment"
 local errors = require "orrery.runtime.errors"
 local options = require "orrery.runtime.options"
 local reaper = require "orrery.child_process.reaper"
 local spawn_options = require "orrery.child_process.options"
 local stdio = require "orrery.child_process.stdio"
+local variables = require "orrery.runtime.variables"
 
 local spawn = {}
 
@@ -66,7 +66,7 @@ local function describe(where, argv, opts, extra_env)
     extra_env = require "orrery.channel.messaging".environment(plan.channel,
       opts, extra_env)
   end
-  local env = environment.list(where, opts, extra_env)
+  local env = variables.list(where, opts, extra_env)
   if opts.scope and opts.scope.is_closed_ then
     options.raise("%s: option 'scope': the scope is closed", where)
   end

@@ -228,7 +228,8 @@ local function watch(self, target, handle, kind)
   if code then return nil, code end
   local ok, errno = core.listen(handle:fileno(), target.backlog or BACKLOG)
   if not ok then return nil, errnos[errno] end
-  return Watcher.new(handle:fileno(), "r", acceptor(self, handle, kind))
+  return Watcher.new(handle:fileno(), "r", acceptor(self, handle, kind),
+    function() return { "server " .. address.show(self:address()) } end)
 end
 
 --- Binds, listens and accepts.

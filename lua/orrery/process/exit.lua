@@ -4,6 +4,7 @@
 --- Owns the exit code. Takes the loop's two hooks: for uncaught errors, and for
 --- a loop that has nothing left to do.
 
+local uv = require "orrery.runtime.luv"
 local core = require "orrery.core"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
@@ -81,8 +82,12 @@ local function on_uncaught(err, trace, origin)
   exit.exit(ok and FAILED or HANDLER_FAILED)
 end
 
+--- Emits `before_exit`, and if that has brought nothing more to do, has the
+--- hooks of `on_shutdown` run.
 local function before_exit()
   emitter:emit("before_exit", exit_code or 0)
+  local shutdown = core.shared.shutdown
+  if shutdown and not uv.loop_alive() then shutdown.on_end() end
 end
 
 --- Takes the loop's hooks, and emits from then on.

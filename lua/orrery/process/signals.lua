@@ -12,6 +12,7 @@ local options = require "orrery.runtime.options"
 
 local signals = {}
 
+local shared = core.shared
 local self_process = core.process()
 local handles = {} -- by the signal's name
 
@@ -42,9 +43,11 @@ end
 local function catch(emitter, name)
   local handle = uv.new_signal()
   local number = core.signals[name]
+  loop.naming[handle] = function() return { "signal " .. name } end
   handle:unref()
   local ok = handle:start(number, loop.guard(function()
     emitter:emit(name, name, number)
+    if shared.shutdown then shared.shutdown.on_signal(number) end
   end))
   if not ok then return loop.close(handle) end
   handles[name] = handle
@@ -82,6 +85,13 @@ function signals.listeners_changed(emitter, event, count)
   local handle = handles[event]
   if not handle then return end
   if is_awaited(emitter, event) then handle:ref() else handle:unref() end
+end
+
+--- Returns the exit code by which shells tell that a signal ended a process.
+--- @param signal string|integer
+--- @return integer code 128 + the signal's number
+function signals.signal_exit_code(signal)
+  return 128 + names.check("signal_exit_code", signal)
 end
 
 --- Sends a signal.

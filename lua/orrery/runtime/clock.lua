@@ -92,6 +92,16 @@ end
 
 local expire
 
+--- Returns a name for each deadline that keeps the loop alive.
+local function names()
+  local list = {}
+  for i = 1, size do
+    if heap[i].referenced then list[#list + 1] = "timer" end
+  end
+  return list
+end
+
+
 --- Lets a luv handle keep the loop alive if a deadline does.
 local function refer(handle)
   if refs > 0 then handle:ref() else handle:unref() end
@@ -107,7 +117,10 @@ local function arm()
     armed_for = nil
     return
   end
-  timer = timer or uv.new_timer()
+  if not timer then
+    timer = uv.new_timer()
+    loop.naming[timer] = names
+  end
   if armed_for ~= first.due then
     armed_for = first.due
     -- 0 would fire in the same turn. (Node's timers take 1 ms at least, too.)
@@ -145,7 +158,10 @@ expire = loop.guard(function()
   local now = clock.now()
   if heap[1] and heap[1].due <= now then
     asked_at, polls_next = now, true
-    idle = idle or uv.new_idle()
+    if not idle then
+      idle = uv.new_idle()
+      loop.naming[idle] = names
+    end
     idle:start(decide)
   end
   arm()

@@ -17,9 +17,13 @@ if shared.loop then return shared.loop end
 --- @field emitting integer how many emits are running, one inside the other
 --- @field owns_process boolean the CLI or `orrery.main` is running: an
 ---   uncaught error ends the process
+--- @field naming table what handles of ours stand for, by handle: functions
+---   that return a list of names, for `process.active_resources`; a handle
+---   that is not in it speaks for itself
 --- @field raise_in_wait (fun(err: any): boolean)? while the main chunk waits:
 ---   has its wait raise an error, unless it is to raise another one already
-local loop = { emitting = 0, owns_process = false }
+local loop = { emitting = 0, owns_process = false,
+  naming = setmetatable({}, { __mode = "k" }) }
 shared.loop = loop
 
 local self_process = core.process()
@@ -192,7 +196,10 @@ end
 local function arm()
   if armed then return end
   armed = true
-  starter = starter or uv.new_idle()
+  if not starter then
+    starter = uv.new_idle()
+    loop.naming[starter] = function() return {} end -- it is nobody's own
+  end
   starter:start(function() enter(begin_turn) end)
 end
 

@@ -70,6 +70,15 @@ local function find_only()
   if one.events == READ then only = one end
 end
 
+--- Returns a name for each entry that keeps the loop alive: its owner's.
+local function names()
+  local list = {}
+  for _, one in next, watched do
+    if one.referenced then list[#list + 1] = one.owner:name_() end
+  end
+  return list
+end
+
 --- Makes the set, unless there is one. `watch` does so too; this is for callers
 --- that want to know early whether there are fds for it.
 --- @return true? ok
@@ -80,7 +89,7 @@ function poller.open()
   set, errno = core.poller()
   if not set then return nil, errors.system(errno, "epoll_create1") end
   local code
-  watcher, code = Watcher.new(set:fileno(), "r", on_ready)
+  watcher, code = Watcher.new(set:fileno(), "r", on_ready, names)
   if not watcher then return nil, errors.luv(code, "poll") end
   watcher:unref()
   return true

@@ -16,11 +16,13 @@ local Watcher = class "orrery.Watcher"
 --- @param fd integer
 --- @param events string as luv's poll: "r", "w", "rw"
 --- @param fn function
+--- @param names fun(): string[] what the watcher stands for, by name
 --- @return Watcher? watcher
 --- @return string? code an errno's name (EEXIST, EPERM)
-function Watcher.new(fd, events, fn)
+function Watcher.new(fd, events, fn, names)
   local poll, _, code = uv.new_poll(fd)
   if not poll then return nil, code end
+  loop.naming[poll] = names
   local self = setmetatable({ poll = poll, events = events,
     fn = loop.guard(fn) }, Watcher)
   self:start()

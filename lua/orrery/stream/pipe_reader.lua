@@ -24,6 +24,12 @@ local pipe_reader = {}
 --- @field blocking_ boolean the fd blocks: it has not been read, or it is lent
 local PipeReader = class "orrery.PipeReader"
 
+--- Returns what it is called among what keeps the loop alive.
+--- @return string
+function PipeReader:name_()
+  return ("pipe (fd %d)"):format(self.fd_:fileno() or -1)
+end
+
 --- Makes the reader of a pipe's end.
 --- @param fd userdata orrery.fd, owned from now on
 --- @return PipeReader

@@ -1,10 +1,11 @@
---- The environment of a child, by the options `env` and `env_extend`.
+--- The environment that another program gets, by the options `env` and
+--- `env_extend`.
 
 local uv = require "orrery.runtime.luv"
 local number_text = require "orrery.runtime.number_text"
 local options = require "orrery.runtime.options"
 
-local environment = {}
+local variables = {}
 
 --- Tells whether a value can be one of a variable.
 local function is_value(value)
@@ -14,8 +15,8 @@ end
 
 --- Copies an option's variables into `merged`, numbers as text; raises unless
 --- they are good. A metamethod `__pairs` counts, for process.env has one.
-local function add(merged, where, option, variables)
-  for name, value in pairs(variables) do
+local function add(merged, where, option, given)
+  for name, value in pairs(given) do
     if type(name) ~= "string" or name == "" or name:find("[=\0]") then
       options.raise("%s: option '%s': %s is no name of a variable", where,
         option, options.show(name))
@@ -30,13 +31,13 @@ local function add(merged, where, option, variables)
   end
 end
 
---- Returns a child's environment as a list of NAME=value; nil if it is ours as
---- it is. `false` in env_extend takes a variable away.
+--- Returns an environment as a list of NAME=value; nil if it is ours as it is.
+--- `false` in env_extend takes a variable away.
 --- @param where string the function's name, for the message
 --- @param opts table its `env` and `env_extend`
 --- @param extra table<string, any>? added in any case, by this library
 --- @return string[]? list
-function environment.list(where, opts, extra)
+function variables.list(where, opts, extra)
   local env, extension = opts.env, opts.env_extend
   if not env and not extension and not extra then return nil end
   local merged, list = env and {} or uv.os_environ(), {}
@@ -49,4 +50,4 @@ function environment.list(where, opts, extra)
   return list
 end
 
-return environment
+return variables
