@@ -65,7 +65,7 @@ describe("the terminal", function()
           local text = on_terminal("-c", LINES, RAW .. code)
 
           assert.matches(("ended %d\nas it was"):format(status), text)
-        end)
+        end, 60000)
       end)
   end
 
@@ -83,6 +83,6 @@ describe("the terminal", function()
       os.remove(fifo)
 
       assert.matches("ended 0\n%-echo ", text)
-    end)
+    end, 60000)
   end)
 end)
