@@ -42,7 +42,7 @@ describe("fork", function()
         { { { coroutine.create(print) } },
           "message%[1%]%[1%]: a thread cannot" },
         { { [{}] = 1 },
-          "message: keys must be strings or numbers, not a table" },
+          "message: keys must be strings, numbers or booleans, not a table" },
       } do
         local ok, err = pcall(function()
           local sent = child:send(case[1])
