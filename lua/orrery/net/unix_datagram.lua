@@ -39,6 +39,12 @@ function unix_datagram.open(fd)
     UnixDatagram)
 end
 
+--- Returns what it is called among what keeps the loop alive.
+--- @return string
+function UnixDatagram:name_()
+  return "dgram " .. (self.made_ or ("(fd %d)"):format(self.fd_:fileno() or -1))
+end
+
 --- Binds to a path, at which there must be no file.
 --- @param path string
 --- @return true? ok

@@ -36,6 +36,12 @@ function shared_handle.open(fd)
   }, SharedHandle)
 end
 
+--- Returns what it is called among what keeps the loop alive.
+--- @return string
+function SharedHandle:name_()
+  return ("stream (fd %d)"):format(self.fd_:fileno() or -1)
+end
+
 local watch
 
 local function read_some(self)
