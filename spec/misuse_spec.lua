@@ -107,7 +107,10 @@ local calls = {
   ["process.chdir"] = function(v) process.chdir(v) end,
   ["process.next_tick"] = function(v) process.next_tick(v) end,
   ["process.hrtime"] = function(v) process.hrtime(v) end,
-  ["exit_code"] = function(v) process.exit_code = v end,
+  ["exit_code"] = function(v)
+    process.exit_code = v
+    process.exit_code = nil
+  end,
   ["stream.open"] = function(v) return (stream.open("/dev/null", v)) end,
   ["pipe"] = function(v)
     local one = stream.open("/dev/null", "r")
