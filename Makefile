@@ -93,6 +93,7 @@ ENGINE    := $(wildcard core/engine/*.c)
 BINDING   := $(wildcard core/binding/*.c)
 JSON_SOURCES := $(wildcard core/json/*.c)
 SOURCES   := $(ENGINE) $(BINDING) $(JSON_SOURCES)
+KEEPER_SOURCES := $(wildcard core/keeper/*.c)
 HEADERS   := $(wildcard core/*/*.h)
 OBJECTS   := $(patsubst core/%.c,$(BUILD)/obj/%.o,$(ENGINE) $(BINDING))
 JSON_OBJECTS := $(JSON_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
@@ -100,9 +101,10 @@ JSON_OBJECTS := $(JSON_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
 CORE      := $(BUILD)/orrery/core.so
 JSON      := $(BUILD)/orrery/json.so
 MODULES   := $(BUILD)/orrery/modules.luac
+KEEPER    := $(BUILD)/orrery/orrery-keeper
 
 # All else works without JSON.
-build: $(CORE) $(MODULES) ## builds the core and the bytecode (default)
+build: $(CORE) $(KEEPER) $(MODULES) ## builds the core and the bytecode (default)
 	@if echo '#include <jansson.h>' | \
 	    $(CC) $(ALL_CFLAGS) -fsyntax-only -x c - 2>/dev/null; then \
 	  $(MAKE) -s $(JSON); \
@@ -150,6 +152,19 @@ $(CORE): $(OBJECTS)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	@$(CC) -shared $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+# A program without libc, which nothing of CFLAGS is for: there may be one for
+# each child, and it has a few pages.
+KEEPER_CFLAGS = -std=gnu11 -Icore $(WARNINGS) -Os -g0 -ffreestanding -fno-pic \
+                -fno-stack-protector -fno-asynchronous-unwind-tables \
+                -ffunction-sections
+KEEPER_LDFLAGS := -static -nostdlib -nostartfiles -no-pie \
+                  -Wl,--gc-sections,--build-id=none,-z,noseparate-code,-z,norelro
+
+$(KEEPER): $(KEEPER_SOURCES) $(wildcard core/keeper/*.h) Makefile
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	@$(CC) $(KEEPER_CFLAGS) $(KEEPER_LDFLAGS) -o $@ $(KEEPER_SOURCES)
 
 $(JSON): $(JSON_OBJECTS)
 	@mkdir -p $(@D)
@@ -312,7 +327,7 @@ BIN         = $(DESTDIR)$(PREFIX)/bin
 install: build ## installs into PREFIX (/usr/local)
 	install -d "$(SHARE)" "$(LIB)/orrery" "$(BIN)"
 	cp -r lua/orrery "$(SHARE)/"
-	for so in $(CORE) $(JSON); do \
+	for so in $(CORE) $(JSON) $(KEEPER); do \
 	  [ ! -e $$so ] || install -m 755 $$so "$(LIB)/orrery/" || exit 1; \
 	done
 	$(call COMPILE,$(SHARE),$(LIB),$(COPIED))

@@ -16,6 +16,7 @@ _Static_assert(sizeof(lua_Integer) == 8, "Orrery needs 64-bit Lua integers");
 #define ORR_SPAWN "orrery.spawn"
 #define ORR_PROCESS "orrery.process"
 #define ORR_FORK "orrery.fork"
+#define ORR_KEEPER "orrery.keeper"
 #define ORR_POLLER "orrery.poller"
 #define ORR_BYTECODE "orrery.bytecode"
 #define ORR_ENGINE "orrery.engine"
@@ -27,6 +28,7 @@ void orr_open_credentials(lua_State *L);
 void orr_open_image(lua_State *L);
 void orr_open_luv(lua_State *L);
 void orr_open_fork(lua_State *L);
+void orr_open_keeper(lua_State *L);
 void orr_open_poller(lua_State *L);
 void orr_open_socket(lua_State *L);
 void orr_open_ending(lua_State *L);
@@ -74,6 +76,10 @@ void orr_fd_set(lua_State *L, int index, int fd, bool owned);
 /* Returns the number of the orrery.fd at `index`, which the caller owns from
    now on; -1 if it is closed. Raises if it is something else. */
 int orr_fd_take(lua_State *L, int index);
+
+/* Returns the number of the orrery.fd at `index`, whose it stays; raises if it
+   is closed, or something else. */
+int orr_fd_number(lua_State *L, int index);
 
 /* output.c ---------------------------------------------------------------- */
 

@@ -100,6 +100,8 @@ int luaopen_orrery_core(lua_State *L) {
   add_errnos(L);
   orr_add_names(L, "rlimits", limits);
   add_shared(L);
+  lua_pushstring(L, path);
+  lua_setfield(L, -2, "library");
   orr_open_fd(L);
   orr_open_spawn(L);
   orr_open_process(L);
@@ -110,6 +112,7 @@ int luaopen_orrery_core(lua_State *L) {
   orr_open_pack(L);
   orr_open_unpack(L);
   orr_open_fork(L);
+  orr_open_keeper(L);
   orr_open_poller(L);
   orr_open_socket(L);
   orr_open_ending(L);

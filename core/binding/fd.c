@@ -40,6 +40,12 @@ int orr_fd_take(lua_State *L, int index) {
   return number;
 }
 
+int orr_fd_number(lua_State *L, int index) {
+  const struct fd *fd = luaL_checkudata(L, index, ORR_FD);
+  luaL_argcheck(L, fd->number >= 0, index, "it is closed");
+  return fd->number;
+}
+
 static struct fd *check_self(lua_State *L) {
   return orr_check_self(L, ORR_FD);
 }

@@ -160,6 +160,29 @@ static void set_setsid(lua_State *L, const char *name,
   d->program.setsid = lua_toboolean(L, -1);
 }
 
+static void set_cgroup(lua_State *L, const char *name,
+                       struct orr_description *d) {
+  d->program.cgroup = (int)field_integer(L, name, 0, INT_MAX);
+  d->program.has_cgroup = true;
+}
+
+static void set_keeper(lua_State *L, const char *name,
+                       struct orr_description *d) {
+  d->keeper = luaL_testudata(L, -1, ORR_KEEPER);
+  if (d->keeper == NULL || d->keeper->peer < 0)
+    bad_field(L, name, "a fresh orrery.keeper expected");
+  lua_pushvalue(L, -1);
+  lua_insert(L, -2);
+  d->keeper_index = lua_gettop(L) - 1;
+  d->program.keep = &d->keeper->keep;
+}
+
+static void set_unmarked(lua_State *L, const char *name,
+                         struct orr_description *d) {
+  (void)name;
+  d->unmarked = lua_toboolean(L, -1);
+}
+
 static void set_die_with_parent(lua_State *L, const char *name,
                                 struct orr_description *d) {
   (void)name;
@@ -182,6 +205,9 @@ static const struct field {
     {"gid", set_gid},
     {"setsid", set_setsid},
     {"die_with_parent", set_die_with_parent},
+    {"cgroup", set_cgroup},
+    {"keeper", set_keeper},
+    {"unmarked", set_unmarked},
 };
 
 /* Reads the attributes that the table at `index` has. Others in it are not

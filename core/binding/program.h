@@ -3,6 +3,7 @@
 #define ORR_BINDING_PROGRAM_H
 
 #include "engine/launch.h"
+#include "keeper.h"
 
 #include <lua.h>
 
@@ -11,6 +12,9 @@
 struct orr_description {
   struct orr_program program; /* envp: NULL if Lua gave no environment */
   cpu_set_t affinity;         /* what program.affinity points to */
+  struct orr_keeper *keeper;  /* of the userdata that Lua gave, or NULL */
+  int keeper_index;           /* where that lies on the stack */
+  bool unmarked;              /* the environment is to stay as it is */
 };
 
 /* Fills `d` from the five arguments on the stack: file, argv, fds, env,

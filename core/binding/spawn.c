@@ -6,6 +6,7 @@
 #include "binding.h"
 #include "engine/ending.h"
 #include "engine/io.h"
+#include "engine/mark.h"
 #include "engine/reaper.h"
 #include "program.h"
 
@@ -24,6 +25,7 @@ extern char **environ;
 struct engine {
   struct orr_launcher launcher;
   struct orr_reaper reaper;
+  struct orr_marks marks;
   bool open;
   bool finalized; /* the Lua state is closing */
 };
@@ -31,8 +33,12 @@ struct engine {
 /* A started child, and what only Lua needs of it. */
 struct spawned {
   struct orr_child child;
-  long floor; /* KiB; see m_usage */
-  bool held;  /* it runs, and is to die with this process */
+  struct orr_keeper *keeper; /* its user value, if a program is kept: then this
+                                is the keeper */
+  uint64_t born;             /* no member of its family is older */
+  uint32_t family;           /* its number, see mark.h; 0: it has no mark */
+  long floor;                /* KiB; see orr_push_usage */
+  bool held;                 /* it runs, and is to die with this process */
 };
 
 /* Closes launcher and reaper when the Lua state closes; children go on. */
@@ -42,6 +48,7 @@ static int m_engine_gc(lua_State *L) {
     orr_reaper_close(&e->reaper);
     orr_launcher_close(&e->launcher);
   }
+  orr_marks_free(&e->marks);
   e->open = false;
   e->finalized = true;
   return 0;
@@ -119,9 +126,10 @@ static int fail_start(lua_State *L, const struct orr_failure *f) {
 
 /* Starts a child and watches it. Returns 0, or -errno with `f` filled. A child
    that cannot be watched is killed, for its end would never be noticed. */
-static int start(struct engine *e, struct orr_program *program,
+static int start(struct engine *e, struct orr_description *d,
                  struct spawned *sp, struct orr_failure *f) {
   static const char *empty[] = {NULL};
+  struct orr_program *program = &d->program;
   struct orr_child *child = &sp->child;
   struct rusage ours;
   int rc = open_engine(e, f);
@@ -133,12 +141,17 @@ static int start(struct engine *e, struct orr_program *program,
      it, when Lua allocated memory. */
   if (program->envp == NULL)
     program->envp = environ != NULL ? (const char **)environ : empty;
+  if (!d->unmarked)
+    program->envp = orr_mark(&e->marks, program->envp, &sp->family);
+  sp->born = orr_start_ticks();
   rc = orr_launch(&e->launcher, program, &child->pid, &child->pidfd, f);
   if (rc < 0)
     return rc;
   rc = orr_reaper_watch(&e->reaper, child);
   if (rc < 0) {
     *f = (struct orr_failure){-rc, ORR_STAGE_FORK, 0};
+    if (d->keeper != NULL)
+      kill(d->keeper->keep.program, SIGKILL);
     kill(child->pid, SIGKILL);
     orr_waitid(P_PID, (id_t)child->pid, NULL, WEXITED, NULL);
     close(child->pidfd);
@@ -177,15 +190,22 @@ static int l_spawn(lua_State *L) {
   orr_read_description(L, &description);
   struct engine *e = push_engine(L);
   int engine = lua_gettop(L);
-  struct spawned *sp = lua_newuserdatauv(L, sizeof *sp, 0);
+  struct spawned *sp = lua_newuserdatauv(L, sizeof *sp, 1);
   memset(sp, 0, sizeof *sp);
   sp->child.pidfd = -1;
   luaL_setmetatable(L, ORR_SPAWN);
   anchor(L, engine, sp, lua_gettop(L));
-  if (start(e, &description.program, sp, &failure) < 0) {
+  if (description.keeper != NULL) {
+    sp->keeper = description.keeper;
+    lua_pushvalue(L, description.keeper_index);
+    lua_setiuservalue(L, -2, 1);
+  }
+  if (start(e, &description, sp, &failure) < 0) {
     anchor(L, engine, sp, 0);
     return fail_start(L, &failure);
   }
+  if (sp->keeper != NULL)
+    orr_keeper_started(sp->keeper, sp->floor);
   sp->held = description.program.die_with_parent;
   if (sp->held)
     orr_ending_hold(1);
@@ -210,12 +230,21 @@ static int l_reap(lua_State *L) {
   return 1;
 }
 
+/* Returns the pid of the program. */
+static pid_t pid_of(const struct spawned *sp) {
+  return sp->keeper != NULL ? sp->keeper->keep.program : sp->child.pid;
+}
+
 void orr_signal_held(lua_State *L, int signal, bool only_others) {
   lua_getfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
   lua_getiuservalue(L, -1, 1);
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
     const struct spawned *sp = lua_touserdata(L, -1);
-    if (sp->held && !(only_others && getpgid(sp->child.pid) == getpgrp()))
+    if (!sp->held || (only_others && getpgid(pid_of(sp)) == getpgrp()))
+      continue;
+    if (sp->keeper != NULL)
+      orr_keeper_signal(sp->keeper, signal);
+    else
       orr_child_signal(&sp->child, signal);
   }
   lua_pop(L, 2);
@@ -285,7 +314,7 @@ static struct spawned *check_spawned(lua_State *L) {
 
 /* spawned:pid() -> the pid, also after the child's end. */
 static int m_pid(lua_State *L) {
-  lua_pushinteger(L, check_spawned(L)->child.pid);
+  lua_pushinteger(L, pid_of(check_spawned(L)));
   return 1;
 }
 
@@ -331,21 +360,12 @@ static lua_Integer microseconds(const struct timeval *t) {
 
 enum { RSS_SLACK = 1024 }; /* KiB: the kernel batches its counters per CPU */
 
-/* spawned:usage() -> a table: getrusage(2) of the child and of those it waited
-   for, with Node's names; CPU times in µs, max_rss in bytes.
-
-   Linux counts the memory that a process had *before* its exec, and a child
-   starts in its parent's: a max_rss that does not exceed what this process had
-   at its own peak only says "not more than that". max_rss_exact is true if it
-   does exceed that. */
-static int m_usage(lua_State *L) {
-  struct spawned *sp = check_spawned(L);
-  const struct rusage *u = &sp->child.usage;
+void orr_push_usage(lua_State *L, const struct rusage *u, long floor) {
   lua_createtable(L, 0, 10);
   set_integer(L, "user", microseconds(&u->ru_utime));
   set_integer(L, "system", microseconds(&u->ru_stime));
   set_integer(L, "max_rss", (lua_Integer)u->ru_maxrss * 1024);
-  lua_pushboolean(L, u->ru_maxrss > sp->floor + RSS_SLACK);
+  lua_pushboolean(L, u->ru_maxrss > floor + RSS_SLACK);
   lua_setfield(L, -2, "max_rss_exact");
   set_integer(L, "minor_page_fault", u->ru_minflt);
   set_integer(L, "major_page_fault", u->ru_majflt);
@@ -353,7 +373,28 @@ static int m_usage(lua_State *L) {
   set_integer(L, "fs_write", u->ru_oublock);
   set_integer(L, "voluntary_context_switches", u->ru_nvcsw);
   set_integer(L, "involuntary_context_switches", u->ru_nivcsw);
+}
+
+/* spawned:usage() -> a table: getrusage(2) of the child and of those it waited
+   for. */
+static int m_usage(lua_State *L) {
+  const struct spawned *sp = check_spawned(L);
+  orr_push_usage(L, &sp->child.usage, sp->floor);
   return 1;
+}
+
+/* spawned:family() -> the id of the mark that its family bears, the start of
+   the oldest possible member in clock ticks. The id is "" if there is none. */
+static int m_family(lua_State *L) {
+  const struct spawned *sp = check_spawned(L);
+  char id[ORR_MARK_SIZE] = "";
+  lua_getfield(L, LUA_REGISTRYINDEX, ORR_ENGINE ".state");
+  const struct engine *e = luaL_checkudata(L, -1, ORR_ENGINE);
+  if (sp->family != 0)
+    orr_mark_id(&e->marks, sp->family, id);
+  lua_pushstring(L, id);
+  lua_pushinteger(L, (lua_Integer)sp->born);
+  return 2;
 }
 
 /* Closes the pidfd of a child that has ended. Nothing is done to one that runs:
@@ -383,11 +424,9 @@ static int m_tostring(lua_State *L) {
 }
 
 void orr_open_spawn(lua_State *L) {
-  static const luaL_Reg methods[] = {{"pid", m_pid},
-                                     {"kill", m_kill},
-                                     {"status", m_status},
-                                     {"usage", m_usage},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"pid", m_pid},       {"kill", m_kill},
+                                     {"status", m_status}, {"usage", m_usage},
+                                     {"family", m_family}, {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", m_gc},
                                   {"__close", m_release},
                                   {"__tostring", m_tostring},

@@ -280,12 +280,42 @@ static void unstage_fds(struct orr_launcher *l, int used) {
 }
 
 /* Reads what a child that does not share our memory reports: a failure, or the
-   end of the pipe when it is past its exec. Closes `fd`. */
+   end of the pipe when it is past its exec. A keeper reports the program's pid
+   first. Closes `fd`. */
 static void read_report(int fd, struct orr_failure *f) {
   struct orr_failure report;
-  if (orr_read(fd, &report, sizeof report) == (ssize_t)sizeof report)
+  while (orr_read(fd, &report, sizeof report) == (ssize_t)sizeof report)
     *f = report;
   close(fd);
+}
+
+/* Prepares a keeper, which runs the program on the other half of the stack.
+   Returns the function that the cloned child is to run. */
+static int (*prepare_keeper(struct orr_launcher *l, const struct orr_program *p,
+                            int flags))(void *) {
+  if (p->keep == NULL)
+    return orr_child_main;
+  p->keep->stack = (char *)l->stack + l->stack_size / 2;
+  p->keep->flags = flags;
+  p->keep->null = l->slots[0];
+  p->keep->pidfd = -1;
+  return orr_keeper_main;
+}
+
+/* Takes what a start with a keeper has given. The program's pidfd is in our
+   table only if that was shared. */
+static void take_kept(struct orr_start *s, int flags) {
+  struct orr_keep *keep = s->program->keep;
+  bool failed = s->failure.stage != ORR_STAGE_NONE;
+  if (keep == NULL)
+    return;
+  keep->program = failed ? 0 : s->failure.index;
+  if ((flags & CLONE_FILES) == 0)
+    keep->pidfd = -1;
+  if (failed && keep->pidfd >= 0) {
+    close(keep->pidfd);
+    keep->pidfd = -1;
+  }
 }
 
 static int clone_flags(const struct orr_launcher *l, int cut) {
@@ -311,9 +341,11 @@ static int start(struct orr_launcher *l, struct orr_start *s, pid_t *pid,
   if (!l->roads.clone_vm && pipe2(report, O_CLOEXEC) < 0)
     return failed(&s->failure, ORR_STAGE_PIPE, errno, 0);
   s->report = report[1];
+  int flags = clone_flags(l, s->cut);
+  int (*child)(void *) = prepare_keeper(l, s->program, flags);
   int dumpable = prctl(PR_GET_DUMPABLE);
   uint64_t mask = block_signals();
-  *pid = clone_child(l, orr_child_main, s, clone_flags(l, s->cut), pidfd);
+  *pid = clone_child(l, child, s, flags, pidfd);
   restore_signals(mask);
   /* A child that changes its ids takes the mark off the memory it shares. */
   if (l->roads.clone_vm && dumpable == 1 && changes_ids(s->program))
@@ -327,6 +359,7 @@ static int start(struct orr_launcher *l, struct orr_start *s, pid_t *pid,
   }
   if (report[0] >= 0)
     read_report(report[0], &s->failure);
+  take_kept(s, flags);
   if (s->failure.stage == ORR_STAGE_NONE)
     return 0;
   if (*pidfd >= 0)

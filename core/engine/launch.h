@@ -64,6 +64,18 @@ struct orr_limit {
   struct rlimit value;
 };
 
+/* A keeper between this process and the program (core/keeper). */
+struct orr_keep {
+  int socket;       /* its end; CLOEXEC, the caller's */
+  int exe;          /* the keeper's program, open; the caller's */
+  bool no_children; /* it is to act as if there were no lists of children */
+  pid_t program;    /* filled: the program's pid */
+  int pidfd;        /* filled: the program's, the caller's; -1: not known */
+  /* For the start itself. */
+  void *stack;
+  int flags, null;
+};
+
 /* What to start. Strings and arrays belong to the caller and are only read, but
    for two: `fds` is scratch afterwards, and argv[-1] is a spare slot that the
    caller leaves, for a script without "#!" becomes an argument of /bin/sh. */
@@ -79,13 +91,16 @@ struct orr_program {
   const gid_t *groups;
   int ngroups;
   const cpu_set_t *affinity; /* NULL: ours */
+  struct orr_keep *keep;     /* NULL: no keeper */
   pid_t pgroup;              /* with has_pgroup; 0: a group of its own */
+  int cgroup;                /* with has_cgroup: its file cgroup.procs */
   int nice;                  /* with has_nice; absolute */
   mode_t umask;              /* with has_umask */
   uid_t uid;                 /* with has_uid */
   gid_t gid;                 /* with has_gid */
   bool setsid, die_with_parent;
-  bool has_pgroup, has_nice, has_umask, has_uid, has_gid, has_groups;
+  bool has_cgroup, has_pgroup, has_nice, has_umask, has_uid, has_gid,
+      has_groups;
 };
 
 struct orr_failure {
@@ -116,10 +131,11 @@ void orr_launcher_close(struct orr_launcher *l);
    -errno with `failure` filled (EAGAIN, ENOMEM: ask again later). */
 int orr_launcher_probe(struct orr_launcher *l, struct orr_failure *failure);
 
-/* Starts `p`. Returns 0 with the pid, and with a CLOEXEC pidfd (-1 if this
-   kernel has none), both the caller's; the program is then past its exec.
-   Otherwise returns -errno with `failure` filled, and nothing is left behind.
-   Blocks until the exec is done, as vfork does. */
+/* Starts `p`. With a keeper, pid and pidfd are the keeper's, and those of the
+   program are in p->keep. Returns 0 with the pid, and with a CLOEXEC pidfd (-1
+   if this kernel has none), both the caller's; the program is then past its
+   exec. Otherwise returns -errno with `failure` filled, and nothing is left
+   behind. Blocks until the exec is done, as vfork does. */
 int orr_launch(struct orr_launcher *l, const struct orr_program *p, pid_t *pid,
                int *pidfd, struct orr_failure *failure);
 

@@ -85,6 +85,13 @@ CHILD static void set_limits(struct orr_start *s) {
   }
 }
 
+/* Enters the cgroup, by its file cgroup.procs; before the user changes. */
+CHILD static void enter_cgroup(struct orr_start *s) {
+  if (s->program->has_cgroup &&
+      syscall(SYS_write, s->program->cgroup, "0", 1) < 0)
+    fail(s, ORR_STAGE_CGROUP, 0);
+}
+
 CHILD static void set_resources(struct orr_start *s) {
   const struct orr_program *p = s->program;
   set_limits(s);
@@ -205,8 +212,7 @@ CHILD static void close_by_listing(int first, int keep) {
     close_by_number(first, keep);
 }
 
-/* Closes every fd from `first` on but the error pipe, which exec closes. */
-CHILD static void close_from(const struct orr_start *s, int first) {
+CHILD void orr_close_from(const struct orr_start *s, int first) {
   unsigned keep = (unsigned)s->report;
   if (!s->close_range) {
     close_by_listing(first, s->report);
@@ -255,7 +261,7 @@ CHILD static void map_fds(struct orr_start *s) {
                      : syscall(SYS_dup3, fd, i, 0) < 0)
       fail(s, ORR_STAGE_DUP, i);
   }
-  close_from(s, n);
+  orr_close_from(s, n);
 }
 
 /* Calls execve, and does what POSIX asks of execvp if the kernel knows no such
@@ -324,6 +330,7 @@ CHILD int orr_child_main(void *arg) {
   struct orr_start *s = arg;
   default_signals();
   set_session(s);
+  enter_cgroup(s);
   set_resources(s);
   set_identity(s);
   if (s->program->cwd != NULL && syscall(SYS_chdir, s->program->cwd) < 0)

@@ -41,4 +41,12 @@ struct orr_start {
    ends. Never returns. */
 int orr_child_main(void *start);
 
+/* As orr_child_main, with a keeper in between, which the cloned child becomes
+   once the program is past its exec. `failure.index` is then the program's
+   pid. Never returns. */
+int orr_keeper_main(void *start);
+
+/* In a child: closes every fd from `first` on but the error pipe. */
+void orr_close_from(const struct orr_start *s, int first);
+
 #endif

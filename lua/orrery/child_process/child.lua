@@ -5,29 +5,20 @@
 --- What runs a program and collects its output (capture.lua) has three methods
 --- of its own here: `output_`, `when_over_`, `end_by_`.
 
-local core = require "orrery.core"
 local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
 local ends = require "orrery.child_process.ends"
-local errors = require "orrery.runtime.errors"
 local events = require "orrery.events"
 local joining = require "orrery.runtime.joining"
 local loop = require "orrery.runtime.loop"
-local options = require "orrery.runtime.options"
 local ownership = require "orrery.child_process.ownership"
 local reaper = require "orrery.child_process.reaper"
 local scheduler = require "orrery.runtime.scheduler"
 local signals = require "orrery.runtime.signals"
+local stopping = require "orrery.child_process.stopping"
 
-local STOP_GRACE = 5000 -- ms from SIGTERM to SIGKILL in stop
-local CLOSE_GRACE = 2000 -- the same at the end of a `<close>` variable
 local OUTPUT_STEPS = 8 -- in which the time for output after the exit is counted
 local POLL_TURNS = 3 -- of loop.later: between the first and the last is a poll
-
-local self_process = core.process()
-local SIGKILL, SIGTERM = core.signals.SIGKILL, core.signals.SIGTERM
-local SIGCONT = core.signals.SIGCONT
-local ESRCH = core.errnos.ESRCH
 
 --- @class Child : Emitter events: spawn, exit(code, signal), close(code,
 ---   signal), error(err); with a channel message, disconnect, drain
@@ -44,7 +35,7 @@ local ESRCH = core.errnos.ESRCH
 --- @field connected boolean its channel is open, both ways
 --- @field channel Channel? while it is open
 --- @field usage table? after exit: {user, system (µs), max_rss (bytes), …}
-local Child = class("orrery.Child", events.Emitter)
+local Child = class("orrery.Child", events.Emitter, stopping)
 
 Child.killed, Child.connected = false, false
 Child.is_leader_ = false -- of a process group
@@ -116,8 +107,24 @@ local function emit_exit(self)
   self:emit("exit", self.exit_code, self.signal_code)
 end
 
+--- Takes in that a contained family is empty, with what it has used. Called by
+--- the keeper.
+--- @param usage table as `usage`
+function Child:on_empty_(usage)
+  self.family_usage_ = usage
+  if self.release_ then self.release_() end
+  self.release_ = nil
+end
+
+--- Takes in that the keeper has gone, by itself or killed. Called by it.
+function Child:on_gone_()
+  if self.is_running_ then self:on_reaped_() end
+  if self.release_ then self.release_() end
+  self.release_ = nil
+end
+
 --- Takes the status in, wakes who waits for the exit, and sees to the events.
---- Called by the reaper.
+--- Called by the reaper, or by the keeper.
 function Child:on_reaped_()
   local code, signal = self.spawned_:status()
   self.exit_code = code
@@ -137,7 +144,12 @@ end
 
 -- Waiting --------------------------------------------------------------------
 
-local function wait_exit(self, t, what)
+--- Waits until the process has ended. [w]
+--- @param t integer? ms
+--- @param what string the function's name, for messages
+--- @return true? ok
+--- @return Error? err (ETIMEDOUT)
+function Child:wait_exit_(t, what)
   if not self.is_running_ then return true end
   return scheduler.wait(function(wake) return when_exited(self, wake) end, t,
     what)
@@ -145,7 +157,7 @@ end
 
 --- Returns the exit code, or 128+n and the signal's name; nil, err if the
 --- status was taken by other code.
-local function status(self)
+function Child:status_()
   if self.signal_code then
     local _, number = self.spawned_:status()
     return 128 + number, self.signal_code
@@ -165,103 +177,9 @@ function Child:wait(t)
     self.is_error_taken_ = true
     return nil, self.error_
   end
-  local ok, err = wait_exit(self, t, "wait")
+  local ok, err = self:wait_exit_(t, "wait")
   if not ok then return nil, err end
-  return status(self)
-end
-
--- Signals --------------------------------------------------------------------
-
---- Returns what kill(2) came to as true; false (it has ended); false, err.
-local function sent(self, number, ok, errno)
-  if ok then
-    if number ~= 0 then self.killed = true end
-    return true
-  elseif errno == ESRCH then
-    return false
-  end
-  return false, errors.system(errno, "kill", { path = tostring(self.pid) })
-end
-
---- Sends a signal to the process. Never reaches another process that has got
---- the same pid.
---- @param signal string|integer? "SIGTERM"; 0 asks whether it is there
---- @return boolean sent false once it has ended
---- @return Error? err (EPERM)
-function Child:kill(signal)
-  local number = signals.check("kill", signal or "SIGTERM")
-  if not self.is_running_ then return false end
-  return sent(self, number, self.spawned_:kill(number))
-end
-
---- Sends a signal to the process group that the child leads, else to the child.
-local function signal_family(self, number)
-  if not self.is_running_ then return false end
-  if self.is_leader_ then
-    return sent(self, number, self_process:kill(-self.pid, number))
-  end
-  return sent(self, number, self.spawned_:kill(number))
-end
-
---- Sends a signal to the child's process group if it leads one (`pgroup`,
---- `detached`), else to the child.
---- @param signal string|integer? "SIGTERM"
---- @return boolean sent false once the child has ended
---- @return Error? err (EPERM)
-function Child:kill_tree(signal)
-  return signal_family(self, signals.check("kill_tree", signal or "SIGTERM"))
-end
-
---- Sends the signal, and SIGKILL after `grace` ms; waits for the exit. Returns
---- whether it took SIGKILL. What we may not signal is waited for.
-local function stop(self, number, grace)
-  local forced = false
-  local reached = signal_family(self, number)
-  if reached and number == SIGTERM then signal_family(self, SIGCONT) end
-  if not wait_exit(self, grace, "stop") then
-    forced = signal_family(self, SIGKILL)
-    wait_exit(self, nil, "stop")
-  end
-  return forced
-end
-
-local stop_options = { signal = signals.option, grace = options.checks.ms }
-
---- Ends the child: a signal, `grace` ms, SIGKILL. [w]
---- @param opts {signal: string|integer?, grace: integer?}? "SIGTERM", 5000 ms
---- @return {code: integer, signal: string?, forced: boolean, duration: number}?
----   result `code` as wait's, `duration` in ms from the call
---- @return Error? err it never started
-function Child:stop(opts)
-  opts = options.check("stop", opts, stop_options)
-  if self.error_ then
-    self.is_error_taken_ = true
-    return nil, self.error_
-  end
-  local begun = self_process:hrtime()
-  local number = signals.number(opts.signal or "SIGTERM")
-  local forced = self.is_running_
-    and stop(self, number, opts.grace or STOP_GRACE)
-  local code, signal = status(self)
-  return {
-    code = code,
-    signal = self.signal_code and signal,
-    forced = forced,
-    duration = (self_process:hrtime() - begun) / 1e6,
-  }
-end
-
---- Ends the child at the end of a `<close>` variable: SIGTERM, 2 s, SIGKILL;
---- reaps it and closes its streams. If waiting is forbidden there: SIGKILL at
---- once. Never raises.
-function Child:__close()
-  if self.is_running_ then
-    if not scheduler.forbidden("close") then
-      pcall(stop, self, SIGTERM, CLOSE_GRACE)
-    end
-    signal_family(self, SIGKILL)
-  end
-  self.ends_:close()
+  return self:status_()
 end
 
 -- For capture.lua ------------------------------------------------------------
@@ -273,21 +191,6 @@ end
 --- @param take fun(chunk: string)
 function Child:output_(n, take)
   self.ends_:collect(n, take)
-end
-
---- Begins to end a child for which `when_over_` was called: `signal`, and
---- SIGKILL after `grace` ms. Does not wait; called again, it changes nothing.
---- @param signal string|integer
---- @param grace integer ms
---- @return boolean running false if the process has ended already
-function Child:end_by_(signal, grace)
-  if not self.is_running_ then return false end
-  local capture = self.capture_
-  capture.ending = capture.ending or scheduler.go(function()
-    capture.forced = self.is_running_
-      and stop(self, signals.number(signal), grace)
-  end)
-  return true
 end
 
 --- Lets the loop look at its fds once, without blocking. If timers are due, or
@@ -372,8 +275,10 @@ local makers = {
   stderr = function(self) return self.ends_:stream(2) end,
   stdio = function(self) return self.ends_:all() end,
   usage = function(self)
-    return not self.is_running_ and self.spawned_ and self.spawned_:usage()
-      or nil
+    if self.is_running_ or not self.spawned_ then return nil end
+    local usage = self.spawned_:usage()
+    usage.family = self.family_usage_
+    return usage
   end,
 }
 
@@ -416,7 +321,9 @@ local function new(start, its_ends)
     ends_ = its_ends,
     stdio = bare and {} or nil,
     pid = nil,
-    spawned_ = false, -- orrery.spawn
+    process_ = false, -- orrery.spawn; of the keeper, if there is one
+    spawned_ = false, -- orrery.spawn or orrery.keeper: of the program
+    keeper_ = false, -- Keeper of a contained family
     is_running_ = false, -- not reaped yet
     is_closed_ = false, -- `close` has come
     channel_ = false,
@@ -444,8 +351,24 @@ end
 
 --- Ends the child by `signal` once `ms` have passed.
 local function set_timeout(self, ms, signal)
-  self.timer_ = clock.after(ms, function() signal_family(self, signal) end)
+  self.timer_ = clock.after(ms, function() self:send_all_(signal) end)
   self.timer_:set_ref(false)
+end
+
+--- Has the end of the process told: by the reaper, or by its keeper.
+local function watch(self, kept)
+  if not kept then return reaper.watch(self.process_, self) end
+  self.keeper_ = kept
+  local ok = kept:watch(self.process_, self)
+  if not ok then loop.soon(kept.on_reaped_, kept) end
+end
+
+--- Ties a child to a scope or task until it has ended; with a keeper, until its
+--- family has.
+local function tie(self, scope)
+  local release = ownership.tie(self, scope)
+  if not self.keeper_ then return when_exited(self, release) end
+  self.release_ = release
 end
 
 local child = {}
@@ -456,13 +379,15 @@ local child = {}
 --- @return Child
 function child.running(start, opts)
   local self = new(start, ends.new(start.plan, start.ends))
-  local spawned, attributes = start.spawned, start.attributes
-  self.spawned_, self.pid = spawned, spawned:pid()
+  local kept, attributes = start.keeper, start.attributes
+  self.process_ = start.spawned
+  self.spawned_ = kept and kept.handle or start.spawned
+  self.pid = self.spawned_:pid()
   self.is_running_, self.is_referenced_ = true, true
   if attributes and (attributes.setsid or attributes.pgroup == 0) then
     self.is_leader_ = true
   end
-  reaper.watch(spawned, self)
+  watch(self, kept)
   reaper.ref()
   loop.soon(self.emit, self, "spawn")
   if start.channel then connect(self, start.channel, opts) end
@@ -470,7 +395,7 @@ function child.running(start, opts)
     set_timeout(self, opts.timeout,
       signals.number(opts.kill_signal or "SIGTERM"))
   end
-  if opts.scope then when_exited(self, ownership.tie(self, opts.scope)) end
+  if opts.scope then tie(self, opts.scope) end
   return self
 end
 

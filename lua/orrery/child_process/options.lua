@@ -66,6 +66,12 @@ local function is_rlimits(value)
   end
 end
 
+local function is_contain(value)
+  if type(value) ~= "boolean" and value ~= "keeper" then
+    return 'a boolean or "keeper"'
+  end
+end
+
 local function is_scope(value)
   if type(value) ~= "table"
     or not (value.adopt_ or (value.join and value.cancel)) then
@@ -93,6 +99,9 @@ end
 local function tell_cwd(attributes, path)
   attributes.cwd = path ~= "" and path or nil
 end
+
+--- Has the environment stay as it is, without the mark of the family.
+local function tell_env(attributes) attributes.unmarked = true end
 
 local function tell_pgroup(attributes, group)
   attributes.pgroup = group == true and 0 or group or nil
@@ -148,13 +157,13 @@ end
 local list = {
   argv0 = { check = text },
   cgroup = { check = not_yet },
-  contain = { check = not_yet },
+  contain = { check = is_contain },
   cpu_affinity = { check = is_cpu_list, tell = as "cpu_affinity" },
   cwd = { check = text, tell = tell_cwd, stage = "chdir", path = told "cwd" },
   detached = { check = boolean, tell = as "setsid" },
   die_with_parent = { check = boolean, tell = as "die_with_parent" },
   encoding = { check = any },
-  env = { check = is_env },
+  env = { check = is_env, tell = tell_env },
   env_extend = { check = is_env },
   gid = { check = id, tell = as "gid", stage = "gid" },
   groups = { check = is_group_list, tell = as "groups" },

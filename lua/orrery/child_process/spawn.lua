@@ -31,6 +31,8 @@ local ENOENT = core.errnos.ENOENT
 --- @field spawned userdata|false orrery.spawn, once it runs
 --- @field ends table<integer, userdata>|false orrery.fd of ours, by the child's
 ---   fd
+--- @field contain boolean? the family is to have a keeper
+--- @field keeper Keeper? once it runs
 --- @field channel userdata|false|nil orrery.fd of our end of the channel
 
 -- The programs that find a channel by themselves if it speaks Node's JSON.
@@ -79,6 +81,8 @@ local function describe(where, argv, opts, extra_env)
     spawned = false,
     ends = false,
     channel = false,
+    contain = opts.contain,
+    keeper = false,
   }, opts
 end
 
@@ -114,6 +118,24 @@ end
 
 -- Launching ------------------------------------------------------------------
 
+--- Makes the keeper that a contained family is to have; none if it has not.
+--- @return true? ok
+--- @return Error? err with stage "cgroup" or "pipe"
+local function with_keeper(start)
+  if not start.contain then return true end
+  local kept, err = require "orrery.child_process.keeper".new()
+  if not kept then return nil, err end
+  start.keeper = kept
+  start.attributes = start.attributes or {}
+  start.attributes.keeper = kept.handle
+  return true
+end
+
+--- Closes a keeper that was not started.
+local function drop_keeper(start)
+  if start.keeper then start.keeper.handle:close() end
+end
+
 --- Starts what is described.
 --- @param start Start gets `spawned`, `ends` and `channel`
 --- @return true? ok
@@ -128,14 +150,21 @@ local function launch(start)
   if not listening then
     return nil, errors.system(number, "spawn", { stage = at })
   end
-  local wiring, err = stdio.open(start.plan)
-  if not wiring then return nil, err end
+  local kept, err = with_keeper(start)
+  if not kept then return nil, err end
+  local wiring
+  wiring, err = stdio.open(start.plan)
+  if not wiring then
+    drop_keeper(start)
+    return nil, err
+  end
   local fds = wiring.fds
   if fds[1] == 1 or fds[2] == 1 or fds[3] == 1 then self_process:flush() end
   local spawned, errno, stage, index = core.spawn(start.file, start.argv, fds,
-    start.env, attributes)
+    start.env, start.attributes)
   if not spawned then
     stdio.close(wiring)
+    drop_keeper(start)
     return nil, errors.system(errno, "spawn", {
       stage = stage,
       path = failed_on(start, fds, errno, stage, index),

@@ -1,0 +1,35 @@
+/* jobs.h - requests of the engine, while they are done. */
+#ifndef ORR_KEEPER_JOBS_H
+#define ORR_KEEPER_JOBS_H
+
+#include "family.h"
+
+struct jobs {
+  int socket; /* to the engine; -1: it has gone */
+  int epoll;
+  int kept;    /* the pid of the root of all families, or 0 */
+  int program; /* that is kept, until it is reaped; or 0 */
+  struct vector list;
+  int places, active;
+};
+
+/* What events of the epoll set carry that are of no member. */
+enum { TAG_SOCKET = 0xfffffffe, TAG_CHILD = 0xffffffff };
+
+/* Makes the epoll set, with the socket in it. Ends the program if it cannot. */
+void jobs_begin(struct jobs *jobs, int socket, int kept);
+
+/* Adds an fd to the epoll set, whose events carry `tag`. */
+void jobs_watch(struct jobs *jobs, int fd, uint32_t tag);
+
+/* Begins a request that comes from nobody; its reply goes nowhere. */
+void jobs_start(struct jobs *jobs, const struct request *r);
+
+/* Waits for events, at most `ms` (-1: for ever), and does what is due. Returns
+   whether TAG_CHILD was among them. */
+bool jobs_wait(struct jobs *jobs, int ms);
+
+/* Sends a message to the engine, if it is there. */
+void jobs_send(struct jobs *jobs, const void *data, size_t size);
+
+#endif

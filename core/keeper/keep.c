@@ -1,0 +1,90 @@
+/* keep.c - keeps one family: is its ancestor, to whom all of its orphans come,
+   so that none of them can get lost; and `serve`, which ends the families of
+   others by looking for their members. */
+#include "jobs.h"
+
+#include <asm/signal.h>
+#include <linux/resource.h>
+#include <linux/wait.h>
+
+enum { IDLE = 1000 }; /* ms until `serve` ends that has nothing to do */
+
+struct kept {
+  struct jobs jobs;
+  bool childless;
+};
+
+static uint64_t microseconds(const struct __kernel_old_timeval *t) {
+  return (uint64_t)t->tv_sec * 1000000 + (uint64_t)t->tv_usec;
+}
+
+static struct usage usage_of(const struct rusage *u) {
+  return (struct usage){microseconds((const void *)&u->ru_utime),
+                        microseconds((const void *)&u->ru_stime),
+                        (uint64_t)u->ru_maxrss,
+                        (uint64_t)u->ru_minflt,
+                        (uint64_t)u->ru_majflt,
+                        (uint64_t)u->ru_inblock,
+                        (uint64_t)u->ru_oublock,
+                        (uint64_t)u->ru_nvcsw,
+                        (uint64_t)u->ru_nivcsw};
+}
+
+/* Takes in all who have ended. */
+static void reap(struct kept *k) {
+  struct rusage u;
+  int status;
+  long pid;
+  while ((pid = SYS(__NR_wait4, -1, &status, WNOHANG, &u)) > 0) {
+    if (pid != k->jobs.program)
+      continue;
+    k->jobs.program = 0;
+    struct ended ended = {REPLY_EXIT, (int32_t)pid, status, 0, usage_of(&u)};
+    jobs_send(&k->jobs, &ended, sizeof ended);
+  }
+  k->childless = pid == -ECHILD;
+}
+
+/* Returns an fd that is readable once a child has ended. */
+static int child_signals(void) {
+  uint64_t mask = 1ULL << (SIGCHLD - 1);
+  return (int)SYS(__NR_signalfd4, -1, &mask, sizeof mask,
+                  O_CLOEXEC | O_NONBLOCK);
+}
+
+void keep(int socket, int program, bool die) {
+  struct kept k;
+  char infos[4 * 128];
+  int signals = child_signals();
+  jobs_begin(&k.jobs, socket, (int)SYS(__NR_getpid, 0));
+  jobs_watch(&k.jobs, signals, TAG_CHILD);
+  k.jobs.program = program;
+  bool ending = false;
+  for (reap(&k); !k.childless || k.jobs.active > 0;) {
+    if (jobs_wait(&k.jobs, -1))
+      sys_read(signals, infos, sizeof infos);
+    reap(&k);
+    if (k.jobs.socket < 0 && die && !ending) {
+      const struct request all = {.op = OP_END, .signal = SIGKILL};
+      ending = true;
+      jobs_start(&k.jobs, &all);
+    }
+  }
+  struct rusage u;
+  SYS(__NR_getrusage, RUSAGE_CHILDREN, &u);
+  struct ended empty = {REPLY_EMPTY, program, 0, 0, usage_of(&u)};
+  jobs_send(&k.jobs, &empty, sizeof empty);
+  sys_exit(0);
+}
+
+void serve(int socket) {
+  struct jobs jobs;
+  jobs_begin(&jobs, socket, 0);
+  int64_t busy = sys_now();
+  while (jobs.active > 0 || (jobs.socket >= 0 && sys_now() - busy < IDLE)) {
+    jobs_wait(&jobs, IDLE);
+    if (jobs.active > 0)
+      busy = sys_now();
+  }
+  sys_exit(0);
+}

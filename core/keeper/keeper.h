@@ -1,0 +1,27 @@
+/* keeper.h - orrery-keeper: a small program that keeps families of processes,
+   ends them, and is init where that is wanted. It knows no libc, so that it is
+   a few KiB large, for there may be one for each child of an engine. The engine
+   talks to it by a socket; see messages.h. */
+#ifndef ORR_KEEPER_H
+#define ORR_KEEPER_H
+
+#include "messages.h"
+#include "sys.h"
+
+/* Memory that grows, in whole pages. */
+struct vector {
+  void *data;
+  size_t size;
+};
+
+/* Makes room for so many bytes; false: there is none. */
+bool vector_grow(struct vector *v, size_t bytes);
+void vector_free(struct vector *v);
+
+/* The duties. None of them returns. */
+_Noreturn void keeper_main(int argc, char **argv, char **envp);
+_Noreturn void keep(int socket, int pid, bool die);
+_Noreturn void serve(int socket);
+_Noreturn void init(char **argv, char **envp);
+
+#endif

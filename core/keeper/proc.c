@@ -1,0 +1,197 @@
+/* proc.c - what /proc tells of processes. */
+#include "proc.h"
+
+enum { PATH = 64, CHUNK = 4096 };
+
+bool proc_without_children;
+
+/* Writes "/proc/PID/…" with a thread's number in the middle if `thread` > 0. */
+static void path_of(char path[PATH], int pid, int thread, const char *rest) {
+  char *at = path;
+  const int numbers[] = {pid, thread};
+  const char *names[] = {"/proc/", "/task/"};
+  for (int i = 0; i < 2 && numbers[i] > 0; i++) {
+    char digits[12];
+    int n = 0;
+    for (const char *c = names[i]; *c != '\0'; c++)
+      *at++ = *c;
+    for (int left = numbers[i]; left > 0; left /= 10)
+      digits[n++] = (char)('0' + left % 10);
+    while (n > 0)
+      *at++ = digits[--n];
+  }
+  while ((*at++ = *rest++) != '\0')
+    ;
+}
+
+/* Returns the number at *at, and moves *at behind it. */
+static uint64_t number_at(const char **at) {
+  uint64_t n = 0;
+  while (**at == ' ')
+    ++*at;
+  while (**at >= '0' && **at <= '9')
+    n = n * 10 + (uint64_t)(*(*at)++ - '0');
+  return n;
+}
+
+bool proc_stat(int pid, struct stat_of *stat) {
+  char path[PATH], text[1024];
+  path_of(path, pid, 0, "/stat");
+  int fd = (int)sys_open(path, O_RDONLY);
+  if (fd < 0)
+    return false;
+  long n = sys_read(fd, text, sizeof text - 1);
+  sys_close(fd);
+  if (n <= 0)
+    return false;
+  text[n] = '\0';
+  const char *at = text + n;
+  while (at > text && *at != ')') /* the name may have anything in it */
+    at--;
+  if (*at != ')' || at + 4 > text + n)
+    return false;
+  stat->state = at[2];
+  at += 3;
+  stat->parent = (int)number_at(&at);
+  number_at(&at); /* group */
+  stat->session = (int)number_at(&at);
+  for (int field = 7; field < 22; field++) { /* of proc(5) */
+    at += *at == ' ';
+    while (*at != ' ' && *at != '\0')
+      at++;
+  }
+  stat->start = number_at(&at);
+  return true;
+}
+
+/* Calls each(number, data) for the numbers in an open list, such as "1 23 ".
+   Returns 0 or -errno. */
+static int each_number(int fd, void (*each)(int, void *), void *data) {
+  char text[CHUNK];
+  int number = 0;
+  long n;
+  while ((n = sys_read(fd, text, sizeof text)) > 0)
+    for (long i = 0; i < n; i++) {
+      if (text[i] >= '0' && text[i] <= '9') {
+        number = number * 10 + (text[i] - '0');
+      } else if (number > 0) {
+        each(number, data);
+        number = 0;
+      }
+    }
+  return (int)n;
+}
+
+struct dirent64 {
+  uint64_t ino;
+  int64_t off;
+  unsigned short reclen;
+  unsigned char type;
+  char name[];
+};
+
+/* Calls each(number, data) for the entries of a directory whose names are
+   numbers. 0 or -errno. */
+static int each_entry(const char *path, void (*each)(int, void *), void *data) {
+  _Alignas(struct dirent64) char buffer[CHUNK];
+  int fd = (int)sys_open(path, O_RDONLY | O_DIRECTORY);
+  if (fd < 0)
+    return fd;
+  long n;
+  while ((n = SYS(__NR_getdents64, fd, buffer, sizeof buffer)) > 0)
+    for (long at = 0; at < n;) {
+      const struct dirent64 *entry = (const void *)(buffer + at);
+      const char *name = entry->name;
+      int number = (int)number_at(&name);
+      if (number > 0 && *name == '\0')
+        each(number, data);
+      at += entry->reclen;
+    }
+  sys_close(fd);
+  return (int)n;
+}
+
+struct of_thread {
+  int pid, rc;
+  void (*each)(int, void *);
+  void *data;
+};
+
+static void children_of_thread(int thread, void *data) {
+  struct of_thread *of = data;
+  char path[PATH];
+  path_of(path, of->pid, thread, "/children");
+  int fd = (int)sys_open(path, O_RDONLY);
+  if (fd >= 0) {
+    each_number(fd, of->each, of->data);
+    sys_close(fd);
+  } else if (thread == of->pid) {
+    of->rc = fd;
+  }
+}
+
+int proc_children(int pid, void (*each)(int pid, void *data), void *data) {
+  struct of_thread of = {pid, 0, each, data};
+  char path[PATH];
+  if (proc_without_children)
+    return -ENOENT;
+  path_of(path, pid, 0, "/task");
+  int rc = each_entry(path, children_of_thread, &of);
+  if (rc < 0)
+    return -ESRCH;
+  return of.rc;
+}
+
+int proc_all(void (*each)(int pid, void *data), void *data) {
+  return each_entry("/proc", each, data);
+}
+
+static const char NAME[] = "ORRERY_FAMILY=";
+
+/* Goes through an environment bit by bit: how much of NAME, and then of the
+   mark, has been seen. */
+struct search {
+  const char *mark;
+  size_t name, id; /* bytes that fit so far */
+  bool skip;       /* this variable, or this id, is another one */
+  bool inside;     /* behind NAME */
+};
+
+/* Takes the next byte; true: the mark ends here. */
+static bool search_byte(struct search *s, char c) {
+  bool ends = c == '\0' || c == ':';
+  if (s->inside && ends && !s->skip && s->mark[s->id] == '\0')
+    return true;
+  if (c == '\0') {
+    s->name = s->id = 0;
+    s->inside = s->skip = false;
+  } else if (s->inside && c == ':') {
+    s->id = 0;
+    s->skip = false;
+  } else if (s->inside && !s->skip) {
+    s->skip = s->mark[s->id] != c;
+    s->id += !s->skip;
+  } else if (!s->skip) {
+    s->skip = NAME[s->name] != c;
+    s->name += !s->skip;
+    s->inside = !s->skip && NAME[s->name] == '\0';
+  }
+  return false;
+}
+
+bool proc_marked(int pid, const char *mark) {
+  struct search s = {mark, 0, 0, false, false};
+  char path[PATH], text[CHUNK];
+  long n;
+  bool found = false;
+  path_of(path, pid, 0, "/environ");
+  int fd = (int)sys_open(path, O_RDONLY);
+  if (fd < 0)
+    return false;
+  while (!found && (n = sys_read(fd, text, sizeof text)) > 0)
+    for (long i = 0; i < n && !found; i++)
+      found = search_byte(&s, text[i]);
+  found = found || search_byte(&s, '\0');
+  sys_close(fd);
+  return found;
+}

@@ -1,0 +1,31 @@
+/* proc.h - what /proc tells of processes. */
+#ifndef ORR_KEEPER_PROC_H
+#define ORR_KEEPER_PROC_H
+
+#include "sys.h"
+
+struct stat_of {
+  char state; /* 'Z' and 'X': it has ended */
+  int parent, session;
+  uint64_t start; /* clock ticks since boot */
+};
+
+/* Set once at the start: act as a kernel without lists of children. */
+extern bool proc_without_children;
+
+/* Reads /proc/PID/stat; false: there is no such process. */
+bool proc_stat(int pid, struct stat_of *stat);
+
+/* Calls each(pid, data) for the children of a process, of all its threads. A
+   list that changes meanwhile may lack some. Returns 0; -ESRCH: there is no
+   such process; -ENOENT: this kernel has no such lists. */
+int proc_children(int pid, void (*each)(int pid, void *data), void *data);
+
+/* Calls each(pid, data) for all processes that can be seen. 0 or -errno. */
+int proc_all(void (*each)(int pid, void *data), void *data);
+
+/* Tells whether the environment that a process was started with has `mark` as
+   one of the ids of ORRERY_FAMILY. */
+bool proc_marked(int pid, const char *mark);
+
+#endif

@@ -1,0 +1,89 @@
+/* sys.c - what libc would bring: where a program begins, and memory. */
+#include "sys.h"
+
+#include "keeper.h"
+
+#include <linux/mman.h>
+
+#if defined(__x86_64__)
+__asm__(".globl _start\n"
+        "_start:\n"
+        "  xor %ebp, %ebp\n"
+        "  mov %rsp, %rdi\n"
+        "  and $-16, %rsp\n"
+        "  call begin\n");
+#else
+__asm__(".globl _start\n"
+        "_start:\n"
+        "  mov x29, #0\n"
+        "  mov x30, #0\n"
+        "  mov x0, sp\n"
+        "  bl begin\n");
+#endif
+
+/* Called with what the kernel leaves on the stack: argc, argv, NULL, envp. */
+_Noreturn void begin(long *stack);
+_Noreturn void begin(long *stack) {
+  char **argv = (char **)(stack + 1);
+  keeper_main((int)stack[0], argv, argv + stack[0] + 1);
+}
+
+void *memcpy(void *restrict to, const void *restrict from, size_t n) {
+  char *t = to;
+  const char *f = from;
+  for (size_t i = 0; i < n; i++) {
+    t[i] = f[i];
+    __asm__ volatile("" : : : "memory"); /* or it becomes a call of itself */
+  }
+  return to;
+}
+
+void *memset(void *to, int byte, size_t n) {
+  char *t = to;
+  for (size_t i = 0; i < n; i++) {
+    t[i] = (char)byte;
+    __asm__ volatile("" : : : "memory");
+  }
+  return to;
+}
+
+int memcmp(const void *a, const void *b, size_t n) {
+  const unsigned char *x = a, *y = b;
+  for (size_t i = 0; i < n; i++)
+    if (x[i] != y[i])
+      return x[i] - y[i];
+  return 0;
+}
+
+size_t strlen(const char *s) {
+  size_t n = 0;
+  while (s[n] != '\0') {
+    n++;
+    __asm__ volatile("");
+  }
+  return n;
+}
+
+bool vector_grow(struct vector *v, size_t bytes) {
+  if (bytes <= v->size)
+    return true;
+  size_t size = v->size > 0 ? v->size * 2 : 4096;
+  while (size < bytes)
+    size *= 2;
+  long at = v->data == NULL
+                ? SYS(__NR_mmap, NULL, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                : SYS(__NR_mremap, v->data, v->size, size, MREMAP_MAYMOVE);
+  if (at < 0 && at > -4096)
+    return false;
+  v->data = (void *)at;
+  v->size = size;
+  return true;
+}
+
+void vector_free(struct vector *v) {
+  if (v->data != NULL)
+    SYS(__NR_munmap, v->data, v->size);
+  v->data = NULL;
+  v->size = 0;
+}
