@@ -13,6 +13,7 @@ local core = require "orrery.core"
 local clock = require "orrery.runtime.clock"
 local loop = require "orrery.runtime.loop"
 local task = require "orrery.task"
+local keeper = require "orrery.child_process.keeper"
 local run = require "orrery.child_process.run"
 local spawn = require "orrery.child_process.spawn".spawn
 
@@ -222,8 +223,18 @@ local function handles()
   return list
 end
 
+--- Waits until what was begun is done that needs nobody's attention: the end
+--- of families.
+local function await_keepers()
+  local timer = uv.new_timer()
+  timer:start(10000, 0, function() end)
+  while keeper.is_serving() and timer:is_active() do uv.run("once") end
+  loop.close(timer)
+end
+
 --- Lets closing handles close and drops what only the collector holds.
 local function settle()
+  if keeper.is_serving() then await_keepers() end
   for _ = 1, 3 do
     loop.turn(function() return true end)
     uv.run("nowait")
@@ -284,6 +295,7 @@ spawn("true", {}, { stdio = "ignore" }):wait()
 task.sleep(1)
 local polled <close> = core.socketpair()
 require "orrery.runtime.poller".watch(polled:fileno(), print):close()
+assert(keeper.open())
 loop.close(uv.new_pipe(false)) -- libuv keeps an fd in reserve from then on
 
 --- A test's function with the check behind it. What the test itself raises

@@ -7,7 +7,7 @@
 #include <linux/resource.h>
 #include <linux/wait.h>
 
-enum { IDLE = 1000 }; /* ms until `serve` ends that has nothing to do */
+enum { IDLE = 10000 }; /* ms that `serve` waits for its first request */
 
 struct kept {
   struct jobs jobs;
@@ -80,11 +80,8 @@ void keep(int socket, int program, bool die) {
 void serve(int socket) {
   struct jobs jobs;
   jobs_begin(&jobs, socket, 0);
-  int64_t busy = sys_now();
-  while (jobs.active > 0 || (jobs.socket >= 0 && sys_now() - busy < IDLE)) {
+  do
     jobs_wait(&jobs, IDLE);
-    if (jobs.active > 0)
-      busy = sys_now();
-  }
+  while (jobs.active > 0);
   sys_exit(0);
 }

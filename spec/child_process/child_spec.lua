@@ -280,9 +280,10 @@ describe("child:stop #spawn", function()
         orrery.after(300, function() child.stdin:finish() end)
         local result = child:stop{grace = 1}
         print(result.code, result.signal, result.forced, child.killed)
+        print(#result.left, result.left[1] == child.pid, child:wait(10000))
       ]]):format(dir.path), { uid = 65534, gid = 65534, groups = {} })
 
-      assert.equal("0\tnil\tfalse\tfalse\n", result.stdout)
+      assert.equal("nil\tnil\tfalse\tfalse\n1\ttrue\t0\n", result.stdout)
     end)
   end)
 end)

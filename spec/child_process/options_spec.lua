@@ -216,7 +216,7 @@ describe("an option of spawn", function()
   it("costs nothing if it is not for the core", function()
     assert.is_nil(spawn_options.attributes {})
     assert.is_nil(spawn_options.attributes {
-      stdio = "ignore", timeout = 5, env = {}, shell = true, encoding = "utf8",
+      stdio = "ignore", timeout = 5, shell = true, encoding = "utf8",
     })
   end)
 

@@ -18,6 +18,7 @@ local keeper = {}
 
 local program -- orrery.fd of orrery-keeper, which may be replaced meanwhile
 local serving -- Keeper: the one that serves, if there is one
+local serving_count = 0 -- with those that are about to end
 local last_id = 0
 
 --- @class Keeper
@@ -29,10 +30,11 @@ local last_id = 0
 ---   on_gone_()
 local Keeper = class "orrery.Keeper"
 
---- Opens the program, unless it is open.
+--- Opens the program, unless it is open: then another installation in its place
+--- changes nothing. It stays open.
 --- @return userdata? fd nil, err
---- @return Error? err (ENOENT: it was not built, EMFILE)
-local function open_program()
+--- @return Error? err (ENOENT: it was not built; EMFILE)
+function keeper.open()
   if program then return program end
   local path = core.library:gsub("[^/]*$", "") .. "orrery-keeper"
   local fd, errno = core.open(path, "r")
@@ -49,13 +51,19 @@ local function is_forbidden(road)
   return ("," .. force .. ","):find("," .. road .. ",", 1, true) ~= nil
 end
 
---- Calls what waits for a request, with its result.
-local function settle(self, id, ...)
+--- Tells who waits for a request, with its result. A keeper that serves ends
+--- with the last one, and is awaited: a stop leaves nothing behind.
+local function settle(self, id, result)
   local request = self.requests_[id]
   self.requests_[id] = nil
   self.pending_ = self.pending_ - 1
+  if self.pending_ == 0 and serving == self then
+    serving = nil
+    self.last_ = function() request.done(result) end
+    return
+  end
   self.watched_:set_ref(self.pending_ > 0)
-  request.done(...)
+  request.done(result)
 end
 
 --- Takes the end of the keeper: what is left to do is asked of another one.
@@ -63,15 +71,18 @@ local function on_gone(self)
   if self.is_gone_ then return end
   self.is_gone_ = true
   if serving == self then serving = nil end
-  self.watched_:close()
+  if not self.owner_ then serving_count = serving_count - 1 end
+  if self.watched_ then self.watched_:close() end
   self.handle:close()
   if self.owner_ then self.owner_:on_gone_() end
   local requests = self.requests_
   self.requests_, self.pending_ = {}, 0
   for _, request in pairs(requests) do request.again() end
+  if self.last_ then self.last_() end
 end
 
---- Takes one message. Returns false if there is none.
+--- Takes one message. Returns false if there is none; that the socket is at its
+--- end says nothing: the reaper will.
 local function take(self)
   local what, a, b, c, d = self.handle:receive()
   if what == "done" then
@@ -83,7 +94,7 @@ local function take(self)
   elseif what == "empty" then
     self.owner_:on_empty_(a)
   else
-    if a ~= EAGAIN then on_gone(self) end
+    if a ~= EAGAIN then self.watched_:listen(false, false) end
     return false
   end
   return not self.is_gone_
@@ -96,7 +107,7 @@ end
 --- Takes in that the process has ended; what it has said comes first. Called
 --- by the reaper.
 function Keeper:on_reaped_()
-  if not self.is_gone_ then on_ready(self) end
+  if self.watched_ and not self.is_gone_ then on_ready(self) end
   on_gone(self)
 end
 
@@ -106,7 +117,7 @@ function Keeper.name_() return "keeper" end
 --- @return Keeper? self
 --- @return Error? err (ENOENT, EMFILE, ENFILE)
 function keeper.new()
-  local fd, err = open_program()
+  local fd, err = keeper.open()
   if not fd then return nil, err end
   local handle, errno = core.keeper(fd, is_forbidden("no_children"))
   if not handle then
@@ -150,9 +161,13 @@ local function serve()
   local ok
   ok, err = self:watch(spawned)
   if not ok then return nil, err end
-  serving = self
+  serving, serving_count = self, serving_count + 1
   return self
 end
+
+--- Tells whether a keeper is there that serves.
+--- @return boolean
+function keeper.is_serving() return serving_count > 0 end
 
 --- Asks a keeper for something; `done(result)` is called once it is done, as
 --- {living, forced, left}; `done(nil)` if no keeper can do it.

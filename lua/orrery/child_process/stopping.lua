@@ -158,6 +158,7 @@ function Stopping:__close()
   if self.is_running_ or self.keeper_ and not self.keeper_.is_gone_ then
     if scheduler.forbidden("close")
       or not pcall(stop, self, SIGTERM, CLOSE_GRACE) then
+      send_directly(self, SIGKILL)
       self:send_all_(SIGKILL)
     end
   end
