@@ -221,6 +221,40 @@ describe("process.on_shutdown", function()
     end)
   end)
 
+  it("runs what a hook gives, next", function()
+    run(function()
+      local text = ended [[
+        process.on_shutdown(function(r) print("first", r) end)
+        process.on_shutdown(function()
+          process.on_shutdown(function(r) print("given", r) end)
+          print "giving"
+        end)]]
+
+      assert.equal("giving\ngiven\tend\nfirst\tend\n", text)
+    end)
+  end)
+
+  it("serves each orrery.main, and is over behind it", function()
+    run(function()
+      local result = helper.lua [[
+        local orrery = require "orrery"
+        local process = orrery.process
+        local function hook(name)
+          return function()
+            process.on_shutdown(function(r) print(name, r) end)
+          end
+        end
+        orrery.main(hook "one")
+        orrery.main(hook "two")
+        io.stdout:flush()
+        process.kill(process.pid)
+        print "never" io.stdout:flush()]]
+
+      assert.equal("one\tend\ntwo\tend\n", result.stdout)
+      assert.equal("SIGTERM", result.signal)
+    end)
+  end)
+
   it("raises for bad arguments", function()
     for _, bad in ipairs { {}, { 5 }, { print, -1 }, { print, "x" } } do
       assert.is_false((pcall(orrery.process.on_shutdown, table.unpack(bad))))

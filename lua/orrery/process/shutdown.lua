@@ -19,9 +19,11 @@ local FAILED = 1 -- exit code if a hook raises and no other is set
 
 local shutdown = {}
 
-local hooks = {} -- in the order in which they were given
+local self_process = core.process()
+local hooks = {} -- that have not begun, in the order in which they were given
 local patience = 0 -- ms: the longest time that one of them was given
 local state = "waiting" -- "running" its hooks; "over"
+local watching = false -- `watch` has been called
 local finally -- what is to be done after them
 
 --- Runs one hook. A hook that raises holds no other one
@@ -38,8 +40,9 @@ local function finish()
   finally()
 end
 
---- Runs the hooks, the last one first, and calls fn() after them. If their time
---- is over, `expired` ends the process.
+--- Runs the hooks, the last one first, and calls fn() after them. One that is
+--- given meanwhile is the next. If their time is over, `expired` ends the
+--- process.
 local function begin(reason, fn, expired)
   finally = fn
   if state == "over" then return fn() end
@@ -50,7 +53,7 @@ local function begin(reason, fn, expired)
     finish()
   end)
   scheduler.go(function()
-    for i = #hooks, 1, -1 do run_hook(hooks[i], reason) end
+    while #hooks > 0 do run_hook(table.remove(hooks), reason) end
     deadline:stop()
     finish()
   end)
@@ -82,13 +85,23 @@ function shutdown.on_signal(signal)
   end
 end
 
---- Takes that nothing is left to do.
-function shutdown.on_end()
-  if state == "waiting" then begin("end", function() end, exit.exit) end
+--- Lets signals end the process at once again: it may go on after its "end", as
+--- behind orrery.main.
+local function let_go()
+  patience = 0
+  self_process:flush()
+  core.ending.hold_for(0)
 end
 
---- Begins to listen for what ends this process.
+--- Takes that nothing is left to do.
+function shutdown.on_end()
+  if state == "waiting" and #hooks > 0 then begin("end", let_go, exit.exit) end
+end
+
+--- Begins to listen for what ends this process, if it has not begun.
 local function watch()
+  if watching then return end
+  watching = true
   core.ending.own()
   ending.on_noted = end_by_signal
   ending.watch()
@@ -113,8 +126,10 @@ function shutdown.on_shutdown(fn, deadline)
   options.argument("on_shutdown", "fn", fn, options.checks.callback)
   if deadline == nil then deadline = DEADLINE end
   options.argument("on_shutdown", "the deadline", deadline, options.checks.ms)
-  if #hooks == 0 then watch() end
+  watch()
   hooks[#hooks + 1] = fn
+  if state == "over" and core.ending.noted() then return end -- too late
+  if state == "over" then state = "waiting" end
   patience = math.max(patience, deadline)
   core.ending.hold_for(math.min(patience // 1000 + 1, 1 << 20))
 end
