@@ -40,6 +40,18 @@ describe("process.on_shutdown", function()
     end)
   end)
 
+  it("loses nothing that a hook has printed", function()
+    run(function()
+      local text, how = ended [[
+        process.on_shutdown(function() io.write "no newline" end)
+        process.kill(process.pid)
+        orrery.sleep(60000)]]
+
+      assert.equal("no newline", text)
+      assert.equal("SIGTERM", how)
+    end)
+  end)
+
   it("ends with the exit code that a hook sets", function()
     run(function()
       local text, how = ended [[
