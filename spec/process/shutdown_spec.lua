@@ -138,6 +138,42 @@ describe("process.on_shutdown", function()
       end)
     end)
 
+  it("ends by a second SIGINT after a SIGTERM, and with a listener", function()
+    run(function()
+      for _, lines in ipairs {
+        'process.kill(process.pid, "SIGTERM")',
+        'process.on("SIGINT", function() end)',
+      } do
+        local _, how = ended([[
+          process.on_shutdown(function() orrery.sleep(60000) end, 60000)
+          ]] .. lines .. [[ process.kill(process.pid, "SIGINT")
+          process.kill(process.pid, "SIGINT")
+          orrery.sleep(60000)]])
+
+        assert.equal("SIGINT", how)
+      end
+    end)
+  end)
+
+  it("ends by a second SIGTERM once a hook has blocked the loop for its time",
+    function()
+      run(function()
+        local child = orrery.spawn(helper.orrery, { "-e", [[
+          local orrery = require "orrery"
+          orrery.process.on_shutdown(function()
+            print "here"
+            io.stdout:flush()
+            while true do end
+          end, 0)
+          orrery.process.kill(orrery.process.pid)
+          orrery.sleep(60000)]] }, { env_extend = helper.env() })
+        assert.equal("here\n", child.stdout:read())
+        while not child:wait(100) do child:kill "SIGTERM" end
+
+        assert.equal("SIGTERM", child.signal_code)
+      end)
+    end)
+
   it("runs besides a listener of the signal", function()
     run(function()
       local text, how = ended [[

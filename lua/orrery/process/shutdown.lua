@@ -24,6 +24,7 @@ local hooks = {} -- that have not begun, in the order in which they were given
 local patience = 0 -- ms: the longest time that one of them was given
 local state = "waiting" -- "running" its hooks; "over"
 local watching = false -- `watch` has been called
+local holding = false -- signals are held up, for there are hooks
 local finally -- what is to be done after them
 
 --- Runs one hook. A hook that raises holds no other one
@@ -76,11 +77,11 @@ local function on_disconnect(channel)
   begin("disconnect", exit.exit)
 end
 
---- Takes a signal that has a listener: it ends the process nevertheless, once
---- there are hooks.
+--- Takes a signal that has a listener: it ends the process nevertheless, as
+--- long as there are hooks.
 --- @param signal integer
 function shutdown.on_signal(signal)
-  if ENDS[core.signal_names[signal]] and not core.ending.noted() then
+  if holding and ENDS[core.signal_names[signal]] then
     core.ending.note(signal)
   end
 end
@@ -88,7 +89,7 @@ end
 --- Lets signals end the process at once again: it may go on after its "end", as
 --- behind orrery.main.
 local function let_go()
-  patience = 0
+  patience, holding = 0, false
   self_process:flush()
   core.ending.hold_for(0)
 end
@@ -115,10 +116,11 @@ end
 --- "SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE" (nobody reads our output),
 --- "disconnect" (the parent has gone) or "end" (nothing is left to do, under
 --- the CLI and in orrery.main). Several hooks run one after the other, the last
---- one first. Then the process ends by that signal, or with process.exit_code
---- if a hook has set it. A second SIGINT ends it at once. Hooks do not run on
---- process.exit, nor for an uncaught error; process.exit in a hook ends the
---- process at once.
+--- one first, also one that is given by a hook. Then the process ends by that
+--- signal, or with process.exit_code if a hook has set it. A second SIGINT ends
+--- it at once, and a second SIGTERM once the deadline is over, also in a hook
+--- that never returns. Hooks do not run on process.exit, nor for an uncaught
+--- error; process.exit in a hook ends the process at once.
 --- @param fn fun(reason: string)
 --- @param deadline integer? ms for all hooks together, 10000 if nil; of
 ---   several, the longest counts
@@ -130,7 +132,7 @@ function shutdown.on_shutdown(fn, deadline)
   hooks[#hooks + 1] = fn
   if state == "over" and core.ending.noted() then return end -- too late
   if state == "over" then state = "waiting" end
-  patience = math.max(patience, deadline)
+  patience, holding = math.max(patience, deadline), true
   core.ending.hold_for(math.min(patience // 1000 + 1, 1 << 20))
 end
 
