@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,7 +34,17 @@ static time_t noted_at;
 static int terminal_fd = -1; /* of the terminal whose state is kept */
 static struct termios terminal_state;
 
+/* Tells whether our output goes to another program. That may be one that works
+   with the terminal too, and longer than us, in our process group: a pager. */
+static bool is_piped(void) {
+  struct stat st;
+  return fstat(STDOUT_FILENO, &st) == 0 &&
+         (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+}
+
 void orr_ending_keep_terminal(void) {
+  if (is_piped())
+    return;
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && terminal_fd < 0; fd++)
     if (tcgetattr(fd, &terminal_state) == 0)
       terminal_fd = fd;

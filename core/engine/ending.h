@@ -53,7 +53,8 @@ void orr_ending_note(int signal);
 int orr_ending_noted(bool *from_terminal);
 
 /* Remembers the state of the terminal that is stdin, stdout or stderr, if one
-   of them is. */
+   of them is; not if stdout is a pipe or socket, whose reader may have put the
+   terminal into a state of its own by the time that we end. */
 void orr_ending_keep_terminal(void);
 
 /* Puts the terminal back into the state that was remembered, if one was: a
