@@ -160,6 +160,12 @@ static void set_setsid(lua_State *L, const char *name,
   d->program.setsid = lua_toboolean(L, -1);
 }
 
+static void set_terminal(lua_State *L, const char *name,
+                         struct orr_description *d) {
+  d->program.terminal = (int)field_integer(L, name, 0, INT_MAX);
+  d->program.has_terminal = true;
+}
+
 static void set_die_with_parent(lua_State *L, const char *name,
                                 struct orr_description *d) {
   (void)name;
@@ -171,17 +177,12 @@ static const struct field {
   const char *name;
   void (*set)(lua_State *L, const char *name, struct orr_description *d);
 } fields[] = {
-    {"cwd", set_cwd},
-    {"groups", set_groups},
-    {"rlimits", set_limits},
-    {"cpu_affinity", set_affinity},
-    {"pgroup", set_pgroup},
-    {"nice", set_nice},
-    {"umask", set_umask},
-    {"uid", set_uid},
-    {"gid", set_gid},
-    {"setsid", set_setsid},
-    {"die_with_parent", set_die_with_parent},
+    {"cwd", set_cwd},           {"groups", set_groups},
+    {"rlimits", set_limits},    {"cpu_affinity", set_affinity},
+    {"pgroup", set_pgroup},     {"nice", set_nice},
+    {"umask", set_umask},       {"uid", set_uid},
+    {"gid", set_gid},           {"setsid", set_setsid},
+    {"terminal", set_terminal}, {"die_with_parent", set_die_with_parent},
 };
 
 /* Reads the attributes that the table at `index` has. Others in it are not

@@ -84,7 +84,9 @@ struct orr_program {
   mode_t umask;              /* with has_umask */
   uid_t uid;                 /* with has_uid */
   gid_t gid;                 /* with has_gid */
-  bool setsid, die_with_parent;
+  int terminal;              /* with has_terminal and setsid: the child's fd of
+                                its controlling terminal */
+  bool setsid, die_with_parent, has_terminal;
   bool has_pgroup, has_nice, has_umask, has_uid, has_gid, has_groups;
 };
 

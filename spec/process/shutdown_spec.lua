@@ -12,7 +12,8 @@ local function ended(code, opts)
 end
 
 describe("process.on_shutdown", function()
-  it("runs the hooks in reverse order, and ends by the signal", function()
+  it("ours does better 27: runs the hooks in reverse order, and ends by the "
+    .. "signal", function()
     run(function()
       for _, signal in ipairs { "SIGINT", "SIGTERM", "SIGHUP" } do
         local text, how = ended([[

@@ -35,6 +35,7 @@ local ESRCH = core.errnos.ESRCH
 --- @field stdin Stream?
 --- @field stdout Stream?
 --- @field stderr Stream?
+--- @field pty Pty? the terminal, which stdin and stdout are then
 --- @field stdio table<integer, Stream> by child fd, from 0
 --- @field exit_code integer? nil until exit, and if a signal ended it
 --- @field signal_code string? the name of the signal that ended it
@@ -367,15 +368,15 @@ end
 
 --- How to make the fields that few ask for, when they are asked for.
 local makers = {
-  stdin = function(self) return self.ends_:stream(0) end,
-  stdout = function(self) return self.ends_:stream(1) end,
-  stderr = function(self) return self.ends_:stream(2) end,
   stdio = function(self) return self.ends_:all() end,
   usage = function(self)
     return not self.is_running_ and self.spawned_ and self.spawned_:usage()
       or nil
   end,
 }
+for name, n in next, { stdin = 0, stdout = 1, stderr = 2, pty = "pty" } do
+  makers[name] = function(self) return self.ends_:stream(n) end
+end
 
 --- Gives a class of children a twin, for the children that have such fields:
 --- with pipes, or ended. The others keep a plain table as __index, for a
