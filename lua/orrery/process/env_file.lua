@@ -29,8 +29,8 @@ local function bare(text, at)
 end
 
 --- Returns the name that the line at `at` gives a value to, and where that is;
---- nil if it is none. (One pattern for all of it would take the cube of the time
---- for a line of blanks.)
+--- nil if it is none. (One pattern for all of it would take the cube of the
+--- time for a line of blanks.)
 local function name_at(text, at)
   local first = text:find("[^ \t]", at) or at
   local words, value_at = text:match("^([^=#\n]+)=[ \t]*()", first)
