@@ -38,8 +38,8 @@ endef
 MAKEFLAGS += --no-print-directory
 
 .PHONY: all help deps deps-run deps-lint deps-clients npm-clients build needs \
-        run test test-all test-clients roads lint asan fuzz fuzzers catalogue bench bench-programs bench-peers count \
-        count-programs install clean
+        run test test-all test-clients roads lint asan fuzz fuzzers catalogue \
+        bench bench-programs bench-peers count count-programs install clean
 
 all: build
 

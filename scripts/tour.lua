@@ -82,7 +82,7 @@ end
 
 --- Shows how far we are in a line that is overwritten, if stdout is a terminal.
 local function progress(done, total, name)
-  if not process.stdout:is_tty() then return end
+  if not process.stdout.is_tty then return end
   process.stdout:write(("\r\27[K[%d/%d] %s"):format(done, total, name or ""))
   if not name then process.stdout:write("\r\27[K") end
 end

@@ -129,7 +129,7 @@ local MODULES = { "child_process", "dgram", "events", "net", "process",
 
 --- Makes an object of each public class. [w]
 local function objects()
-  local child = helper.fork("process.disconnect()")
+  local child = helper.fork("process.disconnect()", { stdio = "pty" })
   local accepted
   local server = orrery.net.create_server(function(s) accepted = s end)
   server:listen(0, "127.0.0.1")
@@ -139,7 +139,8 @@ local function objects()
   local scope
   orrery.scope(function(s) scope = s end)
   local made = {
-    ["child:"] = child, ["channel:"] = child.channel, ["server:"] = server,
+    ["child:"] = child, ["channel:"] = child.channel, ["pty:"] = child.pty,
+    ["server:"] = server,
     ["socket:"] = socket, ["timer:"] = timer, ["scope:"] = scope,
     ["stream:"] = orrery.stream.open("/dev/null", "r"),
     ["task:"] = orrery.go(print), ["emitter:"] = orrery.events.new(),
@@ -147,6 +148,7 @@ local function objects()
     ["udp:"] = orrery.dgram.create_socket("udp4"),
   }
   return made, function()
+    child.pty:destroy()
     helper.await_close(child)
     timer:stop()
     for _, one in ipairs { socket, accepted } do one:destroy() end

@@ -30,7 +30,8 @@ end
 function run.sh(code)
   local folder = orrery.run("mktemp", { "-d" }, { trim = true }).stdout
   local result = orrery.sh("exec 2>&1\n" .. code, { cwd = folder,
-    env_extend = { PATH = bin .. os.getenv("PATH"), MAKEFLAGS = false } })
+    env_extend = { PATH = bin .. os.getenv("PATH"), MAKEFLAGS = false,
+      MAKELEVEL = false } })
   orrery.run("rm", { "-r", folder })
   return result.stdout
 end

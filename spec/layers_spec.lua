@@ -19,6 +19,7 @@ local DOORS = {
   ["channel.messaging"] = true,
   ["net.datagram"] = true,
   ["stream.pipe_reader"] = true,
+  ["stream.pty"] = true,
 }
 
 --- The one module that uses what is above it.

@@ -26,6 +26,7 @@ void orr_open_spawn(lua_State *L);
 void orr_open_process(lua_State *L);
 void orr_open_credentials(lua_State *L);
 void orr_open_image(lua_State *L);
+void orr_open_terminal(lua_State *L);
 void orr_open_luv(lua_State *L);
 void orr_open_fork(lua_State *L);
 void orr_open_keeper(lua_State *L);

@@ -107,6 +107,7 @@ int luaopen_orrery_core(lua_State *L) {
   orr_open_process(L);
   orr_open_credentials(L);
   orr_open_image(L);
+  orr_open_terminal(L);
   orr_open_luv(L);
   orr_open_values(L);
   orr_open_pack(L);

@@ -141,8 +141,9 @@ static char *push_buffer(lua_State *L) {
 }
 
 static int read_by(lua_State *L, ssize_t (*call)(int, void *, size_t)) {
-  int fd = check_self(L)->number;
-  char *data = push_buffer(L);
+  const struct fd *self = check_self(L);
+  char *data = push_buffer(L); /* may collect, and a finalizer may close it */
+  int fd = self->number;
   ssize_t n = call(fd, data, READ_SIZE);
   if (n < 0)
     return orr_fail(L, (int)-n);

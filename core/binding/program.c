@@ -183,6 +183,12 @@ static void set_unmarked(lua_State *L, const char *name,
   d->unmarked = lua_toboolean(L, -1);
 }
 
+static void set_terminal(lua_State *L, const char *name,
+                         struct orr_description *d) {
+  d->program.terminal = (int)field_integer(L, name, 0, INT_MAX);
+  d->program.has_terminal = true;
+}
+
 static void set_die_with_parent(lua_State *L, const char *name,
                                 struct orr_description *d) {
   (void)name;
@@ -194,19 +200,13 @@ static const struct field {
   const char *name;
   void (*set)(lua_State *L, const char *name, struct orr_description *d);
 } fields[] = {
-    {"cwd", set_cwd},
-    {"groups", set_groups},
-    {"rlimits", set_limits},
-    {"cpu_affinity", set_affinity},
-    {"pgroup", set_pgroup},
-    {"nice", set_nice},
-    {"umask", set_umask},
-    {"uid", set_uid},
-    {"gid", set_gid},
-    {"setsid", set_setsid},
-    {"die_with_parent", set_die_with_parent},
-    {"cgroup", set_cgroup},
-    {"keeper", set_keeper},
+    {"cwd", set_cwd},           {"groups", set_groups},
+    {"rlimits", set_limits},    {"cpu_affinity", set_affinity},
+    {"pgroup", set_pgroup},     {"nice", set_nice},
+    {"umask", set_umask},       {"uid", set_uid},
+    {"gid", set_gid},           {"setsid", set_setsid},
+    {"terminal", set_terminal}, {"die_with_parent", set_die_with_parent},
+    {"cgroup", set_cgroup},     {"keeper", set_keeper},
     {"unmarked", set_unmarked},
 };
 

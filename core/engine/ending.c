@@ -9,11 +9,12 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { PATIENCE = 2 }; /* seconds after which another SIGPIPE counts */
+enum { PATIENCE = 2 }; /* seconds that children have, after the hooks' */
 
 static struct {
   int number;
@@ -27,12 +28,23 @@ static bool owner; /* the signals are ours */
 static int wake = -1;
 static atomic_int held, noted;
 static atomic_int hooks_patience; /* seconds; 0: there are no hooks */
+static atomic_int interrupts;     /* how many SIGINTs have come */
 static atomic_bool terminal;
 static time_t noted_at;
 static int terminal_fd = -1; /* of the terminal whose state is kept */
 static struct termios terminal_state;
 
+/* Tells whether our output goes to another program. That may be one that works
+   with the terminal too, and longer than us, in our process group: a pager. */
+static bool is_piped(void) {
+  struct stat st;
+  return fstat(STDOUT_FILENO, &st) == 0 &&
+         (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+}
+
 void orr_ending_keep_terminal(void) {
+  if (is_piped())
+    return;
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO && terminal_fd < 0; fd++)
     if (tcgetattr(fd, &terminal_state) == 0)
       terminal_fd = fd;
@@ -81,32 +93,47 @@ static time_t seconds(void) {
 static bool note(int signal, bool from_terminal) {
   const uint64_t one = 1;
   int none = 0, saved = errno;
-  if (wake < 0 || held == 0 ||
-      !atomic_compare_exchange_strong(&noted, &none, signal))
+  if (wake < 0 || held == 0 || noted != 0)
+    return false;
+  noted_at = seconds();
+  if (!atomic_compare_exchange_strong(&noted, &none, signal))
     return false;
   terminal = from_terminal;
-  noted_at = seconds();
   orr_write(wake, &one, sizeof one);
   errno = saved;
   return true;
 }
 
+/* Counts SIGINTs. Tells whether this is one, and not the first: a user's second
+   Ctrl-C always ends us. */
+static bool is_insisted_on(int signal) {
+  return signal == SIGINT && atomic_fetch_add(&interrupts, 1) > 0;
+}
+
+/* Tells whether hooks and children have had their time, and something blocks
+   the loop that would have ended us. */
+static bool is_overdue(void) {
+  return seconds() - noted_at >= PATIENCE + hooks_patience;
+}
+
 /* A signal of another kind than the noted one adds nothing: who sends SIGTERM
-   after SIGINT asks for the same. While hooks run, a supervisor's second
-   SIGTERM adds nothing either; a user's second Ctrl-C always ends us. */
+   after SIGINT asks for the same. While hooks have time, a supervisor's second
+   SIGTERM adds nothing either. */
 static void on_signal(int signal, siginfo_t *info, void *context) {
+  bool insisted_on = is_insisted_on(signal);
   (void)context;
   if (!note(signal, info->si_code == SI_KERNEL) &&
-      (noted == 0 ||
-       (noted == signal && (hooks_patience == 0 || signal == SIGINT))))
+      (noted == 0 || insisted_on ||
+       (noted == signal && (hooks_patience == 0 || is_overdue()))))
     orr_end_by(signal);
 }
 
 /* An output may be written again and again before anything else is done, so it
    is time that tells whether the children had theirs. */
 void orr_ending_note(int signal) {
+  bool insisted_on = is_insisted_on(signal);
   if (owner && !note(signal, false) &&
-      (noted == 0 || seconds() - noted_at >= PATIENCE + hooks_patience))
+      (noted == 0 || insisted_on || is_overdue()))
     orr_end_by(signal);
 }
 

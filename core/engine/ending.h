@@ -7,10 +7,11 @@
    signal is only noted, and makes an fd readable: whoever polls that passes the
    signal on and gives the children some time; when the last of them has ended,
    or the time is over, the process ends by the signal. A second signal of the
-   same kind ends it at once, whatever it is doing.
+   same kind ends it at once, whatever it is doing, and so does a second SIGINT
+   after one of another kind.
 
-   A signal handler can know nothing but static variables. So this
-   file of the engine has some, and it serves one owner in a process. */
+   A signal handler can know nothing but static variables. So this file of the
+   engine has some, and it serves one owner in a process. */
 #ifndef ORR_ENDING_H
 #define ORR_ENDING_H
 
@@ -38,13 +39,13 @@ void orr_ending_hold(int change);
 
 /* Says that there is something to do before this process ends by a signal,
    which takes up to `patience` seconds: a signal is only noted then, also
-   without children, and a second one changes nothing unless it is SIGINT. 0:
-   there is nothing any more, which ends the process if it was all that held it.
- */
+   without children, and a second one changes nothing in that time unless it is
+   SIGINT. 0: there is nothing any more, which ends the process if it was all
+   that held it. */
 void orr_ending_hold_for(int patience);
 
-/* Acts as if `signal` had come: SIGPIPE, for an output without a reader. Does
-   nothing if the signals are not owned. */
+/* Acts as if `signal` had come: SIGPIPE, for an output without a reader, or one
+   that another handler has taken. Does nothing if the signals are not owned. */
 void orr_ending_note(int signal);
 
 /* Returns the signal that was noted, or 0; *from_terminal tells whether the
@@ -52,7 +53,8 @@ void orr_ending_note(int signal);
 int orr_ending_noted(bool *from_terminal);
 
 /* Remembers the state of the terminal that is stdin, stdout or stderr, if one
-   of them is. */
+   of them is; not if stdout is a pipe or socket, whose reader may have put the
+   terminal into a state of its own by the time that we end. */
 void orr_ending_keep_terminal(void);
 
 /* Puts the terminal back into the state that was remembered, if one was: a

@@ -98,9 +98,10 @@ struct orr_program {
   mode_t umask;              /* with has_umask */
   uid_t uid;                 /* with has_uid */
   gid_t gid;                 /* with has_gid */
-  bool setsid, die_with_parent;
-  bool has_cgroup, has_pgroup, has_nice, has_umask, has_uid, has_gid,
-      has_groups;
+  int terminal;              /* with has_terminal and setsid: the child's fd of
+                                its controlling terminal */
+  bool setsid, die_with_parent, has_terminal, has_cgroup;
+  bool has_pgroup, has_nice, has_umask, has_uid, has_gid, has_groups;
 };
 
 struct orr_failure {

@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -264,6 +265,14 @@ CHILD static void map_fds(struct orr_start *s) {
   orr_close_from(s, n);
 }
 
+/* Makes an fd of the child's its controlling terminal, which only the leader of
+   a session may, and as long as it has none. */
+CHILD static void set_terminal(struct orr_start *s) {
+  const struct orr_program *p = s->program;
+  if (p->has_terminal && syscall(SYS_ioctl, p->terminal, TIOCSCTTY, 0) < 0)
+    fail(s, ORR_STAGE_SETSID, 0);
+}
+
 /* Calls execve, and does what POSIX asks of execvp if the kernel knows no such
    format: gives the file to a shell. Returns if that fails, with errno. */
 CHILD static void try_exec(const struct orr_program *p, const char *path) {
@@ -337,6 +346,7 @@ CHILD int orr_child_main(void *arg) {
     fail(s, ORR_STAGE_CHDIR, 0);
   tie_to_parent(s);
   map_fds(s);
+  set_terminal(s);
   limit_fds(s);
   if (strchr(s->program->file, '/') != NULL)
     try_exec(s->program, s->program->file);

@@ -66,6 +66,7 @@ local openers = {
   shared = function(fd)
     return require "orrery.stream.shared_handle".open(fd)
   end,
+  pty = function(fd) return require "orrery.stream.pty".open(fd) end,
   file = function(fd)
     return require "orrery.stream.file_handle".open(fd:take())
   end,

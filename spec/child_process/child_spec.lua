@@ -234,7 +234,7 @@ describe("child:stop #spawn", function()
     end)
   end)
 
-  it("forces after the grace", function()
+  it("ours does better 7: forces after the grace", function()
     run(function()
       local result = stubborn():stop { grace = 30 }
 

@@ -250,7 +250,8 @@ describe("exec #spawn", function()
     end)
   end)
 
-  it("does not wait for a grandchild that keeps stdout open", function()
+  it("ours does better 6: does not wait for a grandchild that keeps stdout "
+    .. "open", function()
     run(function()
       local err, pid = result_of(exec, "sleep 1000 & echo $!",
         { stdio_grace = 10 })

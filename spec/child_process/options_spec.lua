@@ -152,7 +152,7 @@ describe("spawn's options #spawn", function()
     end)
   end)
 
-  it("sets uid, gid and groups #root", function()
+  it("ours does better 28: sets uid, gid and groups #root", function()
     if not helper.is_root then return pending("needs root") end
     run(function()
       local text = output_of("sh", { "-c", "id -u; id -g; id -G" },

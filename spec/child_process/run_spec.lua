@@ -14,7 +14,8 @@ local function line_count(path)
 end
 
 describe("run #spawn", function()
-  it("collects both streams of a program", function()
+  it("ours does better 26: waits, and collects both streams of a program",
+    function()
     in_task(function()
       local result = run("sh", { "-c", "echo out; echo err >&2; exit 3" })
 

@@ -273,7 +273,7 @@ describe("spawn #spawn", function()
     end)
   end)
 
-  it("ends a child with its parent", function()
+  it("ours does better 9: ends a child with its parent", function()
     run(function()
       local parent = spawn(helper.interpreter, { "-e", [[
         local orrery = require "orrery"

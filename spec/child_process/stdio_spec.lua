@@ -46,7 +46,7 @@ describe("stdio #spawn", function()
       "foo", 5.5, true, { "foo" }, { -1 }, { 5.5 }, { {} }, { print },
       { true }, { "pipe", "stdout" }, { [0] = "pipe" }, { x = "pipe" },
       { nil, nil, nil, "inherit" }, { { file = 5 } },
-      { { file = "/dev/null", mode = "x" } }, { "ipc", "ipc" }, { "pty" },
+      { { file = "/dev/null", mode = "x" } }, { "ipc", "ipc" },
     } do
       assert.matches(
         "^spec/child_process/stdio_spec.lua:%d+: spawn: option 'stdio'",

@@ -85,4 +85,22 @@ describe("the terminal", function()
       assert.matches("ended 0\n%-echo ", text)
     end, 60000)
   end)
+
+  it("is left to a pager that reads our output", function()
+    run(function()
+      local fifo = os.tmpname()
+      local text = on_terminal("-c", [[
+        rm "$1"; mkfifo "$1"
+        $ORRERY "print 'up' io.stdout:flush() io.open('$1'):read()" | {
+          read up
+          stty -echo <&2
+          echo >"$1"
+          cat
+          stty -a <&2 | grep -o -e '-echo '
+        }]], fifo)
+      os.remove(fifo)
+
+      assert.matches("%-echo ", text)
+    end, 60000)
+  end)
 end)

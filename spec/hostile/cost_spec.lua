@@ -3,6 +3,7 @@
 
 local collisions = require "spec.fixture.collisions"
 local helper = require "spec.helper"
+local orrery = require "orrery"
 
 local run, raw_peer = helper.run, helper.raw_peer
 local TIME = 60000 -- ms, for what takes some under a sanitizer
@@ -83,4 +84,25 @@ describe("a hostile child", function()
       end)
     end
   end
+
+  it("is not suspected where the clock of CPU time is coarse", function()
+    if helper.env().LD_PRELOAD then return end -- the sanitizer's
+    run(function()
+      local clock = helper.tmpname()
+      assert.equal("", orrery.run("cc", { "-shared", "-fPIC", "-D_GNU_SOURCE",
+        "-o", clock, "spec/fixture/coarse.c" }).stderr)
+      local env = helper.env()
+      env.LD_PRELOAD = clock
+      local result = orrery.run(helper.orrery, { "-e", [[
+        local json = require "orrery".json
+        local list = {}
+        for i = 1, 60000 do list[i] = {id = i, name = "n" .. i} end
+        local text = json.encode(list)
+        for _ = 1, 10 do assert(json.decode(text)) end
+        print "ok"]] }, { env_extend = env, timeout = TIME })
+      os.remove(clock)
+
+      assert.same({ "ok\n", "" }, { result.stdout, result.stderr })
+    end, TIME)
+  end)
 end)

@@ -112,6 +112,19 @@ describe("a Unix datagram socket", function()
     end)
   end)
 
+  it("sends an answer for nobody to nobody", function()
+    run(function()
+      local path, dir = socket_path()
+      local _ <close> = dir
+      local sender <close> = bound(path)
+      local thief <close> = core.unix_datagram()
+      if not core.bind_path(thief:fileno(), "\0") then return end -- taken
+
+      assert.equal("ECONNREFUSED", (send(sender, "answer", "")))
+      assert.is_nil((core.receive_from(thief:fileno())))
+    end)
+  end)
+
   it("fault B12: says what is wrong with a path to bind", function()
     run(function()
       local path, dir = socket_path()

@@ -42,6 +42,24 @@ describe("process.load_env_file", function()
     assert.equal("last", process.env.ORR_I)
   end)
 
+  it("takes no longer for long lines of blanks", function()
+    local blanks = (" "):rep(1 << 17)
+    local started = os.clock()
+
+    local line = ("ORR_A%s=%sx%sy%s\n"):format(blanks, blanks, blanks, blanks)
+    assert.is_true(load_text(blanks .. "\n" .. line .. blanks))
+
+    assert.is_true(os.clock() - started < 10) -- it took hours
+    assert.equal("x" .. blanks .. "y", process.env.ORR_A)
+  end)
+
+  it("sets nothing if a variable has a NUL byte", function()
+    assert.equal("EINVAL", select(2, load_text(
+      "ORR_A=1\nORR_B=2\nORR_C=3\nORR_D=4\nORR_E=a\0b")).code)
+
+    for _, name in ipairs(NAMES) do assert.is_nil(process.env[name]) end
+  end)
+
   it("L126: leaves what is set as it is", function()
     process.env.ORR_A = "ours"
     assert.is_true(load_text("ORR_A=theirs\nORR_B=new\nORR_B=newer"))

@@ -12,7 +12,8 @@ local function ended(code, opts)
 end
 
 describe("process.on_shutdown", function()
-  it("runs the hooks in reverse order, and ends by the signal", function()
+  it("ours does better 27: runs the hooks in reverse order, and ends by the "
+    .. "signal", function()
     run(function()
       for _, signal in ipairs { "SIGINT", "SIGTERM", "SIGHUP" } do
         local text, how = ended([[
@@ -37,6 +38,18 @@ describe("process.on_shutdown", function()
 
       assert.equal("before\nhook\tend\nbefore\n", text)
       assert.equal(0, how)
+    end)
+  end)
+
+  it("loses nothing that a hook has printed", function()
+    run(function()
+      local text, how = ended [[
+        process.on_shutdown(function() io.write "no newline" end)
+        process.kill(process.pid)
+        orrery.sleep(60000)]]
+
+      assert.equal("no newline", text)
+      assert.equal("SIGTERM", how)
     end)
   end)
 
@@ -123,6 +136,42 @@ describe("process.on_shutdown", function()
           while true do orrery.sleep(1) end]]
         assert.equal("", text)
         assert.equal("SIGINT", how)
+      end)
+    end)
+
+  it("ends by a second SIGINT after a SIGTERM, and with a listener", function()
+    run(function()
+      for _, lines in ipairs {
+        'process.kill(process.pid, "SIGTERM")',
+        'process.on("SIGINT", function() end)',
+      } do
+        local _, how = ended([[
+          process.on_shutdown(function() orrery.sleep(60000) end, 60000)
+          ]] .. lines .. [[ process.kill(process.pid, "SIGINT")
+          process.kill(process.pid, "SIGINT")
+          orrery.sleep(60000)]])
+
+        assert.equal("SIGINT", how)
+      end
+    end)
+  end)
+
+  it("ends by a second SIGTERM once a hook has blocked the loop for its time",
+    function()
+      run(function()
+        local child = orrery.spawn(helper.orrery, { "-e", [[
+          local orrery = require "orrery"
+          orrery.process.on_shutdown(function()
+            print "here"
+            io.stdout:flush()
+            while true do end
+          end, 0)
+          orrery.process.kill(orrery.process.pid)
+          orrery.sleep(60000)]] }, { env_extend = helper.env() })
+        assert.equal("here\n", child.stdout:read())
+        while not child:wait(100) do child:kill "SIGTERM" end
+
+        assert.equal("SIGTERM", child.signal_code)
       end)
     end)
 
@@ -217,6 +266,40 @@ describe("process.on_shutdown", function()
         orrery.sleep(60000)]]
 
       assert.equal("SIGTERM\n", result.stdout)
+      assert.equal("SIGTERM", result.signal)
+    end)
+  end)
+
+  it("runs what a hook gives, next", function()
+    run(function()
+      local text = ended [[
+        process.on_shutdown(function(r) print("first", r) end)
+        process.on_shutdown(function()
+          process.on_shutdown(function(r) print("given", r) end)
+          print "giving"
+        end)]]
+
+      assert.equal("giving\ngiven\tend\nfirst\tend\n", text)
+    end)
+  end)
+
+  it("serves each orrery.main, and is over behind it", function()
+    run(function()
+      local result = helper.lua [[
+        local orrery = require "orrery"
+        local process = orrery.process
+        local function hook(name)
+          return function()
+            process.on_shutdown(function(r) print(name, r) end)
+          end
+        end
+        orrery.main(hook "one")
+        orrery.main(hook "two")
+        io.stdout:flush()
+        process.kill(process.pid)
+        print "never" io.stdout:flush()]]
+
+      assert.equal("one\tend\ntwo\tend\n", result.stdout)
       assert.equal("SIGTERM", result.signal)
     end)
   end)

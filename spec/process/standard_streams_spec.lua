@@ -7,7 +7,8 @@ local uv = require "luv"
 local run = helper.run
 
 describe("stdout", function()
-  it("is synchronous and leaves the flags of its file alone", function()
+  it("ours does better 24: leaves the flags of its file alone, and is "
+    .. "synchronous", function()
     run(function()
       local child = orrery.spawn(helper.orrery, { "-e", [[
         local process = require "orrery".process
@@ -41,6 +42,72 @@ describe("stdout", function()
 
       assert.equal(1000000, #reader:read_all())
       assert.equal(0, child:wait())
+    end)
+  end)
+end)
+
+describe("a standard stream that is a terminal", function()
+  --- Runs a script on a terminal of 30 × 90, which becomes one of 40 × 100 at
+  --- the line "ready". Returns its lines. [w]
+  local function on_terminal(code, host)
+    local child = orrery.spawn(host or helper.orrery, { "-e",
+      "local process = require 'orrery'.process " .. code },
+      { env_extend = helper.env(),
+        stdio = { pty = true, rows = 30, cols = 90 } })
+    local lines = {}
+    for line in child.pty:lines { ends = "any" } do
+      lines[#lines + 1] = line
+      if line == "ready" then child.pty:resize(40, 100) end
+    end
+    lines[#lines + 1] = child:wait()
+    return lines
+  end
+
+  it("says so, and has its size", function()
+    run(function()
+      local code = [[
+        local out, err, input = process.stdout, process.stderr, process.stdin
+        print(out.is_tty, out.columns, out.rows)
+        print(err.is_tty, err.columns, err.rows, input.is_tty)]]
+      local result = helper.script(code)
+
+      assert.same({ "true\t90\t30", "true\t90\t30\ttrue", 0 },
+        on_terminal(code))
+      assert.equal("false\tnil\tnil\nfalse\tnil\tnil\tfalse\n",
+        result.stdout)
+    end)
+  end)
+
+  it("emits resize when it has another size, not at any SIGWINCH", function()
+    run(function()
+      for _, host in ipairs { helper.orrery, helper.interpreter } do
+        assert.same({ "ready", "1\t100\t40", 0 }, on_terminal([[
+          local out, count = process.stdout, 0
+          out:on("resize", function() count = count + 1 end)
+          process.once("SIGWINCH", function() print "ready" end)
+          process.kill(process.pid, "SIGWINCH")
+          out:wait_for("resize")
+          print(count, out.columns, out.rows)]], host))
+      end
+    end)
+  end)
+
+  it("holds nothing up, and catches no signal that nobody wants", function()
+    run(function()
+      assert.same({ "listening", 0 }, on_terminal([[
+        process.stdout:on("resize", print)
+        print "listening"]]))
+      assert.same({ "0", 0 }, on_terminal([[
+        local out, uv = process.stdout, require "luv"
+        local off = out:on("resize", print)
+        local also = out:on("resize", print)
+        off() also()
+        local count = 0
+        uv.walk(function(handle)
+          if uv.handle_get_type(handle) == "signal"
+            and handle:is_active() then count = count + 1 end
+        end)
+        print(count)]]))
     end)
   end)
 end)

@@ -29,8 +29,10 @@ capture.schema.max_buffer = options.checks.size
 local function check(where, opts, schema)
   opts = options.check(where, opts, schema)
   if opts.input and opts.stdio then
-    local entry = stdio.check(where, opts.stdio).entries[0]
-    if entry ~= nil and entry ~= "pipe" and entry ~= "socket" then
+    local plan = stdio.check(where, opts.stdio)
+    local entry = plan.entries[0]
+    if entry ~= nil and entry ~= "pipe" and entry ~= "socket"
+      and not stdio.is_terminal(plan, 0) then
       options.raise("%s: option 'input' needs a pipe as stdin, but option "
         .. "'stdio' gives %s", where, options.show(entry))
     end

@@ -26,6 +26,7 @@ local POLL_TURNS = 3 -- of loop.later: between the first and the last is a poll
 --- @field stdin Stream?
 --- @field stdout Stream?
 --- @field stderr Stream?
+--- @field pty Pty? the terminal, which stdin and stdout are then
 --- @field stdio table<integer, Stream> by child fd, from 0
 --- @field exit_code integer? nil until exit, and if a signal ended it
 --- @field signal_code string? the name of the signal that ended it
@@ -270,9 +271,6 @@ end
 
 --- How to make the fields that few ask for, when they are asked for.
 local makers = {
-  stdin = function(self) return self.ends_:stream(0) end,
-  stdout = function(self) return self.ends_:stream(1) end,
-  stderr = function(self) return self.ends_:stream(2) end,
   stdio = function(self) return self.ends_:all() end,
   usage = function(self)
     if self.is_running_ or not self.spawned_ then return nil end
@@ -281,6 +279,9 @@ local makers = {
     return usage
   end,
 }
+for name, n in next, { stdin = 0, stdout = 1, stderr = 2, pty = "pty" } do
+  makers[name] = function(self) return self.ends_:stream(n) end
+end
 
 --- Gives a class of children a twin, for the children that have such fields:
 --- with pipes, or ended. The others keep a plain table as __index, for a

@@ -12,10 +12,10 @@ local ends = {}
 
 --- @class Ends
 --- @field plan_ Plan
---- @field fds_ table<integer, userdata> orrery.fd by the child's fd: no stream
----   yet
+--- @field fds_ table<integer|"pty", userdata> orrery.fd by the child's fd: no
+---   stream yet; "pty": of the terminal that several fds may be
 --- @field readers_ table<integer, PipeReader> collected, and no stream either
---- @field streams_ table<integer, Stream>
+--- @field streams_ table<integer|"pty", Stream>
 --- @field takers_ table<integer, function> what collects
 --- @field failed_ string? the errno that ended a reader's reading, by name
 --- @field open_ integer how many ends `close` waits for
@@ -65,7 +65,7 @@ local function end_writing(one)
     one:destroy()
   elseif one.writable then
     one:end_writing_()
-    if one.ended then one:destroy() end
+    one:close_if_over_()
   end
 end
 
@@ -75,9 +75,16 @@ local function share(self, n, one)
   when_closed(one, closed, self)
 end
 
+--- Makes the stream of an fd that has none yet.
+local function open(self, n, fd)
+  if n == "pty" then return require "orrery.stream.pty".new(fd) end
+  return stream.new(fd, "pipe", stdio.mode(self.plan_, n))
+end
+
 --- Returns the stream of one end, made when it is asked for; nil if fd `n` is
 --- no pipe to us. What collects already goes on.
---- @param n integer the child's fd
+--- @param n integer|"pty" the child's fd, or its terminal, which its stdin and
+---   stdout may be
 --- @return Stream?
 function Ends:stream(n)
   local one = self.streams_[n]
@@ -85,13 +92,15 @@ function Ends:stream(n)
   local fd, reader = self.fds_[n], self.readers_[n]
   if fd then
     self.fds_[n] = nil
-    one = stream.new(fd, "pipe", stdio.mode(self.plan_, n))
+    one = open(self, n, fd)
     if not fd:fileno() then one:destroy() end
     if self.child_ended_ then end_writing(one) end
   elseif reader then
     self.readers_[n] = nil
     one = stream.of_reader(reader)
     if not one.closed then share(self, n, one) end
+  elseif stdio.is_terminal(self.plan_, n) then
+    return self:stream("pty")
   end
   self.streams_[n] = one
   return one
@@ -100,8 +109,9 @@ end
 --- Returns all ends as streams, by the child's fd.
 --- @return table<integer, Stream>
 function Ends:all()
-  for n = 0, self.plan_.last do self:stream(n) end
-  return self.streams_
+  local all = {}
+  for n = 0, self.plan_.last do all[n] = self:stream(n) end
+  return all
 end
 
 -- Collecting -----------------------------------------------------------------

@@ -18,7 +18,7 @@ schema.exec_path = checks.string
 schema.exec_argv = options.list(checks.string, "a list of strings")
 schema.silent = checks.boolean
 
-local words = { pipe = true, inherit = true, ignore = true }
+local words = { pipe = true, inherit = true, ignore = true, pty = true }
 
 --- Returns stdio with a channel: on fd 3, or where the list has it. Raises if
 --- there is none.
@@ -28,7 +28,7 @@ local function stdio_of(opts)
   if type(stdio) == "string" then
     if not words[stdio] then
       options.raise('fork: option \'stdio\' must be "pipe", "inherit", '
-        .. '"ignore" or a list with "ipc", got %s', options.got(stdio))
+        .. '"ignore", "pty" or a list with "ipc", got %s', options.got(stdio))
     end
     return { stdio, stdio, stdio, "ipc" }
   end

@@ -20,8 +20,9 @@ schema.check = options.checks.boolean
 
 --- Checks the option `stdin`: text to be read, or something that stdio takes.
 function schema.stdin(value)
-  if type(value) ~= "string"
-    and not pcall(stdio.check, "pipeline", { value }) then
+  if type(value) == "string" then return end
+  local ok, plan = pcall(stdio.check, "pipeline", { value })
+  if not ok or plan.terminal then
     return "a string, a stream, an fd or {file=path}"
   end
 end

@@ -29,8 +29,8 @@ local ENOENT = core.errnos.ENOENT
 --- @field env string[]? NAME=value; nil is this process's environment
 --- @field attributes table? see options.lua
 --- @field spawned userdata|false orrery.spawn, once it runs
---- @field ends table<integer, userdata>|false orrery.fd of ours, by the child's
----   fd
+--- @field ends table<integer|"pty", userdata>|false orrery.fd of ours, by the
+---   child's fd
 --- @field contain boolean? the family is to have a keeper
 --- @field keeper Keeper? once it runs
 --- @field channel userdata|false|nil orrery.fd of our end of the channel
@@ -68,6 +68,11 @@ local function describe(where, argv, opts, extra_env)
     extra_env = require "orrery.channel.messaging".environment(plan.channel,
       opts, extra_env)
   end
+  local attributes = spawn_options.attributes(opts)
+  if plan.terminal then
+    attributes = attributes or {}
+    attributes.setsid, attributes.terminal = true, plan.terminal.fd
+  end
   local env = variables.list(where, opts, extra_env)
   if opts.scope and opts.scope.is_closed_ then
     options.raise("%s: option 'scope': the scope is closed", where)
@@ -77,7 +82,7 @@ local function describe(where, argv, opts, extra_env)
     argv = argv,
     plan = plan,
     env = env,
-    attributes = spawn_options.attributes(opts),
+    attributes = attributes,
     spawned = false,
     ends = false,
     channel = false,

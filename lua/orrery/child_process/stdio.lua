@@ -16,9 +16,9 @@ local ENXIO = core.errnos.ENXIO
 
 local words = {
   pipe = true, socket = true, ignore = true, inherit = true, stdout = true,
-  ipc = true,
+  ipc = true, pty = true,
 }
-local later = { pty = true }
+local ROWS, COLS = 24, 80 -- of a terminal, unless its entry says more
 
 --- Returns the fd of a number, stream, luv handle or orrery.fd, or nil.
 local function fd_of(value)
@@ -40,10 +40,32 @@ local function bad_file(value)
   end
 end
 
---- Returns why an entry for child fd `fd` is bad; nil if it is good.
+local is_size = options.integer(1, 0xffff)
+local pty_options = {
+  pty = function(value) if value ~= true then return "true" end end,
+  rows = is_size,
+  cols = is_size,
+}
+
+--- Returns why a value is no good {pty=true, rows=n, cols=n}; nil if it is.
+local function bad_pty(value)
+  for name, given in next, value do
+    local check = pty_options[name]
+    local expected = check and check(given)
+    if not check then
+      return ("{pty=true}: unknown field %s; did you mean '%s'?"):format(
+        options.show(name), options.nearest(tostring(name), pty_options))
+    elseif expected then
+      return ("{pty=true}: the field '%s' must be %s, got %s"):format(name,
+        expected, options.got(given))
+    end
+  end
+end
+
+--- Returns why an entry for child fd `fd` is bad; nil if it is good, and then
+--- whether it asks for a terminal.
 local function complaint(fd, value)
   if type(value) == "string" then
-    if later[value] then return ("%q is not available yet"):format(value) end
     if not words[value] then
       return ("unknown value %s; did you mean %q?"):format(
         options.show(value), options.nearest(value, words))
@@ -52,11 +74,14 @@ local function complaint(fd, value)
     elseif value == "stdout" and fd == 1 then
       return '"stdout" cannot stand for itself'
     end
+    return nil, value == "pty"
+  elseif type(value) == "table" and rawget(value, "pty") ~= nil then
+    return bad_pty(value), true
   elseif not fd_of(value) then
     local why = bad_file(value)
     if why == true then
       return ("%s is no fd, stream or word (%s)"):format(options.got(value),
-        "pipe, socket, ignore, inherit, stdout, ipc")
+        "pipe, socket, ignore, inherit, stdout, ipc, pty")
     end
     return why
   end
@@ -64,7 +89,9 @@ end
 
 --- Tells whether the option is one entry for all of fds 0 to 2.
 local function is_single(value)
-  return type(value) ~= "table" or fd_of(value) or rawget(value, "file")
+  if type(value) ~= "table" then return true end
+  if rawget(value, 1) ~= nil then return false end
+  return fd_of(value) or rawget(value, "file") or rawget(value, "pty")
 end
 
 --- Returns a list's entries by fd, and the highest fd, at least 2. Raises
@@ -82,12 +109,29 @@ local function read_list(where, list)
   return entries, last
 end
 
---- Raises unless the entries are good. Returns the fd of the one that is "ipc".
+--- Returns the terminal of an entry, for child fd `fd`: the one that there is
+--- already, if any. Raises if others want another size than the entry.
+local function share_terminal(where, terminal, fd, entry)
+  local wanted = entry == "pty" and {} or entry
+  terminal = terminal or { pty = true, fd = fd }
+  for _, name in ipairs { "rows", "cols" } do
+    terminal[name] = terminal[name] or wanted[name]
+    if wanted[name] and wanted[name] ~= terminal[name] then
+      options.raise("%s: option 'stdio', fd %d: all share one terminal, which "
+        .. "has %d %s already, not %d", where, fd, terminal[name], name,
+        wanted[name])
+    end
+  end
+  return terminal
+end
+
+--- Raises unless the entries are good. Returns the fd of the one that is "ipc",
+--- and the terminal, which takes the place of all entries that are one.
 local function check_entries(where, entries, last)
-  local channel
+  local channel, terminal
   for fd = 0, last do
-    local entry = entries[fd]
-    local why = entry ~= nil and complaint(fd, entry)
+    local entry, why, is_pty = entries[fd], nil, nil
+    if entry ~= nil then why, is_pty = complaint(fd, entry) end
     if entry == "ipc" and channel then
       why = ("there is a channel on fd %d, and one is all (ERR_IPC_ONE_PIPE)")
         :format(channel)
@@ -96,17 +140,27 @@ local function check_entries(where, entries, last)
       options.raise("%s: option 'stdio', fd %d: %s", where, fd, why)
     end
     if entry == "ipc" then channel = fd end
+    if is_pty then
+      terminal = share_terminal(where, terminal, fd, entry)
+      entries[fd], entries.pty = terminal, terminal
+    end
   end
-  return channel
+  return channel, terminal
 end
 
 local none = {} -- what `theirs` is while nothing is to be closed
 local plans = {} -- by word, which means the same each time
 
+--- @class Terminal
+--- @field fd integer the child's first one that it is
+--- @field rows integer? as an entry says
+--- @field cols integer?
+
 --- @class Plan
---- @field entries table<integer, any> by the child's fd; nil is left out
+--- @field entries table<integer|"pty", any> by the child's fd; nil is left out
 --- @field last integer the highest fd
 --- @field channel integer? the child's fd of its channel
+--- @field terminal Terminal? what the entries are that ask for one
 --- @field is_word true? the option is a word, and the plan serves again
 --- @field wiring Wiring? of a word that opens nothing, such as "ignore"
 
@@ -124,11 +178,12 @@ function stdio.check(where, value)
   else
     entries, last = read_list(where, value)
   end
-  local channel = check_entries(where, entries, last)
+  local channel, terminal = check_entries(where, entries, last)
   plan = {
     entries = entries,
     last = last,
     channel = channel,
+    terminal = terminal,
     is_word = words[value],
   }
   if plan.is_word then plans[value] = plan end
@@ -142,9 +197,11 @@ end
 
 --- @class Wiring what `open` makes
 --- @field fds integer[] Lua's order: fds[1] is for child fd 0
---- @field ends table<integer, userdata> orrery.fd of ours, by the child's fd
+--- @field ends table<integer|"pty", userdata> orrery.fd of ours, by the child's
+---   fd; "pty": of the terminal
 --- @field theirs userdata[] the child's ends, to be closed after the start
 --- @field channel userdata? orrery.fd of our end of the channel
+--- @field terminal integer? the number of the child's end of the terminal
 
 --- Notes an end that is the child's. Returns its number.
 local function give(wiring, fd)
@@ -204,6 +261,17 @@ local function open_file(wiring, value)
   return give(wiring, fd)
 end
 
+--- Opens the terminal, for the first of the entries that are it.
+local function open_terminal(wiring, terminal)
+  if not wiring.terminal then
+    local ours, theirs = core.terminal().open(terminal.rows or ROWS,
+      terminal.cols or COLS)
+    if not ours then return nil, theirs, "open", "/dev/ptmx" end
+    wiring.ends.pty, wiring.terminal = ours, give(wiring, theirs)
+  end
+  return wiring.terminal
+end
+
 --- Returns the fd of a stream or the like. What a child reads from is not read
 --- from here meanwhile.
 local function share(value)
@@ -217,6 +285,8 @@ local function open_entry(wiring, fd, entry)
   local open = openers[entry]
   if open then
     return open(wiring, fd)
+  elseif type(entry) == "table" and rawget(entry, "pty") then
+    return open_terminal(wiring, entry)
   elseif type(entry) == "table" and rawget(entry, "file") then
     return open_file(wiring, entry)
   end
@@ -274,25 +344,40 @@ function stdio.close(wiring)
   if wiring.channel then wiring.channel:close() end
 end
 
+--- Tells whether a child's stdin or stdout is its terminal, so that it has no
+--- end of its own here.
+--- @param plan Plan
+--- @param fd integer|"pty" the child's
+--- @return boolean
+function stdio.is_terminal(plan, fd)
+  local terminal = plan.terminal
+  return terminal ~= nil and (fd == 0 or fd == 1)
+    and plan.entries[fd] == terminal
+end
+
 --- Returns how our end of a child's fd is used; nil if there is none.
 --- @param plan Plan
---- @param fd integer the child's
+--- @param fd integer|"pty" the child's, or its terminal's
 --- @return "r"|"w"|"rw"|nil mode
 function stdio.mode(plan, fd)
   local entry = plan.entries[fd]
   if entry == "socket" or (entry == "pipe" and fd > 2) then return "rw" end
+  if fd == "pty" then return entry and "rw" end
   if entry ~= "pipe" and (entry ~= nil or fd > 2) then return nil end
   return fd == 0 and "w" or "r"
 end
 
 --- Returns streams that are over already, for a child that did not start.
 --- @param plan Plan
---- @return table<integer, Stream> by the child's fd
+--- @return table<integer|"pty", Stream> by the child's fd
 function stdio.ended(plan)
   local streams = {}
   for fd = 0, plan.last do
     local mode = stdio.mode(plan, fd)
     if mode then streams[fd] = stream.ended(mode) end
+  end
+  if plan.terminal then
+    streams.pty = require "orrery.stream.pty".ended()
   end
   return streams
 end

@@ -11,6 +11,7 @@ local options = require "orrery.runtime.options"
 local reaper = require "orrery.child_process.reaper"
 local signals = require "orrery.runtime.signals"
 local spawn = require "orrery.child_process.spawn"
+local stdio = require "orrery.child_process.stdio"
 
 local sync = {}
 
@@ -216,14 +217,15 @@ end
 --- @field error Error? why it could not start; ETIMEDOUT, ENOBUFS; ECHILD if
 ---   other code took its status
 
---- Raises if `stdio` has a channel, which needs the loop.
+--- Raises if `stdio` has a channel or a terminal, which need the loop.
 local function check_stdio(where, value)
-  for _, entry in next, type(value) == "table" and value or {} do
-    if entry == "ipc" then
-      options.raise("%s: option 'stdio': a channel needs the loop, which "
-        .. "stands still meanwhile (ERR_IPC_SYNC_FORK): use spawn or fork",
-        where)
-    end
+  local plan = stdio.check(where, value)
+  if plan.channel then
+    options.raise("%s: option 'stdio': a channel needs the loop, which stands "
+      .. "still meanwhile (ERR_IPC_SYNC_FORK): use spawn or fork", where)
+  elseif plan.terminal then
+    options.raise("%s: option 'stdio': a terminal needs the loop, which stands "
+      .. "still meanwhile: use run or spawn", where)
   end
 end
 

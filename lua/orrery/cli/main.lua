@@ -99,7 +99,7 @@ local function run(chunk, args)
     io.stderr:write("orrery: ", stuck, "\n")
     os.exit(STUCK)
   end
-  local process = package.loaded["orrery.process"]
+  local process = core.shared.process
   if process then process.exit() end
 end
 

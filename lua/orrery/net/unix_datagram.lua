@@ -89,11 +89,13 @@ end
 
 -- Sending --------------------------------------------------------------------
 
---- Sends at once, unless others wait for room at that path.
+--- Sends at once, unless others wait for room at that path. Nobody has the path
+--- "": for the kernel that would be an abstract name, which anybody may take.
 --- @return integer? size nil: see code
 --- @return nil
 --- @return string? code an errno's name; EAGAIN: there is no room
 function UnixDatagram:try_send(data, path)
+  if path == "" then return nil, nil, "ECONNREFUSED" end
   if self.waiting_[path] then return nil, nil, "EAGAIN" end
   local size, errno = core.send_to(self.fd_:fileno(), data, path)
   return size, nil, errno and errors.code_of(errno)

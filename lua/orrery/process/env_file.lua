@@ -25,7 +25,17 @@ end
 local function bare(text, at)
   local line_end = text:find("\n", at, true) or #text + 1
   local value = text:sub(at, line_end - 1):gsub("#.*", "")
-  return value:match("^(.-)%s*$"), line_end
+  return value:match("^.*%S") or "", line_end
+end
+
+--- Returns the name that the line at `at` gives a value to, and where that is;
+--- nil if it is none. (One pattern for all of it would take the cube of the
+--- time for a line of blanks.)
+local function name_at(text, at)
+  local first = text:find("[^ \t]", at) or at
+  local words, value_at = text:match("^([^=#\n]+)=[ \t]*()", first)
+  local name = words and words:match("^.*[^ \t]")
+  return name and (name:gsub("^export[ \t]+", "")), value_at
 end
 
 --- Reads what a file says.
@@ -35,9 +45,8 @@ function env_file.parse(text)
   local values, at = {}, 1
   text = text:gsub("\r\n?", "\n")
   while at <= #text do
-    local name, value_at = text:match("^[ \t]*([^=#\n]-)[ \t]*=[ \t]*()", at)
-    name = name and name:gsub("^export[ \t]+", "")
-    if name and name ~= "" then
+    local name, value_at = name_at(text, at)
+    if name then
       local value, next_at = quoted(text, value_at)
       if not value then value, next_at = bare(text, value_at) end
       values[name], at = value, next_at + 1
@@ -62,11 +71,14 @@ function env_file.load_env_file(path)
   if not text then
     return nil, errors.system(read_errno, "read", { path = path })
   end
-  for name, value in pairs(env_file.parse(text)) do
+  local values = env_file.parse(text)
+  for name, value in pairs(values) do
     if name:find("\0") or value:find("\0") then
       return nil, errors.new("EINVAL", ("load_env_file '%s': the variable %s "
         .. "has a NUL byte"):format(path, options.show(name)))
     end
+  end
+  for name, value in pairs(values) do
     if os.getenv(name) == nil then uv.os_setenv(name, value) end
   end
   return true

@@ -19,9 +19,12 @@ local FAILED = 1 -- exit code if a hook raises and no other is set
 
 local shutdown = {}
 
-local hooks = {} -- in the order in which they were given
+local self_process = core.process()
+local hooks = {} -- that have not begun, in the order in which they were given
 local patience = 0 -- ms: the longest time that one of them was given
 local state = "waiting" -- "running" its hooks; "over"
+local watching = false -- `watch` has been called
+local holding = false -- signals are held up, for there are hooks
 local finally -- what is to be done after them
 
 --- Runs one hook. A hook that raises holds no other one
@@ -38,8 +41,9 @@ local function finish()
   finally()
 end
 
---- Runs the hooks, the last one first, and calls fn() after them. If their time
---- is over, `expired` ends the process.
+--- Runs the hooks, the last one first, and calls fn() after them. One that is
+--- given meanwhile is the next. If their time is over, `expired` ends the
+--- process.
 local function begin(reason, fn, expired)
   finally = fn
   if state == "over" then return fn() end
@@ -50,7 +54,7 @@ local function begin(reason, fn, expired)
     finish()
   end)
   scheduler.go(function()
-    for i = #hooks, 1, -1 do run_hook(hooks[i], reason) end
+    while #hooks > 0 do run_hook(table.remove(hooks), reason) end
     deadline:stop()
     finish()
   end)
@@ -73,22 +77,32 @@ local function on_disconnect(channel)
   begin("disconnect", exit.exit)
 end
 
---- Takes a signal that has a listener: it ends the process nevertheless, once
---- there are hooks.
+--- Takes a signal that has a listener: it ends the process nevertheless, as
+--- long as there are hooks.
 --- @param signal integer
 function shutdown.on_signal(signal)
-  if ENDS[core.signal_names[signal]] and not core.ending.noted() then
+  if holding and ENDS[core.signal_names[signal]] then
     core.ending.note(signal)
   end
 end
 
---- Takes that nothing is left to do.
-function shutdown.on_end()
-  if state == "waiting" then begin("end", function() end, exit.exit) end
+--- Lets signals end the process at once again: it may go on after its "end", as
+--- behind orrery.main.
+local function let_go()
+  patience, holding = 0, false
+  self_process:flush()
+  core.ending.hold_for(0)
 end
 
---- Begins to listen for what ends this process.
+--- Takes that nothing is left to do.
+function shutdown.on_end()
+  if state == "waiting" and #hooks > 0 then begin("end", let_go, exit.exit) end
+end
+
+--- Begins to listen for what ends this process, if it has not begun.
 local function watch()
+  if watching then return end
+  watching = true
   core.ending.own()
   ending.on_noted = end_by_signal
   ending.watch()
@@ -102,10 +116,11 @@ end
 --- "SIGINT", "SIGTERM", "SIGHUP", "SIGPIPE" (nobody reads our output),
 --- "disconnect" (the parent has gone) or "end" (nothing is left to do, under
 --- the CLI and in orrery.main). Several hooks run one after the other, the last
---- one first. Then the process ends by that signal, or with process.exit_code
---- if a hook has set it. A second SIGINT ends it at once. Hooks do not run on
---- process.exit, nor for an uncaught error; process.exit in a hook ends the
---- process at once.
+--- one first, also one that is given by a hook. Then the process ends by that
+--- signal, or with process.exit_code if a hook has set it. A second SIGINT ends
+--- it at once, and a second SIGTERM once the deadline is over, also in a hook
+--- that never returns. Hooks do not run on process.exit, nor for an uncaught
+--- error; process.exit in a hook ends the process at once.
 --- @param fn fun(reason: string)
 --- @param deadline integer? ms for all hooks together, 10000 if nil; of
 ---   several, the longest counts
@@ -113,9 +128,11 @@ function shutdown.on_shutdown(fn, deadline)
   options.argument("on_shutdown", "fn", fn, options.checks.callback)
   if deadline == nil then deadline = DEADLINE end
   options.argument("on_shutdown", "the deadline", deadline, options.checks.ms)
-  if #hooks == 0 then watch() end
+  watch()
   hooks[#hooks + 1] = fn
-  patience = math.max(patience, deadline)
+  if state == "over" and core.ending.noted() then return end -- too late
+  if state == "over" then state = "waiting" end
+  patience, holding = math.max(patience, deadline), true
   core.ending.hold_for(math.min(patience // 1000 + 1, 1 << 20))
 end
 

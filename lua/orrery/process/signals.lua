@@ -63,7 +63,10 @@ local function release(name)
 end
 
 --- Tells whether a task waits for an event: then the event can still come.
-local function is_awaited(emitter, event)
+--- @param emitter Emitter
+--- @param event string
+--- @return boolean
+function signals.is_awaited(emitter, event)
   for _, entry in ipairs(emitter.listeners_[event] or {}) do
     if entry.waiting then return true end
   end
@@ -84,7 +87,11 @@ function signals.listeners_changed(emitter, event, count)
   end
   local handle = handles[event]
   if not handle then return end
-  if is_awaited(emitter, event) then handle:ref() else handle:unref() end
+  if signals.is_awaited(emitter, event) then
+    handle:ref()
+  else
+    handle:unref()
+  end
 end
 
 --- Returns the exit code by which shells tell that a signal ended a process.

@@ -12,15 +12,22 @@ local errors = require "orrery.runtime.errors"
 local events = require "orrery.events"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
+local signals = require "orrery.process.signals"
 local stream = require "orrery.stream"
 
 local standard_streams = {}
 
 local self_process = core.process()
 local EBADF, EPIPE = core.errnos.EBADF, core.errnos.EPIPE
+local SIGWINCH = core.signals.SIGWINCH
+
+local function is_terminal(fd) return uv.guess_handle(fd) == "tty" end
 
 --- @class Output : Emitter stdout or stderr; it cannot be closed. Events:
----   finish, error(err)
+---   finish, error(err); of a terminal, resize
+--- @field is_tty boolean it is a terminal
+--- @field columns integer? of a terminal, as it is now
+--- @field rows integer? of a terminal
 --- @field readable boolean false
 --- @field writable boolean true
 --- @field fd_ integer
@@ -94,21 +101,66 @@ Output.destroy = Output.close
 function Output:ref() return self end
 Output.unref = Output.ref
 
---- Tells whether it is a terminal.
---- @return boolean
-function Output:is_tty() return uv.guess_handle(self.fd_) == "tty" end
+Output.is_tty = false
+
+-- Terminals ------------------------------------------------------------------
+
+--- The class of an output that is a terminal. It has a size, which is asked for
+--- each time.
+local TerminalOutput = class("orrery.Output", Output)
+
+TerminalOutput.is_tty = true
+
+--- Returns the rows and columns; nil if it is no terminal any more.
+local function size_of(self)
+  local rows, columns = core.terminal().size(self.fd_)
+  if rows then return rows, columns end
+end
+
+function TerminalOutput.__index(self, name)
+  if name == "rows" then return (size_of(self)) end
+  if name == "columns" then return (select(2, size_of(self))) end
+  return TerminalOutput[name]
+end
+
+--- Emits `resize` if the size is another one than it was.
+local function on_resize(self)
+  local rows, columns = size_of(self)
+  local known = self.size_
+  if rows == known[1] and columns == known[2] then return end
+  self.size_ = { rows, columns }
+  self:emit("resize")
+end
+
+--- Catches SIGWINCH while `resize` has a listener, by a handle of its own. It
+--- keeps the loop alive only for tasks that wait for it. Called by the emitter.
+function TerminalOutput:listeners_changed_(event, count)
+  if event ~= "resize" then return end
+  local handle = self.on_resize_
+  if count == 0 then
+    if handle then loop.close(handle) end
+    self.on_resize_ = nil
+    return
+  elseif not handle then
+    handle = uv.new_signal()
+    self.on_resize_, self.size_ = handle, { size_of(self) }
+    handle:start(SIGWINCH, loop.guard(function() on_resize(self) end))
+  end
+  if signals.is_awaited(self, event) then handle:ref() else handle:unref() end
+end
+
+-- Making them ----------------------------------------------------------------
 
 --- Makes the stream of stdout or stderr.
 --- @param fd 1|2
 --- @return Output
 function standard_streams.output(fd)
-  return setmetatable({ fd_ = fd }, Output)
+  local its_class = is_terminal(fd) and TerminalOutput or Output
+  return setmetatable({ fd_ = fd }, its_class)
 end
 
---- Makes the stream of stdin. It keeps the loop alive only while it is read.
---- @return Stream stream at its end if there is no stdin; reads give the error
----   if there is no fd left for it
-function standard_streams.input()
+--- Opens stdin; see `input`.
+local function open_input()
   local kind = uv.guess_handle(0)
   if kind ~= "file" then
     require "orrery.runtime.poller".open() -- while there are fds for it
@@ -125,6 +177,15 @@ function standard_streams.input()
     return none
   end
   return stream.new(fd, kind == "file" and "file" or "shared", "r")
+end
+
+--- Makes the stream of stdin. It keeps the loop alive only while it is read.
+--- @return Stream stream with `is_tty`; at its end if there is no stdin; reads
+---   give the error if there is no fd left for it
+function standard_streams.input()
+  local stdin = open_input()
+  stdin.is_tty = is_terminal(0)
+  return stdin
 end
 
 return standard_streams

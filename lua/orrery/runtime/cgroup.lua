@@ -60,7 +60,7 @@ function cgroup.own(controller)
   if not mount or not name then return nil end
   local root = mount.root == "/" and "" or mount.root
   local below = name == "/" and "" or name
-  if below:sub(1, #root) ~= root then return nil end
+  if (below .. "/"):sub(1, #root + 1) ~= root .. "/" then return nil end
   return mount.dir .. below:sub(#root + 1), mount.dir
 end
 

@@ -101,7 +101,6 @@ local function names()
   return list
 end
 
-
 --- Lets a luv handle keep the loop alive if a deadline does.
 local function refer(handle)
   if refs > 0 then handle:ref() else handle:unref() end

@@ -16,15 +16,17 @@ local GRACE = 2000 -- ms for children that are to die with this process
 local ending = {}
 shared.ending = ending
 
+local self_process = core.process()
 local watcher -- tells that a signal is noted
 local finishing = false
 
 --- Gives the children that are to die with this process the signal that was
 --- noted, and some time. When the last of them is reaped, the core ends this
---- process; at once if there is none.
+--- process; at once if there is none, so what C has buffered is written before.
 function ending.finish()
   if finishing then return end
   finishing = true
+  self_process:flush()
   core.ending.pass_on()
   clock.after(GRACE, core.ending.finish)
   core.ending.hold_for(0)

@@ -22,6 +22,7 @@ local shared_handle = {}
 --- @field watched_ Watched? while it reads or has something to write
 --- @field referenced_ boolean it keeps the loop alive while it reads
 local SharedHandle = class "orrery.SharedHandle"
+shared_handle.SharedHandle = SharedHandle
 
 --- Makes the handle of an fd.
 --- @param fd userdata orrery.fd, owned from now on
