@@ -158,7 +158,8 @@ describe("orrery in the place of a script", function()
   it("fault D10: is told that it is none", function()
     run(function()
       local child = orrery.fork(helper.orrery, { "x.lua" },
-        { stdio = { "ignore", "inherit", "pipe", "ipc" } })
+        { stdio = { "ignore", "inherit", "pipe", "ipc" },
+          env_extend = helper.env() })
       assert.matches("^orrery: .*bin/orrery is orrery itself and no script: "
         .. 'give fork, or orrery, the script, as in fork%("x.lua"%)\n$',
         child.stderr:read_all())

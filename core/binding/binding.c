@@ -4,6 +4,7 @@
 #include "engine/names.h"
 
 #include <limits.h>
+#include <stdint.h>
 #include <string.h>
 
 void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
@@ -11,10 +12,10 @@ void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
   luaL_newmetatable(L, name);
   lua_pushvalue(L, -1); /* for orr_check_self, here and below */
   luaL_setfuncs(L, meta, 1);
-  luaL_getsubtable(L, -1, "__index");
+  lua_newtable(L);
   lua_pushvalue(L, -2);
   luaL_setfuncs(L, methods, 1);
-  lua_pop(L, 1);
+  lua_setfield(L, -2, "__index");
   lua_pushboolean(L, false);
   lua_setfield(L, -2, "__metatable");
   lua_pop(L, 1);
@@ -40,6 +41,24 @@ int orr_check_fd(lua_State *L, int arg) {
   lua_Integer n = luaL_checkinteger(L, arg);
   luaL_argcheck(L, n >= 0 && n <= INT_MAX, arg, "not an fd number");
   return (int)n;
+}
+
+/* The function of a part, with its functions and its table as upvalues. */
+static int l_part(lua_State *L) {
+  if (lua_isnil(L, lua_upvalueindex(2))) {
+    lua_newtable(L);
+    luaL_setfuncs(L, lua_touserdata(L, lua_upvalueindex(1)), 0);
+    lua_replace(L, lua_upvalueindex(2));
+  }
+  lua_pushvalue(L, lua_upvalueindex(2));
+  return 1;
+}
+
+void orr_add_part(lua_State *L, const char *name, const luaL_Reg *functions) {
+  lua_pushlightuserdata(L, (void *)(uintptr_t)functions);
+  lua_pushnil(L);
+  lua_pushcclosure(L, l_part, 2);
+  lua_setfield(L, -2, name);
 }
 
 int orr_fail(lua_State *L, int error) {

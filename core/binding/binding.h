@@ -39,10 +39,15 @@ void orr_open_bytecode(lua_State *L, const char *core); /* the core's path */
 /* binding.c --------------------------------------------------------------- */
 
 /* Makes the metatable of class `name`: `methods` behind its __index, `meta` in
-   the metatable itself. Called again, it adds to the same class: it may have
-   more than one file, and the first call may have failed half-way. */
+   the metatable itself. Called again, it fills the same metatable again: the
+   first call may have failed half-way. */
 void orr_class(lua_State *L, const char *name, const luaL_Reg *methods,
                const luaL_Reg *meta);
+
+/* Adds a part to the module table on top that few programs ask for:
+   core.`name`() -> a table of `functions`, which must last. The table is made
+   when it is first asked for, and is the same one each time. */
+void orr_add_part(lua_State *L, const char *name, const luaL_Reg *functions);
 
 /* Returns the userdata of class `name` that a method was called on, or raises.
    Does what luaL_checkudata does without its search by name, and works only in

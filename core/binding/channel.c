@@ -73,7 +73,7 @@ static int m_close(lua_State *L) {
 }
 
 /* channel:hang_up(): what has come can still be received, and then the end,
-   whoever holds the other end. Does nothing if it is closed. */
+   also if other processes hold the other end. Does nothing if it is closed. */
 static int m_hang_up(lua_State *L) {
   orr_channel_hang_up(check_channel(L));
   return 0;

@@ -1,5 +1,5 @@
 /* credentials.c - the users and groups of this process, and what libc knows of
-   those by name. Few programs ask, so the table is made for those that do.
+   those by name: core.credentials().
 
    libc's functions change the ids of all threads; the system calls would change
    one thread's only. */
@@ -174,8 +174,7 @@ static int l_setgroups(lua_State *L) {
   return result(L, setgroups(n, groups));
 }
 
-/* core.credentials() -> a table of the functions of this file. */
-static int l_credentials(lua_State *L) {
+void orr_open_credentials(lua_State *L) {
   static const luaL_Reg functions[] = {{"lookup_user", l_lookup_user},
                                        {"lookup_group", l_lookup_group},
                                        {"users", l_users},
@@ -187,11 +186,5 @@ static int l_credentials(lua_State *L) {
                                        {"setegid", l_setegid},
                                        {"setgroups", l_setgroups},
                                        {NULL, NULL}};
-  luaL_newlib(L, functions);
-  return 1;
-}
-
-void orr_open_credentials(lua_State *L) {
-  lua_pushcfunction(L, l_credentials);
-  lua_setfield(L, -2, "credentials");
+  orr_add_part(L, "credentials", functions);
 }

@@ -1,6 +1,5 @@
 /* image.c - what this process is to others: its title, the mask of its files,
-   and another program in its place. Few programs ask, so the table of functions
-   is made for those that do. */
+   and another program in its place: core.image(). */
 #include "binding.h"
 #include "engine/launch.h"
 #include "engine/title.h"
@@ -89,17 +88,10 @@ static int l_execve(lua_State *L) {
   return orr_fail(L, replace(L, file, argv, envp));
 }
 
-/* core.image() -> a table of the functions of this file. */
-static int l_image(lua_State *L) {
+void orr_open_image(lua_State *L) {
   static const luaL_Reg functions[] = {{"set_title", l_set_title},
                                        {"umask", l_umask},
                                        {"execve", l_execve},
                                        {NULL, NULL}};
-  luaL_newlib(L, functions);
-  return 1;
-}
-
-void orr_open_image(lua_State *L) {
-  lua_pushcfunction(L, l_image);
-  lua_setfield(L, -2, "image");
+  orr_add_part(L, "image", functions);
 }

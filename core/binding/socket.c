@@ -1,6 +1,6 @@
 /* socket.c - sockets that luv has no handle of: what stream sockets are and
    where, listening and accepting; Unix datagrams. Functions take the number of
-   an fd and leave it open: whoever owns it goes on owning it. */
+   an fd and leave it open: its owner stays the same. */
 #include "binding.h"
 #include "engine/io.h"
 
@@ -12,14 +12,20 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+/* Fills in what kind of socket fd n is. Returns whether it is one; not: errno
+   says why. */
+static bool ask_kind(int n, int *domain, int *type) {
+  socklen_t size = sizeof *type;
+  return getsockopt(n, SOL_SOCKET, SO_TYPE, type, &size) == 0 &&
+         getsockopt(n, SOL_SOCKET, SO_DOMAIN, domain, &size) == 0;
+}
+
 /* core.socket_kind(n) -> "tcp" or "pipe", as luv calls stream sockets of the
    Internet and of Unix; nil, errno (ENOTSOCK: fd n is something else;
    EBADF). */
 static int l_socket_kind(lua_State *L) {
   int n = orr_check_fd(L, 1), domain = 0, type = 0;
-  socklen_t size = sizeof domain;
-  if (getsockopt(n, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
-      getsockopt(n, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
+  if (!ask_kind(n, &domain, &type))
     return orr_fail(L, errno);
   if (type == SOCK_STREAM && (domain == AF_INET || domain == AF_INET6))
     lua_pushliteral(L, "tcp");
@@ -148,10 +154,8 @@ static int l_unix_datagram(lua_State *L) {
 /* core.is_unix_datagram(n) -> whether fd n is a Unix datagram socket. */
 static int l_is_unix_datagram(lua_State *L) {
   int n = orr_check_fd(L, 1), domain = 0, type = 0;
-  socklen_t size = sizeof domain;
-  getsockopt(n, SOL_SOCKET, SO_TYPE, &type, &size);
-  getsockopt(n, SOL_SOCKET, SO_DOMAIN, &domain, &size);
-  lua_pushboolean(L, domain == AF_UNIX && type == SOCK_DGRAM);
+  lua_pushboolean(L, ask_kind(n, &domain, &type) && domain == AF_UNIX &&
+                         type == SOCK_DGRAM);
   return 1;
 }
 

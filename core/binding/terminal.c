@@ -1,5 +1,5 @@
-/* terminal.c - pseudo-terminals, and the size of terminals. Few programs ask,
-   so the table of functions is made for those that do. */
+/* terminal.c - pseudo-terminals, and the size of terminals:
+   core.terminal(). */
 #include "binding.h"
 
 #include <errno.h>
@@ -72,15 +72,8 @@ static int l_resize(lua_State *L) {
   return 1;
 }
 
-/* core.terminal() -> a table of the functions of this file. */
-static int l_terminal(lua_State *L) {
+void orr_open_terminal(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"open", l_open}, {"size", l_size}, {"resize", l_resize}, {NULL, NULL}};
-  luaL_newlib(L, functions);
-  return 1;
-}
-
-void orr_open_terminal(lua_State *L) {
-  lua_pushcfunction(L, l_terminal);
-  lua_setfield(L, -2, "terminal");
+  orr_add_part(L, "terminal", functions);
 }

@@ -86,8 +86,8 @@ struct orr_frame {
 void orr_channel_open(struct orr_channel *channel, int fd,
                       enum orr_framing framing, size_t max_message);
 
-/* Lets nothing more in or out, whoever may hold the other end: what has come is
-   still received, and then the end. Does nothing to a channel that is
+/* Lets nothing more in or out, also if other processes hold its end: what has
+   come is still received, and then the end. Does nothing to a channel that is
    closed. */
 void orr_channel_hang_up(const struct orr_channel *channel);
 

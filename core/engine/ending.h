@@ -4,11 +4,11 @@
 
    SIGINT, SIGTERM and SIGHUP end the process as they would without us, and at
    once, if no child is to die with it. While there are such children, the first
-   signal is only noted, and makes an fd readable: whoever polls that passes the
-   signal on and gives the children some time; when the last of them has ended,
-   or the time is over, the process ends by the signal. A second signal of the
-   same kind ends it at once, whatever it is doing, and so does a second SIGINT
-   after one of another kind.
+   signal is only noted, and makes an fd readable: the one who polls that passes
+   the signal on and gives the children some time; when the last of them has
+   ended, or the time is over, the process ends by the signal. A second signal
+   of the same kind ends it at once, whatever it is doing, and so does a second
+   SIGINT after one of another kind.
 
    A signal handler can know nothing but static variables. So this file of the
    engine has some, and it serves one owner in a process. */

@@ -27,8 +27,8 @@ local watching = false -- `watch` has been called
 local holding = false -- signals are held up, for there are hooks
 local finally -- what is to be done after them
 
---- Runs one hook. A hook that raises holds no other one
---- up: its error is reported, and makes the exit code 1. [w]
+--- Runs one hook. A hook that raises holds no other one up: its error is
+--- reported, and makes the exit code 1. [w]
 local function run_hook(fn, reason)
   if xpcall(fn, loop.remember, reason) then return end
   loop.report(loop.last_trace())
