@@ -224,7 +224,7 @@ local function handles()
 end
 
 --- Waits until what was begun is done that needs nobody's attention: the end
---- of families.
+--- of families, and the keeper that has watched groups.
 local function await_keepers()
   local timer = uv.new_timer()
   timer:start(10000, 0, function() end)

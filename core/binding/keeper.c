@@ -5,6 +5,7 @@
 #include "binding.h"
 #include "engine/io.h"
 #include "keeper/messages.h"
+#include "usage.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -106,9 +107,49 @@ static uint32_t check_u32(lua_State *L, int arg) {
   return (uint32_t)n;
 }
 
-/* keeper:request(op, id, signal, grace, root, born, mark) -> true; nil, errno
-   (EPIPE: the keeper has gone). `op` is "signal" or "end"; the last three tell
-   a keeper that serves which family is meant. See messages.h. */
+/* Sends a message. Returns what the method does: true; nil, errno. */
+static int send_message(lua_State *L, const struct orr_keeper *self,
+                        const void *message, size_t size) {
+  ssize_t n = orr_send(self->socket, message, size);
+  if (n < 0)
+    return orr_fail(L, (int)-n);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+/* keeper:adopt(id, path, made, die, entered) -> true; nil, errno (EPIPE): has a
+   keeper that serves watch a control group, the last of `made` directories. It
+   is killed with this process if `die`. With `entered` it has had a member. */
+static int m_adopt(lua_State *L) {
+  const struct orr_keeper *self = check_self(L);
+  struct adopt r;
+  size_t size;
+  memset(&r, 0, offsetof(struct adopt, path));
+  r.op = OP_ADOPT;
+  r.id = check_u32(L, 2);
+  const char *path = luaL_checklstring(L, 3, &size);
+  luaL_argcheck(L, size < sizeof r.path, 3, "too long");
+  r.made = check_u32(L, 4);
+  r.flags = (lua_toboolean(L, 5) ? ADOPT_DIE : 0) |
+            (lua_toboolean(L, 6) ? ADOPT_ENTERED : 0);
+  memcpy(r.path, path, size + 1);
+  return send_message(L, self, &r, offsetof(struct adopt, path) + size + 1);
+}
+
+/* keeper:forget(id) -> true; nil, errno (EPIPE): has a group removed that
+   nobody has entered. */
+static int m_forget(lua_State *L) {
+  struct request r;
+  memset(&r, 0, sizeof r);
+  r.op = OP_FORGET;
+  r.group = check_u32(L, 2);
+  return send_message(L, check_self(L), &r, sizeof r);
+}
+
+/* keeper:request(op, id, signal, grace, group, root, born, mark) -> true; nil,
+   errno (EPIPE: the keeper has gone). `op` is "signal" or "end". The last four
+   tell a keeper that serves which family is meant: a group that it has adopted,
+   by its id, or, with 0 for it, one that it must look for. See messages.h. */
 static int m_request(lua_State *L) {
   static const char *const names[] = {"signal", "end", NULL};
   const struct orr_keeper *self = check_self(L);
@@ -118,22 +159,20 @@ static int m_request(lua_State *L) {
   r.id = check_u32(L, 3);
   r.signal = (int32_t)check_u32(L, 4);
   r.grace = check_u32(L, 5);
-  r.root = (int32_t)luaL_optinteger(L, 6, 0);
-  r.born = (uint64_t)luaL_optinteger(L, 7, 0);
-  const char *mark = luaL_optstring(L, 8, "");
-  luaL_argcheck(L, strlen(mark) < sizeof r.mark, 8, "too long");
+  r.group = (uint32_t)luaL_optinteger(L, 6, 0);
+  r.root = (int32_t)luaL_optinteger(L, 7, 0);
+  r.born = (uint64_t)luaL_optinteger(L, 8, 0);
+  const char *mark = luaL_optstring(L, 9, "");
+  luaL_argcheck(L, strlen(mark) < sizeof r.mark, 9, "too long");
   memcpy(r.mark, mark, strlen(mark));
-  ssize_t n = orr_send(self->socket, &r, sizeof r);
-  if (n < 0)
-    return orr_fail(L, (int)-n);
-  lua_pushboolean(L, true);
-  return 1;
+  return send_message(L, self, &r, sizeof r);
 }
 
 union message {
   uint32_t type;
   struct done done;
   struct ended ended;
+  struct emptied emptied;
 };
 
 /* Pushes "done", id, living, forced, the list of pids left. Returns how many
@@ -155,6 +194,31 @@ static int push_done(lua_State *L, const struct done *done, size_t size) {
   return 5;
 }
 
+static void set_known(lua_State *L, const char *name, uint64_t value) {
+  if (value == 0)
+    return;
+  lua_pushinteger(L, (lua_Integer)value);
+  lua_setfield(L, -2, name);
+}
+
+/* Pushes "emptied", id, usage; or "lost", id. Returns how many values that
+   is. */
+static int push_emptied(lua_State *L, const struct emptied *e) {
+  bool lost = e->type == REPLY_LOST;
+  lua_pushstring(L, lost ? "lost" : "emptied");
+  lua_pushinteger(L, e->id);
+  if (lost)
+    return 2;
+  lua_createtable(L, 0, 4);
+  lua_pushinteger(L, (lua_Integer)e->user);
+  lua_setfield(L, -2, "user");
+  lua_pushinteger(L, (lua_Integer)e->system);
+  lua_setfield(L, -2, "system");
+  set_known(L, "memory_peak", e->memory_peak);
+  set_known(L, "pids_peak", e->pids_peak);
+  return 3;
+}
+
 static struct rusage rusage_of(const struct usage *u) {
   struct rusage r;
   memset(&r, 0, sizeof r);
@@ -174,8 +238,9 @@ static struct rusage rusage_of(const struct usage *u) {
 
 /* keeper:receive() -> "exit": the program has ended; "empty", usage: so has all
    of its family, and this is what all of them have used; "done", id, living,
-   forced, left: a request is done; nil, errno (EAGAIN: nothing has come;
-   EPIPE: the keeper has gone). */
+   forced, left: a request is done; "emptied", id, usage: an adopted group is
+   empty and removed; "lost", id: it cannot be watched; nil, errno (EAGAIN:
+   nothing has come; EPIPE: the keeper has gone). */
 static int m_receive(lua_State *L) {
   struct orr_keeper *self = check_self(L);
   union message m;
@@ -184,6 +249,9 @@ static int m_receive(lua_State *L) {
     return orr_fail(L, n == 0 || errno == ECONNRESET ? EPIPE : errno);
   if ((size_t)n >= sizeof m.type && m.type == REPLY_DONE)
     return push_done(L, &m.done, (size_t)n);
+  if ((size_t)n == sizeof m.emptied &&
+      (m.type == REPLY_EMPTIED || m.type == REPLY_LOST))
+    return push_emptied(L, &m.emptied);
   if ((size_t)n < sizeof m.ended)
     return orr_fail(L, EPROTO);
   struct rusage usage = rusage_of(&m.ended.usage);
@@ -259,6 +327,8 @@ void orr_open_keeper(lua_State *L) {
                                      {"close_peer", m_close_peer},
                                      {"close", m_close},
                                      {"request", m_request},
+                                     {"adopt", m_adopt},
+                                     {"forget", m_forget},
                                      {"receive", m_receive},
                                      {"pid", m_pid},
                                      {"kill", m_kill},

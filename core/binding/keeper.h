@@ -1,4 +1,4 @@
-/* keeper.h - what spawn.c does with the userdata orrery.keeper. */
+/* keeper.h - what the start of a program does with the userdata orrery.keeper. */
 #ifndef ORR_BINDING_KEEPER_H
 #define ORR_BINDING_KEEPER_H
 
@@ -23,14 +23,5 @@ void orr_keeper_started(struct orr_keeper *keeper, long floor);
 
 /* Sends a signal to the program. 0 or -errno; -ESRCH once it has ended. */
 int orr_keeper_signal(const struct orr_keeper *keeper, int signal);
-
-/* Pushes a table of what getrusage(2) tells, with Node's names; CPU times in
-   µs, max_rss in bytes.
-
-   Linux counts the memory that a process had *before* its exec, and a child
-   starts in its parent's: a max_rss that does not exceed what this process had
-   at its own peak, `floor` KiB, only says "not more than that". max_rss_exact
-   is true if it does exceed that. */
-void orr_push_usage(lua_State *L, const struct rusage *usage, long floor);
 
 #endif

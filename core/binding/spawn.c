@@ -9,6 +9,7 @@
 #include "engine/mark.h"
 #include "engine/reaper.h"
 #include "program.h"
+#include "usage.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -275,21 +276,36 @@ static int l_reaper_fd(lua_State *L) {
   return 1;
 }
 
-/* core.features() -> {clone_vm=, pidfd=, close_range=}: which roads are in use;
-   nil, errno, stage, index as of spawn.
-   ORRERY_FORCE=no_clone_vm,no_pidfd,no_close_range forbids them. */
+/* Adds the roads to a child's family to the table on top of the stack. Only Lua
+   knows of them; nothing is added if it is not there. */
+static void add_family_features(lua_State *L) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "orrery.child_process.family");
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
+    lua_getfield(L, -1, "add_features");
+    lua_pushvalue(L, -3);
+    lua_call(L, 1, 0);
+  }
+  lua_pop(L, 1);
+}
+
+/* core.features() -> {clone_vm=, pidfd=, close_range=, cgroup=, keeper=,
+   children=}: which roads are in use, into a child and to its family; nil,
+   errno, stage, index as of spawn. ORRERY_FORCE=no_clone_vm,no_pidfd,… forbids
+   them. */
 static int l_features(lua_State *L) {
   struct orr_failure failure;
   struct engine *e = ready_engine(L, &failure);
   if (e == NULL)
     return fail_start(L, &failure);
-  lua_createtable(L, 0, 3);
+  lua_createtable(L, 0, 6);
   lua_pushboolean(L, e->launcher.roads.clone_vm);
   lua_setfield(L, -2, "clone_vm");
   lua_pushboolean(L, e->launcher.roads.pidfd);
   lua_setfield(L, -2, "pidfd");
   lua_pushboolean(L, e->launcher.roads.close_range);
   lua_setfield(L, -2, "close_range");
+  add_family_features(L);
   return 1;
 }
 
@@ -347,32 +363,6 @@ static int m_status(lua_State *L) {
     lua_pushnil(L);
   lua_pushboolean(L, child->running);
   return 3;
-}
-
-static void set_integer(lua_State *L, const char *name, lua_Integer value) {
-  lua_pushinteger(L, value);
-  lua_setfield(L, -2, name);
-}
-
-static lua_Integer microseconds(const struct timeval *t) {
-  return (lua_Integer)t->tv_sec * 1000000 + t->tv_usec;
-}
-
-enum { RSS_SLACK = 1024 }; /* KiB: the kernel batches its counters per CPU */
-
-void orr_push_usage(lua_State *L, const struct rusage *u, long floor) {
-  lua_createtable(L, 0, 10);
-  set_integer(L, "user", microseconds(&u->ru_utime));
-  set_integer(L, "system", microseconds(&u->ru_stime));
-  set_integer(L, "max_rss", (lua_Integer)u->ru_maxrss * 1024);
-  lua_pushboolean(L, u->ru_maxrss > floor + RSS_SLACK);
-  lua_setfield(L, -2, "max_rss_exact");
-  set_integer(L, "minor_page_fault", u->ru_minflt);
-  set_integer(L, "major_page_fault", u->ru_majflt);
-  set_integer(L, "fs_read", u->ru_inblock);
-  set_integer(L, "fs_write", u->ru_oublock);
-  set_integer(L, "voluntary_context_switches", u->ru_nvcsw);
-  set_integer(L, "involuntary_context_switches", u->ru_nivcsw);
 }
 
 /* spawned:usage() -> a table: getrusage(2) of the child and of those it waited

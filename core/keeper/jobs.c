@@ -10,12 +10,14 @@ enum {
   AGAIN = 200,    /* ms until another look while members do not end */
   CHECK = 10,     /* ms between looks at members without a pidfd */
   GIVE_UP = 5000, /* ms in which SIGKILL has ended no member */
+  FREEZE = 200,   /* ms until all members of a group are taken to rest */
   DONTWAIT = 0x40,
   NOSIGNAL = 0x4000,
 };
 
 struct job {
   bool active, killing;
+  bool freezing; /* the members of a group are coming to rest */
   struct request request;
   struct family family;
   int64_t due, last; /* when to kill (again); when to give up */
@@ -52,10 +54,13 @@ void jobs_send(struct jobs *jobs, const void *data, size_t size) {
 static void finish(struct jobs *jobs, struct job *job) {
   struct done done = {REPLY_DONE, job->request.id, job->living, job->forced, 0,
                       {0}};
+  const struct group *group = group_find(&jobs->groups, job->request.group);
   const struct member *m = job->family.members.data;
   for (int i = 0; i < job->family.count && done.count < MOST_LEFT; i++)
     if (m[i].living)
       done.left[done.count++] = m[i].pid;
+  if (group != NULL && job->killing && group->populated)
+    done.count = (uint32_t)group_list(group, done.left, MOST_LEFT);
   jobs_send(jobs, &done,
             offsetof(struct done, left) + done.count * sizeof *done.left);
   family_end(&job->family);
@@ -74,9 +79,102 @@ static void force(struct job *job) {
   job->due = now + AGAIN;
 }
 
+/* Groups ------------------------------------------------------------------- */
+
+/* Sends the signal of a request to a group. Its members rest, or should. */
+static void signal_group(struct jobs *jobs, struct job *job, struct group *g) {
+  job->living = (uint32_t)group_signal(g, job->request.signal);
+  if (job->request.op == OP_END && job->request.signal != 0)
+    group_signal(g, SIGCONT);
+  if (job->freezing)
+    group_freeze(g, false);
+  job->freezing = false;
+  job->due = sys_now() + job->request.grace;
+  if (job->request.op == OP_SIGNAL)
+    finish(jobs, job);
+}
+
+/* Does what is due of a request for a group, which may be gone. */
+static void step_group(struct jobs *jobs, struct job *job) {
+  struct group *g = group_find(&jobs->groups, job->request.group);
+  int64_t now = sys_now();
+  if (g == NULL || !g->populated)
+    return finish(jobs, job);
+  if (job->freezing) {
+    if (g->frozen || now >= job->due)
+      signal_group(jobs, job, g);
+  } else if (now >= job->due) {
+    if (job->killing)
+      return finish(jobs, job);
+    job->forced = (uint32_t)group_kill(g);
+    job->killing = true;
+    job->due = now + GIVE_UP;
+  }
+}
+
+/* Begins a request for a group. Who would be born between a signal and SIGKILL
+   at once needs not to have it: then the members need not rest. */
+static void start_group(struct jobs *jobs, struct job *job) {
+  const struct request *r = &job->request;
+  struct group *g = group_find(&jobs->groups, r->group);
+  if (g != NULL)
+    group_read(g);
+  if (g == NULL || !g->populated)
+    return finish(jobs, job);
+  if (r->op == OP_END && r->signal == SIGKILL)
+    return step_group(jobs, job);
+  job->freezing = r->signal != 0 && (r->op == OP_SIGNAL || r->grace > 0);
+  if (!job->freezing)
+    return signal_group(jobs, job, g);
+  job->due = sys_now() + FREEZE;
+  group_freeze(g, true);
+}
+
+/* Takes in the state of a group, and removes it if all members have ended. */
+static void see_to_group(struct jobs *jobs, uint32_t id) {
+  struct group *g = group_find(&jobs->groups, id);
+  if (g == NULL)
+    return;
+  group_read(g);
+  bool gone = jobs->socket < 0 || g->entered;
+  if (g->populated || !gone)
+    return;
+  struct emptied emptied = {.type = REPLY_EMPTIED, .id = id};
+  group_usage(g, &emptied);
+  if (group_remove(&jobs->groups, g))
+    jobs_send(jobs, &emptied, sizeof emptied); /* before what is done by it */
+}
+
+/* Begins to watch a group. */
+static void adopt(struct jobs *jobs, const struct adopt *r) {
+  const struct emptied lost = {.type = REPLY_LOST, .id = r->id};
+  struct group *g = group_adopt(&jobs->groups, r);
+  if (g == NULL)
+    return jobs_send(jobs, &lost, sizeof lost);
+  struct epoll_event event = {EPOLLPRI, (uint64_t)TAG_GROUP << 32 | r->id};
+  group_freeze(g, false); /* one that another keeper left behind */
+  if (SYS(__NR_epoll_ctl, jobs->epoll, EPOLL_CTL_ADD, g->events, &event) < 0)
+    sys_exit(1);
+  see_to_group(jobs, r->id);
+}
+
+/* The engine has gone: ends the groups that are to end with it. */
+static void end_groups(struct jobs *jobs) {
+  for (uint32_t id = 1; id < jobs->groups.room; id++) {
+    const struct group *g = group_find(&jobs->groups, id);
+    if (g != NULL && g->die)
+      group_kill(g);
+    see_to_group(jobs, id);
+  }
+}
+
+/* Requests ----------------------------------------------------------------- */
+
 /* Does what is due of a job. Nothing that is known may be left when it ends,
    and another look must find nothing. */
 static void step(struct jobs *jobs, struct job *job) {
+  if (job->request.group != 0)
+    return step_group(jobs, job);
   int64_t now = sys_now();
   struct family *f = &job->family;
   family_check(f);
@@ -120,6 +218,8 @@ void jobs_start(struct jobs *jobs, const struct request *r) {
   job->request = request;
   job->active = true;
   jobs->active++;
+  if (request.group != 0)
+    return start_group(jobs, job);
   family_begin(&job->family, &request, jobs->kept > 0, jobs->epoll, place);
   if (request.op == OP_END && request.signal == SIGKILL)
     return force(job);
@@ -133,38 +233,44 @@ void jobs_start(struct jobs *jobs, const struct request *r) {
   }
 }
 
-/* Shortens the grace of a request that is under way; false: none is. */
-static bool hurry(struct jobs *jobs, const struct request *r) {
-  for (int i = 0; i < jobs->places; i++) {
-    struct job *job = job_at(jobs, i);
-    if (job->active && job->request.id == r->id) {
-      int64_t due = sys_now() + r->grace;
-      if (!job->killing && due < job->due)
-        job->due = due;
-      return true;
-    }
+union message {
+  struct request request;
+  struct adopt adopt;
+};
+
+/* Takes one message of `n` bytes; one of another size is not looked at. */
+static void take_request(struct jobs *jobs, union message *m, size_t n) {
+  struct request *r = &m->request;
+  if (n > offsetof(struct adopt, path) && m->adopt.op == OP_ADOPT) {
+    ((char *)m)[n - 1] = '\0';
+    return adopt(jobs, &m->adopt);
   }
-  return false;
+  if (n != sizeof *r)
+    return;
+  r->mark[MARK - 1] = '\0';
+  if (r->op == OP_PROGRAM && jobs->program > 0) {
+    SYS(__NR_kill, jobs->program, r->signal);
+  } else if (r->op == OP_FORGET) {
+    struct group *g = group_find(&jobs->groups, r->group);
+    if (g != NULL)
+      group_remove(&jobs->groups, g);
+  } else if (r->op == OP_SIGNAL || r->op == OP_END) {
+    jobs_start(jobs, r);
+  }
 }
 
 /* Takes requests until there is none; the end of the socket is the engine's. */
 static void take_requests(struct jobs *jobs) {
-  struct request r;
+  union message m;
   long n;
-  while ((n = SYS(__NR_recvfrom, jobs->socket, &r, sizeof r, DONTWAIT, NULL,
-                  NULL)) == sizeof r) {
-    r.mark[MARK - 1] = '\0';
-    if (r.op == OP_PROGRAM) {
-      if (jobs->program > 0)
-        SYS(__NR_kill, jobs->program, r.signal);
-    } else if (!hurry(jobs, &r)) {
-      jobs_start(jobs, &r);
-    }
-  }
+  while ((n = SYS(__NR_recvfrom, jobs->socket, &m, sizeof m, DONTWAIT, NULL,
+                  NULL)) > 0)
+    take_request(jobs, &m, (size_t)n);
   if (n == -EAGAIN || n == -EINTR)
     return;
   sys_close(jobs->socket);
   jobs->socket = -1;
+  end_groups(jobs);
 }
 
 /* Returns how long to wait for events: until something is due. */
@@ -192,6 +298,8 @@ bool jobs_wait(struct jobs *jobs, int ms) {
     uint32_t tag = (uint32_t)(events[i].data >> 32);
     if (tag == TAG_SOCKET)
       take_requests(jobs);
+    else if (tag == TAG_GROUP)
+      see_to_group(jobs, (uint32_t)events[i].data);
     else if (tag == TAG_CHILD)
       child = true;
     else if ((int)tag < jobs->places && job_at(jobs, (int)tag)->active)

@@ -3,6 +3,7 @@
 #define ORR_KEEPER_JOBS_H
 
 #include "family.h"
+#include "group.h"
 
 struct jobs {
   int socket; /* to the engine; -1: it has gone */
@@ -11,10 +12,11 @@ struct jobs {
   int program; /* that is kept, until it is reaped; or 0 */
   struct vector list;
   int places, active;
+  struct groups groups; /* that were adopted */
 };
 
 /* What events of the epoll set carry that are of no member. */
-enum { TAG_SOCKET = 0xfffffffe, TAG_CHILD = 0xffffffff };
+enum { TAG_GROUP = 0xfffffffd, TAG_SOCKET, TAG_CHILD };
 
 /* Makes the epoll set, with the socket in it. Ends the program if it cannot. */
 void jobs_begin(struct jobs *jobs, int socket, int kept);

@@ -7,8 +7,6 @@
 #include <linux/resource.h>
 #include <linux/wait.h>
 
-enum { IDLE = 10000 }; /* ms that `serve` waits for its first request */
-
 struct kept {
   struct jobs jobs;
   bool childless;
@@ -80,8 +78,7 @@ void keep(int socket, int program, bool die) {
 void serve(int socket) {
   struct jobs jobs;
   jobs_begin(&jobs, socket, 0);
-  do
-    jobs_wait(&jobs, IDLE);
-  while (jobs.active > 0);
+  while (jobs.socket >= 0 || jobs.active > 0 || jobs.groups.count > 0)
+    jobs_wait(&jobs, -1);
   sys_exit(0);
 }

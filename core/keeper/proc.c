@@ -64,9 +64,7 @@ bool proc_stat(int pid, struct stat_of *stat) {
   return true;
 }
 
-/* Calls each(number, data) for the numbers in an open list, such as "1 23 ".
-   Returns 0 or -errno. */
-static int each_number(int fd, void (*each)(int, void *), void *data) {
+int proc_numbers(int fd, void (*each)(int, void *), void *data) {
   char text[CHUNK];
   int number = 0;
   long n;
@@ -111,6 +109,21 @@ static int each_entry(const char *path, void (*each)(int, void *), void *data) {
   return (int)n;
 }
 
+void proc_directories(int dir, void (*each)(int, const char *, void *),
+                      void *data) {
+  enum { DIRECTORY = 4 };
+  _Alignas(struct dirent64) char buffer[CHUNK];
+  long n;
+  SYS(__NR_lseek, dir, 0, 0);
+  while ((n = SYS(__NR_getdents64, dir, buffer, sizeof buffer)) > 0)
+    for (long at = 0; at < n;) {
+      const struct dirent64 *entry = (const void *)(buffer + at);
+      if (entry->type == DIRECTORY && entry->name[0] != '.')
+        each(dir, entry->name, data);
+      at += entry->reclen;
+    }
+}
+
 struct of_thread {
   int pid, rc;
   void (*each)(int, void *);
@@ -123,7 +136,7 @@ static void children_of_thread(int thread, void *data) {
   path_of(path, of->pid, thread, "/children");
   int fd = (int)sys_open(path, O_RDONLY);
   if (fd >= 0) {
-    each_number(fd, of->each, of->data);
+    proc_numbers(fd, of->each, of->data);
     sys_close(fd);
   } else if (thread == of->pid) {
     of->rc = fd;

@@ -24,6 +24,15 @@ int proc_children(int pid, void (*each)(int pid, void *data), void *data);
 /* Calls each(pid, data) for all processes that can be seen. 0 or -errno. */
 int proc_all(void (*each)(int pid, void *data), void *data);
 
+/* Calls each(number, data) for the numbers in an open list, such as "1 23 ".
+   Returns 0 or -errno. */
+int proc_numbers(int fd, void (*each)(int number, void *data), void *data);
+
+/* Calls each(dir, name, data) for the directories in an open one. */
+void proc_directories(int dir,
+                      void (*each)(int dir, const char *name, void *data),
+                      void *data);
+
 /* Tells whether the environment that a process was started with has `mark` as
    one of the ids of ORRERY_FAMILY. */
 bool proc_marked(int pid, const char *mark);

@@ -109,10 +109,10 @@ local function emit_exit(self)
 end
 
 --- Takes in that a contained family is empty, with what it has used. Called by
---- the keeper.
---- @param usage table as `usage`
+--- its Keeper or Group.
+--- @param usage table as `usage`, or the little that a control group knows
 function Child:on_empty_(usage)
-  self.family_usage_ = usage
+  self.family_usage_, self.usage = usage, nil -- which is made anew
   if self.release_ then self.release_() end
   self.release_ = nil
 end
@@ -275,7 +275,11 @@ local makers = {
   usage = function(self)
     if self.is_running_ or not self.spawned_ then return nil end
     local usage = self.spawned_:usage()
-    usage.family = self.family_usage_
+    local family = self.family_usage_
+    for name, value in next, family and usage or {} do
+      if family[name] == nil then family[name] = value end
+    end
+    usage.family = family
     return usage
   end,
 }
@@ -324,7 +328,7 @@ local function new(start, its_ends)
     pid = nil,
     process_ = false, -- orrery.spawn; of the keeper, if there is one
     spawned_ = false, -- orrery.spawn or orrery.keeper: of the program
-    keeper_ = false, -- Keeper of a contained family
+    family_ = false, -- Keeper or Group of a contained family
     is_running_ = false, -- not reaped yet
     is_closed_ = false, -- `close` has come
     channel_ = false,
@@ -357,18 +361,18 @@ local function set_timeout(self, ms, signal)
 end
 
 --- Has the end of the process told: by the reaper, or by its keeper.
-local function watch(self, kept)
-  if not kept then return reaper.watch(self.process_, self) end
-  self.keeper_ = kept
-  local ok = kept:watch(self.process_, self)
-  if not ok then loop.soon(kept.on_reaped_, kept) end
+local function watch(self, contained)
+  if not contained then return reaper.watch(self.process_, self) end
+  self.family_ = contained
+  local ok = contained:watch(self.process_, self)
+  if not ok then loop.soon(contained.on_reaped_, contained) end
 end
 
---- Ties a child to a scope or task until it has ended; with a keeper, until its
---- family has.
+--- Ties a child to a scope or task until it has ended; a contained one, until
+--- its family has.
 local function tie(self, scope)
   local release = ownership.tie(self, scope)
-  if not self.keeper_ then return when_exited(self, release) end
+  if not self.family_ then return when_exited(self, release) end
   self.release_ = release
 end
 
@@ -380,15 +384,15 @@ local child = {}
 --- @return Child
 function child.running(start, opts)
   local self = new(start, ends.new(start.plan, start.ends))
-  local kept, attributes = start.keeper, start.attributes
+  local contained, attributes = start.family, start.attributes
   self.process_ = start.spawned
-  self.spawned_ = kept and kept.handle or start.spawned
+  self.spawned_ = contained and contained.handle or start.spawned
   self.pid = self.spawned_:pid()
   self.is_running_, self.is_referenced_ = true, true
   if attributes and (attributes.setsid or attributes.pgroup == 0) then
     self.is_leader_ = true
   end
-  watch(self, kept)
+  watch(self, contained)
   reaper.ref()
   loop.soon(self.emit, self, "spawn")
   if start.channel then connect(self, start.channel, opts) end

@@ -1,9 +1,11 @@
 --- Our side of `orrery-keeper`, a small program (core/keeper) that is found
 --- beside the core. One keeps a program that was started with `contain`, and
---- one that serves ends the families of all others; it is started when there is
---- a request for it, and ends when there is none any more.
+--- one that serves watches the control groups that are families (group.lua) and
+--- ends the families of all others. It is started when there is something for
+--- it, and goes when there is nothing any more.
 
 local class = require "orrery.runtime.class"
+local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
@@ -13,19 +15,28 @@ local reaper = require "orrery.child_process.reaper"
 local EAGAIN = core.errnos.EAGAIN
 local TRIES = 3 -- of a request, if what serves it ends before it is done
 local SERVED = 4 -- the fd of a serving keeper that is its own program
+local PATIENCE = 1000 -- ms in which it goes once its family has ended
+local LINGER = 500 -- ms that it waits for another group once the last has gone
 
-local keeper = {}
+local keeper = { path = core.library:gsub("[^/]*$", "") .. "orrery-keeper" }
 
 local program -- orrery.fd of orrery-keeper, which may be replaced meanwhile
 local serving -- Keeper: the one that serves, if there is one
 local serving_count = 0 -- with those that are about to end
 local last_id = 0
+local groups = {} -- Group by id, which the one that serves watches
+local group_count = 0
+local free_ids = {} -- of groups that were there
+local unheard = 0 -- how many in a row have served and ended without a word
 
 --- @class Keeper
 --- @field handle userdata orrery.keeper
 --- @field watched_ Watched of its socket
+--- @field is_empty_ boolean? the family that it has kept has ended
 --- @field requests_ table<integer, table> what is asked for, by its id
 --- @field pending_ integer how many that are
+--- @field queue_ table[] messages that wait for room, from first_queued_ to
+---   last_queued_
 --- @field owner_ table? a Child: has on_reaped_(), on_empty_(usage),
 ---   on_gone_()
 local Keeper = class "orrery.Keeper"
@@ -36,7 +47,7 @@ local Keeper = class "orrery.Keeper"
 --- @return Error? err (ENOENT: it was not built; EMFILE)
 function keeper.open()
   if program then return program end
-  local path = core.library:gsub("[^/]*$", "") .. "orrery-keeper"
+  local path = keeper.path
   local fd, errno = core.open(path, "r")
   if not fd then
     return nil, errors.system(errno, "spawn", { stage = "cgroup", path = path })
@@ -46,24 +57,98 @@ function keeper.open()
 end
 
 --- Tells whether a road is forbidden by ORRERY_FORCE.
-local function is_forbidden(road)
+--- @param road string "no_cgroup"
+--- @return boolean
+function keeper.is_forbidden(road)
   local force = os.getenv("ORRERY_FORCE") or ""
   return ("," .. force .. ","):find("," .. road .. ",", 1, true) ~= nil
 end
 
---- Tells who waits for a request, with its result. A keeper that serves ends
---- with the last one, and is awaited: a stop leaves nothing behind.
+--- Sends a message by a method of the handle; later, if there is no room now.
+--- If the keeper has gone, its end will be told.
+local function send(self, method, ...)
+  if self.last_queued_ == 0 then
+    local ok, errno = self.handle[method](self.handle, ...)
+    if ok or errno ~= EAGAIN then return end
+    self.watched_:listen(true, true)
+  end
+  self.last_queued_ = self.last_queued_ + 1
+  self.queue_[self.last_queued_] = table.pack(method, ...)
+end
+
+--- Sends what has waited.
+local function send_queued(self)
+  local queue, handle = self.queue_, self.handle
+  while self.first_queued_ <= self.last_queued_ do
+    local message = queue[self.first_queued_]
+    local ok, errno = handle[message[1]](handle,
+      table.unpack(message, 2, message.n))
+    if not ok and errno == EAGAIN then return end
+    queue[self.first_queued_] = nil
+    self.first_queued_ = self.first_queued_ + 1
+  end
+  self.first_queued_, self.last_queued_ = 1, 0
+  self.watched_:listen(true, false)
+end
+
+--- Lets the one that serves go, if there is nothing for it to do. It ends once
+--- its socket is closed.
+local function dismiss(self)
+  if serving ~= self or self.pending_ > 0 or group_count > 0 then return end
+  serving = nil
+  self.watched_:close()
+  self.watched_ = nil
+  self.handle:close()
+end
+
+--- Calls what waits for the keeper to go.
+local function run_on_gone(self)
+  local fns = self.on_gone_
+  if not fns then return end
+  self.on_gone_ = nil
+  self.patience_:stop()
+  for _, fn in ipairs(fns) do fn() end
+end
+
+--- Calls fn() once the keeper has gone; not for ever: a process that is traced
+--- can be taken in by its tracer alone.
+local function when_gone(self, fn)
+  if not self.on_gone_ then
+    self.on_gone_ = {}
+    self.patience_ = clock.after(PATIENCE, function() run_on_gone(self) end)
+  end
+  table.insert(self.on_gone_, fn)
+end
+
+--- Tells who waits for a request, with its result. A keeper whose family has
+--- ended is awaited, for it has yet to tell what that has used; and so is one
+--- that serves, with its last request: a stop leaves nothing behind. But where
+--- it has watched groups the next one may come soon.
 local function settle(self, id, result)
   local request = self.requests_[id]
   self.requests_[id] = nil
   self.pending_ = self.pending_ - 1
-  if self.pending_ == 0 and serving == self then
-    serving = nil
-    self.last_ = function() request.done(result) end
-    return
+  local is_over = self.pending_ == 0 and serving == self and not self.lingers_
+  if is_over or self.owner_ and request.ends and #result.left == 0 then
+    when_gone(self, function() request.done(result) end)
+    return dismiss(self)
   end
   self.watched_:set_ref(self.pending_ > 0)
   request.done(result)
+end
+
+--- Takes a group off the list. Returns it, or nil.
+local function drop_group(id)
+  local group = groups[id]
+  if not group then return nil end
+  groups[id] = nil
+  free_ids[#free_ids + 1] = id
+  group_count = group_count - 1
+  if group_count == 0 and serving then
+    local self = serving
+    clock.after(LINGER, function() dismiss(self) end):set_ref(false)
+  end
+  return group
 end
 
 --- Takes the end of the keeper: what is left to do is asked of another one.
@@ -73,12 +158,30 @@ local function on_gone(self)
   if serving == self then serving = nil end
   if not self.owner_ then serving_count = serving_count - 1 end
   if self.watched_ then self.watched_:close() end
+  self.watched_ = nil
   self.handle:close()
   if self.owner_ then self.owner_:on_gone_() end
   local requests = self.requests_
   self.requests_, self.pending_ = {}, 0
   for _, request in pairs(requests) do request.again() end
-  if self.last_ then self.last_() end
+  run_on_gone(self)
+  unheard = unheard + 1
+  if not serving and group_count > 0 and unheard <= TRIES then
+    keeper.serve()
+  end
+end
+
+--- Takes in that a group cannot be watched: its family must be looked for.
+local function on_lost(self, id)
+  local group = drop_group(id)
+  if not group then return end
+  group.is_lost_ = true
+  for place, request in pairs(self.requests_) do
+    if request.group == id then
+      self.requests_[place], self.pending_ = nil, self.pending_ - 1
+      request.again()
+    end
+  end
 end
 
 --- Takes one message. Returns false if there is none; that the socket is at its
@@ -92,22 +195,29 @@ local function take(self)
   elseif what == "exit" then
     self.owner_:on_reaped_()
   elseif what == "empty" then
+    self.is_empty_ = true
     self.owner_:on_empty_(a)
+  elseif what == "emptied" then
+    local group = drop_group(a)
+    if group then group:on_emptied_(b) end
+  elseif what == "lost" then
+    on_lost(self, a)
   else
     if a ~= EAGAIN then self.watched_:listen(false, false) end
     return false
   end
-  return not self.is_gone_
+  return self.watched_ ~= nil
 end
 
-local function on_ready(self)
-  while take(self) do end -- luacheck: ignore
+local function on_ready(self, _, writable)
+  if writable and self.last_queued_ > 0 then send_queued(self) end
+  while take(self) do unheard = 0 end
 end
 
 --- Takes in that the process has ended; what it has said comes first. Called
 --- by the reaper.
 function Keeper:on_reaped_()
-  if self.watched_ and not self.is_gone_ then on_ready(self) end
+  if self.watched_ then on_ready(self) end
   on_gone(self)
 end
 
@@ -119,13 +229,16 @@ function Keeper.name_() return "keeper" end
 function keeper.new()
   local fd, err = keeper.open()
   if not fd then return nil, err end
-  local handle, errno = core.keeper(fd, is_forbidden("no_children"))
+  local handle, errno = core.keeper(fd, keeper.is_forbidden("no_children"))
   if not handle then
     return nil, errors.system(errno, "spawn", { stage = "pipe" })
   end
-  return setmetatable({ handle = handle, requests_ = {}, pending_ = 0 },
-    Keeper)
+  return setmetatable({ handle = handle, requests_ = {}, pending_ = 0,
+    queue_ = {}, first_queued_ = 1, last_queued_ = 0 }, Keeper)
 end
+
+--- Takes back a keeper that was not started.
+function Keeper:abandon() self.handle:close() end
 
 --- Begins to listen to a keeper that was started.
 --- @param spawned userdata orrery.spawn
@@ -141,16 +254,22 @@ function Keeper:watch(spawned, owner)
   return true
 end
 
---- Starts the keeper that serves.
+--- Has a keeper watch a group.
+local function hand_over(self, id, group)
+  self.lingers_ = true
+  send(self, "adopt", id, group.path, group.made, group.die, group.is_entered)
+end
+
+--- Starts the keeper that serves. It takes over the groups of one that ended.
 --- @return Keeper? self
 --- @return Error? err
-local function serve()
+local function start_serving()
   local self, err = keeper.new()
   if not self then return nil, err end
   local null, errno = core.null_fd()
   if not null then return nil, errors.system(errno, "open") end
-  local env = is_forbidden("no_children") and { "ORRERY_FORCE=no_children" }
-    or {}
+  local env = keeper.is_forbidden("no_children")
+    and { "ORRERY_FORCE=no_children" } or {}
   local spawned
   spawned, errno = core.spawn("/proc/self/fd/" .. SERVED,
     { "orrery-keeper", "serve", "3" },
@@ -162,40 +281,78 @@ local function serve()
   ok, err = self:watch(spawned)
   if not ok then return nil, err end
   serving, serving_count = self, serving_count + 1
+  for id, group in pairs(groups) do hand_over(self, id, group) end
   return self
 end
 
---- Tells whether a keeper is there that serves.
+--- Returns the keeper that serves, which is started if there is none.
+--- @return Keeper? self
+--- @return Error? err
+function keeper.serve()
+  if serving then return serving end
+  return start_serving()
+end
+
+--- Tells whether a keeper is there that serves, and lets it go if it has
+--- nothing to do.
 --- @return boolean
-function keeper.is_serving() return serving_count > 0 end
+function keeper.is_serving()
+  if serving then dismiss(serving) end
+  return serving_count > 0
+end
+
+--- Has a group watched until it is empty: group:on_emptied_(usage) is called
+--- then, and its directories are removed.
+--- @param group Group gets `id`
+--- @return true? ok
+--- @return Error? err
+function keeper.adopt(group)
+  local self, err = keeper.serve()
+  if not self then return nil, err end
+  local id = table.remove(free_ids) or group_count + 1
+  group.id, groups[id], group_count = id, group, group_count + 1
+  hand_over(self, id, group)
+  return true
+end
+
+--- Has the directories of a group removed that nobody has entered.
+--- @param group Group
+function keeper.forget(group)
+  if serving then send(serving, "forget", group.id) end
+  drop_group(group.id)
+end
+
+--- Returns the keeper that is to be asked about a family.
+local function keeper_of(family)
+  if family and family.handle and not family.is_gone_ then return family end
+  return keeper.serve()
+end
 
 --- Asks a keeper for something; `done(result)` is called once it is done, as
 --- {living, forced, left}; `done(nil)` if no keeper can do it.
---- @param self Keeper? of the family; nil: the one that serves
+--- @param family Keeper|Group|nil nil, or one that is lost: it is looked for
 --- @param op "signal"|"end"
 --- @param what {signal: integer, grace: integer?, pid: integer, born: integer,
 ---   mark: string}
 --- @param done fun(result: table?)
---- @return integer? id for `hurry`
-function keeper.request(self, op, what, done)
+function keeper.request(family, op, what, done)
   last_id = last_id % 0xffffffff + 1
   local id, tries = last_id, 0
-  local function ask(of)
+  local function ask()
     tries = tries + 1
-    of = of or serving or serve()
-    local sent = of and tries <= TRIES and of.handle:request(op, id,
-      what.signal, math.min(what.grace or 0, 0xffffffff), what.pid, what.born,
-      what.mark)
-    if not sent then
-      if of and tries <= TRIES then return ask(nil) end
-      return loop.soon(done)
-    end
-    of.requests_[id] = { done = done, again = function() ask(nil) end }
+    if tries > TRIES then return loop.soon(done) end
+    local of = keeper_of(family)
+    if not of then return loop.soon(done) end
+    local group = family and not family.is_lost_ and family.id
+    of.requests_[id] = { done = done, again = ask, group = group,
+      ends = op == "end" }
     of.pending_ = of.pending_ + 1
     of.watched_:set_ref(true)
+    send(of, "request", op, id, what.signal,
+      math.min(what.grace or 0, 0xffffffff), group or 0, what.pid, what.born,
+      what.mark)
   end
-  ask(self and not self.is_gone_ and self or nil)
-  return id
+  ask()
 end
 
 return keeper

@@ -16,12 +16,6 @@ local any, boolean, id, text = checks.any, checks.boolean, checks.id,
 
 -- Checks: each returns nil if the value is good, else what was expected -------
 
-local function not_yet(value)
-  if value ~= nil and value ~= false then
-    return "left out: it is not available yet"
-  end
-end
-
 local is_cpu_list = list_of(integer(0, 1023), "a list of CPU numbers, from 0")
 local is_group_list = list_of(id, "a list of group ids")
 local is_nice = integer(-20, 19, "an integer from -20 to 19")
@@ -67,8 +61,41 @@ local function is_rlimits(value)
 end
 
 local function is_contain(value)
-  if type(value) ~= "boolean" and value ~= "keeper" then
-    return 'a boolean or "keeper"'
+  if type(value) ~= "boolean" and value ~= "cgroup" and value ~= "keeper" then
+    return 'a boolean, "cgroup" or "keeper"'
+  end
+end
+
+local CGROUP = 'a path such as "jobs/a", or a table such as '
+  .. '{path="jobs/a", max={["pids.max"]=100}}'
+
+local function is_group_path(value)
+  return not text(value) and #value < 4000
+    and not ("/" .. value .. "/"):find("/%.%.?/") and value:find("[^/]")
+end
+
+--- Tells whether the files of a group may be written so: names without a
+--- folder, and text or numbers.
+local function is_max(value)
+  if type(value) ~= "table" then return false end
+  for name, limit in next, value do
+    if type(name) ~= "string" or name:find("[/%z]") or name:find("^%.*$")
+      or type(limit) ~= "number" and (text(limit) or limit == "") then
+      return false
+    end
+  end
+  return true
+end
+
+local function is_cgroup(value)
+  if type(value) ~= "table" then
+    return not is_group_path(value) and CGROUP or nil
+  end
+  for name in next, value do
+    if name ~= "path" and name ~= "max" then return CGROUP end
+  end
+  if not is_group_path(value.path) or value.max and not is_max(value.max) then
+    return CGROUP
   end
 end
 
@@ -156,7 +183,7 @@ end
 --- @type table<string, SpawnOption>
 local list = {
   argv0 = { check = text },
-  cgroup = { check = not_yet },
+  cgroup = { check = is_cgroup },
   contain = { check = is_contain },
   cpu_affinity = { check = is_cpu_list, tell = as "cpu_affinity" },
   cwd = { check = text, tell = tell_cwd, stage = "chdir", path = told "cwd" },

@@ -31,8 +31,10 @@ local ENOENT = core.errnos.ENOENT
 --- @field spawned userdata|false orrery.spawn, once it runs
 --- @field ends table<integer|"pty", userdata>|false orrery.fd of ours, by the
 ---   child's fd
---- @field contain boolean? the family is to have a keeper
---- @field keeper Keeper? once it runs
+--- @field contain boolean|string|nil the option
+--- @field cgroup string|table|nil the option
+--- @field family Keeper|Group|nil what keeps a contained family
+--- @field cgroup_fd integer? of a group's cgroup.procs, until it has started
 --- @field channel userdata|false|nil orrery.fd of our end of the channel
 
 -- The programs that find a channel by themselves if it speaks Node's JSON.
@@ -87,7 +89,8 @@ local function describe(where, argv, opts, extra_env)
     ends = false,
     channel = false,
     contain = opts.contain,
-    keeper = false,
+    cgroup = opts.cgroup,
+    family = nil,
   }, opts
 end
 
@@ -123,22 +126,24 @@ end
 
 -- Launching ------------------------------------------------------------------
 
---- Makes the keeper that a contained family is to have; none if it has not.
+--- Prepares what a contained family is to have, if it is to be one.
 --- @return true? ok
 --- @return Error? err with stage "cgroup" or "pipe"
-local function with_keeper(start)
-  if not start.contain then return true end
-  local kept, err = require "orrery.child_process.keeper".new()
-  if not kept then return nil, err end
-  start.keeper = kept
-  start.attributes = start.attributes or {}
-  start.attributes.keeper = kept.handle
-  return true
+local function contain(start)
+  if not (start.contain or start.cgroup) then return true end
+  return require "orrery.child_process.containment".prepare(start)
 end
 
---- Closes a keeper that was not started.
-local function drop_keeper(start)
-  if start.keeper then start.keeper.handle:close() end
+--- Closes the way into a group, which the child has taken, or will not take.
+local function close_entry(start)
+  if start.cgroup_fd then uv.fs_close(start.cgroup_fd) end
+  start.cgroup_fd = nil
+end
+
+--- Takes back what was prepared for a child that has not started.
+local function abandon(start)
+  close_entry(start)
+  if start.family then start.family:abandon() end
 end
 
 --- Starts what is described.
@@ -155,12 +160,11 @@ local function launch(start)
   if not listening then
     return nil, errors.system(number, "spawn", { stage = at })
   end
-  local kept, err = with_keeper(start)
-  if not kept then return nil, err end
+  local contained, err = contain(start)
   local wiring
-  wiring, err = stdio.open(start.plan)
+  if contained then wiring, err = stdio.open(start.plan) end
   if not wiring then
-    drop_keeper(start)
+    abandon(start)
     return nil, err
   end
   local fds = wiring.fds
@@ -169,7 +173,7 @@ local function launch(start)
     start.env, start.attributes)
   if not spawned then
     stdio.close(wiring)
-    drop_keeper(start)
+    abandon(start)
     return nil, errors.system(errno, "spawn", {
       stage = stage,
       path = failed_on(start, fds, errno, stage, index),
@@ -177,6 +181,7 @@ local function launch(start)
     })
   end
   stdio.release(wiring)
+  close_entry(start)
   start.spawned = spawned
   start.ends, start.channel = wiring.ends, wiring.channel
   return true

@@ -155,7 +155,7 @@ end
 --- reaps the child and closes its streams. If waiting is forbidden there:
 --- SIGKILL at once. Never raises.
 function Stopping:__close()
-  if self.is_running_ or self.keeper_ and not self.keeper_.is_gone_ then
+  if self.is_running_ or self.family_ and not self.family_.is_empty_ then
     if scheduler.forbidden("close")
       or not pcall(stop, self, SIGTERM, CLOSE_GRACE) then
       send_directly(self, SIGKILL)
