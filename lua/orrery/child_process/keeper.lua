@@ -14,7 +14,8 @@ local EAGAIN = core.errnos.EAGAIN
 local TRIES = 3 -- of a request, if what serves it ends before it is done
 local SERVED = 4 -- the fd of a serving keeper that is its own program
 
-local keeper = {}
+--- `path` is that of the program, which lies beside the core.
+local keeper = { path = core.library:gsub("[^/]*$", "") .. "orrery-keeper" }
 
 local program -- orrery.fd of orrery-keeper, which may be replaced meanwhile
 local serving -- Keeper: the one that serves, if there is one
@@ -36,10 +37,10 @@ local Keeper = class "orrery.Keeper"
 --- @return Error? err (ENOENT: it was not built; EMFILE)
 function keeper.open()
   if program then return program end
-  local path = core.library:gsub("[^/]*$", "") .. "orrery-keeper"
-  local fd, errno = core.open(path, "r")
+  local fd, errno = core.open(keeper.path, "r")
   if not fd then
-    return nil, errors.system(errno, "spawn", { stage = "cgroup", path = path })
+    return nil, errors.system(errno, "spawn",
+      { stage = "cgroup", path = keeper.path })
   end
   program = fd
   return program
