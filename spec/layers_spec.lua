@@ -17,6 +17,7 @@ local FLOORS = {
 --- Private modules that the rooms above theirs may use.
 local DOORS = {
   ["channel.messaging"] = true,
+  ["child_process.keeper"] = true,
   ["net.datagram"] = true,
   ["stream.pipe_reader"] = true,
   ["stream.pty"] = true,

@@ -164,6 +164,16 @@ describe("scripts/process", function()
     end)
   end)
 
+  it("init.lua has its orphan adopted and reaped", function()
+    run(function()
+      local result = helper.cli({ "--init", "scripts/process/init.lua" },
+        { env_extend = { LD_PRELOAD = false } })
+      assert.equal("the script's parent: orrery-keeper\n"
+        .. "the orphan's parent: orrery-keeper\nthe orphan: reaped\n",
+        result.stdout)
+    end)
+  end)
+
   it("exit.lua ends with its code", function()
     run(function()
       local text, result = script "process/exit.lua"

@@ -1,4 +1,4 @@
-/* keeper.h - what the start of a program does with the userdata orrery.keeper. */
+/* keeper.h - what the start of a program does with orrery.keeper. */
 #ifndef ORR_BINDING_KEEPER_H
 #define ORR_BINDING_KEEPER_H
 

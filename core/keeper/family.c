@@ -72,7 +72,7 @@ void family_check(struct family *f) {
 static int *slot_of(const struct family *f, int pid) {
   int *table = f->table.data;
   size_t size = f->table.size / sizeof *table;
-  size_t at = (uint32_t)pid * 2654435761U & (size - 1);
+  size_t at = (size_t)((uint32_t)pid * 2654435761U) & (size - 1);
   while (table[at] != 0 && member_at(f, table[at] - 1)->pid != pid)
     at = (at + 1) & (size - 1);
   return &table[at];

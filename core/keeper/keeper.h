@@ -22,6 +22,6 @@ void vector_free(struct vector *v);
 _Noreturn void keeper_main(int argc, char **argv, char **envp);
 _Noreturn void keep(int socket, int pid, bool die);
 _Noreturn void serve(int socket);
-_Noreturn void init(char **argv, char **envp);
+_Noreturn void init(const char *file, char **argv, char **envp);
 
 #endif

@@ -1,5 +1,5 @@
 /* main.c - which duty: orrery-keeper keep FD PID DIE, serve FD, or
-   init PROGRAM [ARGUMENT…]. */
+   init FILE ARGV0 [ARGUMENT…]. */
 #include "keeper.h"
 #include "proc.h"
 
@@ -47,15 +47,15 @@ static void settle(void) {
 
 void keeper_main(int argc, char **argv, char **envp) {
   proc_without_children = forbids_children(envp);
-  if (argc > 2 && is(argv[1], "init"))
-    init(argv + 2, envp);
+  if (argc > 3 && is(argv[1], "init"))
+    init(argv[2], argv + 3, envp);
   settle();
   if (argc == 5 && is(argv[1], "keep"))
     keep(number(argv[2]), number(argv[3]), *argv[4] == '1');
   if (argc == 3 && is(argv[1], "serve"))
     serve(number(argv[2]));
   static const char usage[] = "orrery-keeper is started by orrery, or as "
-                              "orrery-keeper init PROGRAM [ARGUMENT…]\n";
+                              "orrery-keeper init FILE ARGV0 [ARGUMENT…]\n";
   sys_write(2, usage, sizeof usage - 1);
   sys_exit(2);
 }

@@ -17,6 +17,10 @@ end
 --- Prints a message of JSON, of the library that only JSON needs.
 local JSON = [[print(require "orrery.json".encode({ 1, "é" }))]]
 
+--- Prints the name of init, a program beside the core.
+local INIT = [[local orrery = require "orrery"
+  io.write(orrery.sh("ps -o comm= -p " .. orrery.process.ppid).stdout)]]
+
 --- Prints what `run` was loaded from: its chunk's name.
 local WHERE = [[print(debug.getinfo(require "orrery".run).short_src)]]
 
@@ -36,6 +40,8 @@ describe("luarocks make #long", function()
         there("/", tree .. "bin/orrery --version"))
       assert.equal("[orrery.child_process.run]\n",
         there("/", tree .. "bin/orrery -e '" .. WHERE .. "'"))
+      assert.equal("orrery-keeper\n",
+        there("/", tree .. "bin/orrery --init -e '" .. INIT .. "'"))
       assert.equal("orrery " .. orrery.version .. "\n", there("/",
         shop.path .. "/orrery --version", -- luv is in the tree only
         { LUA_CPATH = "/no/?.so" }))

@@ -7,6 +7,10 @@ local run, there = helper.run, workshop.run_in
 --- Prints a message of JSON, of the library that only JSON needs.
 local JSON = [[print(require "orrery.json".encode({ 1, "é" }))]]
 
+--- Prints the name of init, a program beside the core.
+local INIT = [[local orrery = require "orrery"
+  io.write(orrery.sh("ps -o comm= -p " .. orrery.process.ppid).stdout)]]
+
 --- Prints what `run` was loaded from: its chunk's name.
 local WHERE = [[print(debug.getinfo(require "orrery".run).short_src)]]
 
@@ -27,6 +31,8 @@ describe("make install #long", function()
         orrery_prints [[print(require "orrery".run("true").code)]])
       assert.equal("[orrery.child_process.run]\n", orrery_prints(WHERE))
       assert.equal('[1,"é"]\n', orrery_prints(JSON))
+      assert.equal("orrery-keeper\n",
+        there("/", ("'%s' --init -e '%s'"):format(bin, INIT)))
     end, 180000)
   end)
 

@@ -18,6 +18,7 @@ local SERVED = 4 -- the fd of a serving keeper that is its own program
 local PATIENCE = 1000 -- ms in which it goes once its family has ended
 local LINGER = 500 -- ms that it waits for another group once the last has gone
 
+--- `path` is that of the program, which lies beside the core.
 local keeper = { path = core.library:gsub("[^/]*$", "") .. "orrery-keeper" }
 
 local program -- orrery.fd of orrery-keeper, which may be replaced meanwhile
@@ -47,10 +48,10 @@ local Keeper = class "orrery.Keeper"
 --- @return Error? err (ENOENT: it was not built; EMFILE)
 function keeper.open()
   if program then return program end
-  local path = keeper.path
-  local fd, errno = core.open(path, "r")
+  local fd, errno = core.open(keeper.path, "r")
   if not fd then
-    return nil, errors.system(errno, "spawn", { stage = "cgroup", path = path })
+    return nil, errors.system(errno, "spawn",
+      { stage = "cgroup", path = keeper.path })
   end
   program = fd
   return program

@@ -55,6 +55,8 @@ local function parse(args)
       i = i + 1
       if not args[i] then break end
       return { script = args[i], args = { table.unpack(args, i + 1) } }
+    elseif word == "--init" then
+      require "orrery.cli.init"(args, i)
     elseif word:sub(1, 1) == "-" then
       die(BAD_OPTION, "unknown option '%s'; see orrery --help", word)
     else
@@ -111,11 +113,16 @@ function cli.main(args)
     die(BAD_OPTION, require "orrery.cli.nested"(args))
   end
   local what = parse(args)
+  if self_process:pid() == 1 then require "orrery.cli.init"(args) end
   local chunk, problem = load_chunk(what)
   if not chunk then die(1, "%s", problem) end
   loop.owns_process = true
   what.args[0] = what.script
-  for i = -1, -256, -1 do what.args[i] = args[i] end
+  local i = -1
+  while args[i] do
+    what.args[i] = args[i]
+    i = i - 1
+  end
   arg = what.args -- luacheck: globals arg
   if os.getenv("ORRERY_CHANNEL_FD") or os.getenv("NODE_CHANNEL_FD") then
     require "orrery.process" -- takes the channel over before the script runs
