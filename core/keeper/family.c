@@ -9,9 +9,15 @@
 #include <asm/signal.h>
 #include <linux/eventpoll.h>
 #include <linux/mman.h>
+#include <linux/resource.h>
 #include <linux/sched.h>
 
-enum { PASSES = 1000, QUIET = 2, ASKED = 256 };
+enum {
+  PASSES = 1000,
+  QUIET = 2,
+  ASKED = 256,        /* helpers at a time */
+  SPARE = ASKED + 32, /* fds that are not for members: /proc needs some */
+};
 
 static struct member *member_at(const struct family *f, int place) {
   return (struct member *)f->members.data + place;
@@ -37,7 +43,11 @@ static void find_takers(struct family *f) {
 
 void family_begin(struct family *f, const struct request *r, bool kept,
                   int epoll, uint32_t tag) {
+  struct rlimit fds = {0, 0};
+  SYS(__NR_prlimit64, 0, RLIMIT_NOFILE, NULL, &fds);
   memset(f, 0, sizeof *f);
+  f->most_fds = fds.rlim_cur > 2 * SPARE ? (int64_t)fds.rlim_cur - SPARE
+                                         : (int64_t)fds.rlim_cur / 2;
   f->root = r->root;
   f->born = r->born;
   memcpy(f->mark, r->mark, MARK - 1);
@@ -46,6 +56,18 @@ void family_begin(struct family *f, const struct request *r, bool kept,
   f->tag = tag;
   if (!kept)
     find_takers(f);
+}
+
+/* Returns a pidfd of a process, which is the caller's; -1: there is no such
+   process, or there are too few fds. */
+static int hold(const struct family *f, int pid) {
+  long pidfd = SYS(__NR_pidfd_open, pid, 0);
+  if (pidfd < 0)
+    return -1;
+  if (pidfd < f->most_fds)
+    return (int)pidfd;
+  sys_close((int)pidfd);
+  return -1;
 }
 
 static void close_pidfd(struct member *m) {
@@ -254,6 +276,7 @@ static bool ask(struct look *look, int pid, int pidfd,
   if (helper < 0)
     return false;
   if (helper == 0) {
+    SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
     bool ours = is_ours(look->f, pid, stat);
     if (ours && look->signal != 0 && pidfd >= 0)
       SYS(__NR_pidfd_send_signal, pidfd, look->signal, NULL, 0);
@@ -287,7 +310,7 @@ static void consider(int pid, void *data) {
   struct stat_of stat;
   if (find(f, pid) != NULL)
     return;
-  int pidfd = (int)SYS(__NR_pidfd_open, pid, 0);
+  int pidfd = hold(f, pid);
   bool fits = proc_stat(pid, &stat) && stat.start >= f->born &&
               !has_ended(stat.state) &&
               (stat.parent == look->parent || is_taker(f, stat.parent));
@@ -451,16 +474,23 @@ static bool stops(int signal) {
          signal == SIGTTOU;
 }
 
+/* A signal to many in a row. */
 struct row {
-  int signal, sent, denied, listed;
+  int signal, parent, sent, denied;
+  struct vector had; /* of int: the pids that had it, or were denied it */
+  int count;
 };
+
+static void note(struct row *row, int pid, long rc) {
+  row->sent += rc == 0;
+  row->denied += rc == -EPERM;
+  if (vector_grow(&row->had, ((size_t)row->count + 1) * sizeof(int)))
+    ((int *)row->had.data)[row->count++] = pid;
+}
 
 static void send_one(int pid, void *data) {
   struct row *row = data;
-  long rc = SYS(__NR_kill, pid, row->signal);
-  row->sent += rc == 0;
-  row->denied += rc == -EPERM;
-  row->listed++;
+  note(row, pid, SYS(__NR_kill, pid, row->signal));
 }
 
 /* Sends a signal to all children of the keeper, who are not reaped but by it:
@@ -468,12 +498,28 @@ static void send_one(int pid, void *data) {
    fork as fast as they can must not get ahead. False: this kernel has no lists
    of children. */
 static bool send_kept(struct family *f, struct row *row) {
-  for (int pass = 0; pass < QUIET; pass++) {
-    row->sent = row->denied = row->listed = 0;
-    if (proc_children(f->root, send_one, row) < 0)
-      return false;
+  row->sent = row->denied = row->count = 0;
+  return proc_children(f->root, send_one, row) == 0;
+}
+
+static void send_below(int pid, void *data) {
+  struct row *row = data;
+  struct stat_of stat;
+  int pidfd = (int)SYS(__NR_pidfd_open, pid, 0);
+  if (pidfd < 0)
+    return;
+  if (proc_stat(pid, &stat) && stat.parent == row->parent)
+    note(row, pid, SYS(__NR_pidfd_send_signal, pidfd, row->signal, NULL, 0));
+  sys_close(pidfd);
+}
+
+/* Sends the signal to what is below those who had it. Who is killed ends only
+   when it runs next, and what it has forked is nobody's orphan until then. */
+static void send_to_rest(struct row *row) {
+  for (int i = 0; i < row->count; i++) {
+    row->parent = ((int *)row->had.data)[i];
+    proc_children(row->parent, send_below, row);
   }
-  return true;
 }
 
 /* Kills each member that is known, once. */
@@ -484,10 +530,21 @@ static int kill_known(struct family *f) {
   return sent;
 }
 
+/* Kills a kept family in a row, from above, and then who has become a child of
+   the keeper meanwhile. False: this kernel has no lists of children. */
+static bool kill_kept(struct family *f, struct row *row) {
+  if (!send_kept(f, row))
+    return false;
+  send_to_rest(row);
+  send_kept(f, row);
+  f->listed = row->count;
+  return true;
+}
+
 int family_kill(struct family *f) {
-  struct row row = {SIGKILL, 0, 0, 0};
-  if (f->kept && send_kept(f, &row)) {
-    f->listed = row.listed; /* theirs become the keeper's children */
+  struct row row = {.signal = SIGKILL};
+  if (f->kept && kill_kept(f, &row)) {
+    vector_free(&row.had);
     if (row.denied > 0)
       look_for_all(f, SIGKILL); /* for what those have started */
     return row.sent;
@@ -497,7 +554,7 @@ int family_kill(struct family *f) {
 }
 
 int family_signal(struct family *f, int signal, bool all_go_on) {
-  struct row row = {SIGSTOP, 0, 0, 0};
+  struct row row = {.signal = SIGSTOP};
   int sent = 0;
   if (signal == SIGKILL) {
     sent = family_kill(f);
@@ -505,8 +562,9 @@ int family_signal(struct family *f, int signal, bool all_go_on) {
       look_for_all(f, SIGKILL);
     return sent;
   }
-  if (f->kept && all_go_on)
-    send_kept(f, &row);
+  if (f->kept && all_go_on && send_kept(f, &row))
+    send_to_rest(&row);
+  vector_free(&row.had);
   if (signal == 0)
     family_look(f);
   else

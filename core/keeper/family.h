@@ -43,6 +43,7 @@ struct family {
   int listed;         /* children that the keeper had when it killed them */
   int epoll;          /* tells of ends: data is tag << 32 | place */
   uint32_t tag;
+  int64_t most_fds; /* pidfds are below that */
 };
 
 /* Begins a family without members. Those found later join the epoll set. */

@@ -153,9 +153,9 @@ void jobs_start(struct jobs *jobs, const struct request *r) {
   if (jobs->active++ == 0)
     hurry_up(true);
   family_begin(&job->family, &request, jobs->kept > 0, jobs->epoll, place);
-  if (request.op == OP_END && request.signal == SIGKILL)
-    return force(jobs, job);
   bool ends = request.op == OP_END;
+  if (ends && (request.signal == SIGKILL || request.grace == 0))
+    return force(jobs, job); /* who has no time for a signal gets none */
   job->living = (uint32_t)family_signal(&job->family, request.signal,
                                         ends && request.signal != 0);
   if (ends) {

@@ -76,6 +76,7 @@ void keep(int socket, int program, bool die) {
 
 void serve(int socket) {
   struct jobs jobs;
+  SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
   jobs_begin(&jobs, socket, 0);
   do {
     jobs_wait(&jobs, IDLE);
