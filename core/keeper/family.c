@@ -8,22 +8,66 @@
 
 #include <asm/signal.h>
 #include <linux/eventpoll.h>
+#include <linux/mman.h>
+#include <linux/resource.h>
+#include <linux/sched.h>
 
-enum { PASSES = 1000, QUIET = 2 };
+enum {
+  PASSES = 1000,
+  QUIET = 2,
+  ASKED = 256,        /* helpers at a time */
+  SPARE = ASKED + 32, /* fds that are not for members: /proc needs some */
+};
 
 static struct member *member_at(const struct family *f, int place) {
   return (struct member *)f->members.data + place;
 }
 
+static struct taker *taker_at(const struct family *f, int place) {
+  return (struct taker *)f->takers.data + place;
+}
+
+/* Notes pid 1 and our own ancestors, who may be subreapers. If one of them
+   ends, another one takes its orphans. */
+static void find_takers(struct family *f) {
+  struct stat_of stat;
+  int pid = (int)SYS(__NR_getppid, 0);
+  while (pid > 0 && vector_grow(&f->takers, ((size_t)f->taker_count + 1) *
+                                                sizeof(struct taker))) {
+    *taker_at(f, f->taker_count++) = (struct taker){.pid = pid};
+    if (pid == 1 || !proc_stat(pid, &stat))
+      return;
+    pid = stat.parent;
+  }
+}
+
 void family_begin(struct family *f, const struct request *r, bool kept,
                   int epoll, uint32_t tag) {
+  struct rlimit fds = {0, 0};
+  SYS(__NR_prlimit64, 0, RLIMIT_NOFILE, NULL, &fds);
   memset(f, 0, sizeof *f);
+  f->most_fds = fds.rlim_cur > 2 * SPARE ? (int64_t)fds.rlim_cur - SPARE
+                                         : (int64_t)fds.rlim_cur / 2;
   f->root = r->root;
   f->born = r->born;
   memcpy(f->mark, r->mark, MARK - 1);
   f->kept = kept;
   f->epoll = epoll;
   f->tag = tag;
+  if (!kept)
+    find_takers(f);
+}
+
+/* Returns a pidfd of a process, which is the caller's; -1: there is no such
+   process, or there are too few fds. */
+static int hold(const struct family *f, int pid) {
+  long pidfd = SYS(__NR_pidfd_open, pid, 0);
+  if (pidfd < 0)
+    return -1;
+  if (pidfd < f->most_fds)
+    return (int)pidfd;
+  sys_close((int)pidfd);
+  return -1;
 }
 
 static void close_pidfd(struct member *m) {
@@ -37,6 +81,8 @@ void family_end(struct family *f) {
     close_pidfd(member_at(f, i));
   vector_free(&f->members);
   vector_free(&f->table);
+  for (int i = 0; i < f->taker_count; i++)
+    vector_free(&taker_at(f, i)->strangers);
   vector_free(&f->takers);
 }
 
@@ -123,18 +169,16 @@ static bool send(struct family *f, int place, int signal) {
   return rc == 0;
 }
 
-/* Does to a member what a look is for; once. Returns whether it was done. */
-static bool treat(struct family *f, int place, int signal) {
+/* Does to a member what a look is for; once. `state` is its state, read after
+   its pidfd was opened. Returns whether it was done. */
+static bool treat(struct family *f, int place, int signal, char state) {
   struct member *m = member_at(f, place);
-  struct stat_of stat;
   if (!m->living || m->denied)
     return false;
   if (signal == SIGKILL && !m->killed)
     return m->killed = send(f, place, SIGKILL);
-  if (signal != SIGSTOP || m->stopped)
-    return false;
-  if (!proc_stat(m->pid, &stat) || stat.state == 'T')
-    return false; /* it was stopped before, and stays so */
+  if (signal != SIGSTOP || m->stopped || state == 'T')
+    return false; /* who was stopped before stays so */
   return m->stopped = send(f, place, SIGSTOP);
 }
 
@@ -142,17 +186,18 @@ static bool treat(struct family *f, int place, int signal) {
 
 struct look {
   struct family *f;
-  int signal;   /* SIGSTOP, SIGKILL, or 0: what members get that are found */
-  int parent;   /* whose children are looked at */
-  bool orphans; /* the parent is no member, but takes orphans */
-  int found;    /* new members */
-  int treated;  /* who got the signal */
+  int signal; /* SIGSTOP, SIGKILL, or 0: what members get that are found */
+  int parent; /* whose children are looked at */
+  struct taker *taker; /* that is this one */
+  bool orphans;        /* the parent is no member, but takes orphans */
+  int found;           /* new members */
+  int asked;           /* of whom a helper reads the environment */
+  int treated;         /* who got the signal, or were seen stopped since */
 };
 
 static bool is_taker(const struct family *f, int pid) {
-  const int *takers = f->takers.data;
   for (int i = 0; i < f->taker_count; i++)
-    if (takers[i] == pid)
+    if (taker_at(f, i)->pid == pid)
       return true;
   return false;
 }
@@ -164,7 +209,9 @@ static bool is_ours(const struct family *f, int pid,
   int place = f->table.size > 0 ? *slot_of(f, stat->session) : 0;
   if (place != 0 && member_at(f, place - 1)->leads)
     return true;
-  return f->mark[0] != '\0' && proc_marked(pid, f->mark);
+  if (f->mark[0] == '\0')
+    return false;
+  return proc_marked(pid, f->mark);
 }
 
 /* Adds a member, which its pidfd holds, if there is one. */
@@ -191,8 +238,68 @@ static void add(struct look *look, int pid, int pidfd,
   *slot_of(f, pid) = place + 1;
   f->living++;
   f->unwatched += pidfd < 0;
+  f->led = f->led || stat->session == pid;
   look->found++;
-  look->treated += treat(f, place, look->signal);
+  look->treated += treat(f, place, look->signal, stat->state);
+}
+
+/* Those whose environments helpers read. To read it is to wait until its
+   process has forked, if it is at that; and of many who fork all the time each
+   lets us wait for as long as the forks of all others take. So they are waited
+   for all at once, by a process each, that also stops who is found to be ours.
+ */
+static struct {
+  struct asked {
+    int pid, pidfd;
+    struct stat_of stat;
+  } list[ASKED];
+  volatile char *ours; /* shared: what they have found */
+} asked;
+
+static bool may_fork(const struct stat_of *stat) {
+  return stat->state == 'R' || stat->state == 'D';
+}
+
+/* Has a helper read an environment; false: there can be none. */
+static bool ask(struct look *look, int pid, int pidfd,
+                const struct stat_of *stat) {
+  int place = look->asked;
+  if (asked.ours == NULL) {
+    long at = SYS(__NR_mmap, NULL, ASKED, PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (at < 0 && at > -4096)
+      return false;
+    asked.ours = (volatile char *)at;
+  }
+  asked.ours[place] = false;
+  long helper = SYS(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+  if (helper < 0)
+    return false;
+  if (helper == 0) {
+    SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
+    bool ours = is_ours(look->f, pid, stat);
+    if (ours && look->signal != 0 && pidfd >= 0)
+      SYS(__NR_pidfd_send_signal, pidfd, look->signal, NULL, 0);
+    asked.ours[place] = ours;
+    sys_exit(0);
+  }
+  asked.list[place] = (struct asked){pid, pidfd, *stat};
+  look->asked++;
+  return true;
+}
+
+/* Takes in what the helpers have found. */
+static void take_answers(struct look *look) {
+  for (int i = 0; i < look->asked; i++)
+    SYS(__NR_wait4, -1, NULL, 0, NULL);
+  for (int i = 0; i < look->asked; i++) {
+    const struct asked *a = &asked.list[i];
+    if (asked.ours[i])
+      add(look, a->pid, a->pidfd, &a->stat);
+    else if (a->pidfd >= 0)
+      sys_close(a->pidfd);
+  }
+  look->asked = 0;
 }
 
 /* Adds a process if it is a member that is not known. The pidfd comes first:
@@ -203,42 +310,81 @@ static void consider(int pid, void *data) {
   struct stat_of stat;
   if (find(f, pid) != NULL)
     return;
-  int pidfd = (int)SYS(__NR_pidfd_open, pid, 0);
-  if (proc_stat(pid, &stat) && stat.start >= f->born &&
-      !has_ended(stat.state) &&
-      (stat.parent == look->parent || is_taker(f, stat.parent)) &&
-      (!look->orphans || is_ours(f, pid, &stat)))
+  int pidfd = hold(f, pid);
+  bool fits = proc_stat(pid, &stat) && stat.start >= f->born &&
+              !has_ended(stat.state) &&
+              (stat.parent == look->parent || is_taker(f, stat.parent));
+  if (fits && look->orphans && may_fork(&stat)) {
+    if (look->asked == ASKED)
+      take_answers(look);
+    if (ask(look, pid, pidfd, &stat))
+      return;
+  }
+  if (fits && (!look->orphans || is_ours(f, pid, &stat)))
     add(look, pid, pidfd, &stat);
   else if (pidfd >= 0)
     sys_close(pidfd);
 }
 
-/* Notes pid 1 and our own ancestors, who may be subreapers. */
-static void find_takers(struct family *f) {
-  struct stat_of stat;
-  int pid = (int)SYS(__NR_getppid, 0);
-  f->taker_count = 0;
-  while (pid > 0 &&
-         vector_grow(&f->takers, (size_t)(f->taker_count + 1) * sizeof(int))) {
-    ((int *)f->takers.data)[f->taker_count++] = pid;
-    if (pid == 1 || !proc_stat(pid, &stat))
-      return;
-    pid = stat.parent;
-  }
+/* Tells whether a child of a taker was no member in the look before. */
+static bool is_stranger(struct taker *taker, int pid) {
+  const int *strangers = taker->strangers.data;
+  while (taker->at < taker->known)
+    if (strangers[taker->at++] == pid)
+      return true;
+  return false;
 }
 
-/* Looks for orphans; false: this kernel has no lists of children. */
+/* Considers a child of a taker, unless it is known not to be a member. */
+static void consider_orphan(int pid, void *data) {
+  struct look *look = data;
+  struct taker *taker = look->taker;
+  int before = look->asked;
+  if (find(look->f, pid) != NULL)
+    return;
+  if (!is_stranger(taker, pid))
+    consider(pid, look);
+  if (look->asked == before && find(look->f, pid) == NULL &&
+      vector_grow(&taker->strangers, ((size_t)taker->count + 1) * sizeof(int)))
+    ((int *)taker->strangers.data)[taker->count++] = pid;
+}
+
+/* Looks for orphans; false: this kernel has no lists of children. All are
+   considered anew if that look is the last one, for pids are used again, and if
+   strangers may be of a session that is known by now. */
 static bool look_for_orphans(struct look *look) {
-  const struct family *f = look->f;
-  bool listed = true;
+  struct family *f = look->f;
+  bool listed = true, anew = look->signal == 0 || f->led;
+  f->led = false;
   look->orphans = true;
   for (int i = 0; i < f->taker_count; i++) {
-    look->parent = ((const int *)f->takers.data)[i];
-    if (proc_children(look->parent, consider, look) == -ENOENT)
+    struct taker *taker = look->taker = taker_at(f, i);
+    look->parent = taker->pid;
+    taker->known = anew ? 0 : taker->count;
+    taker->at = taker->count = 0;
+    if (proc_children(taker->pid, consider_orphan, look) == -ENOENT)
       listed = false;
+    take_answers(look);
   }
   look->orphans = false;
   return listed;
+}
+
+/* Tells whether the children of a member are to be read: who is stopped has no
+   more of them than were read then. */
+static bool may_have_more(struct look *look, int place) {
+  struct family *f = look->f;
+  struct member *m = member_at(f, place);
+  struct stat_of stat;
+  if (!m->living || (look->signal == SIGSTOP && m->still))
+    return false;
+  if (look->signal == 0)
+    return true;
+  char state = proc_stat(m->pid, &stat) ? stat.state : 'X';
+  look->treated += treat(f, place, look->signal, state);
+  m->still = look->signal == SIGSTOP && state == 'T';
+  look->treated += m->still;
+  return m->living;
 }
 
 /* Looks for the children of the root, and of all that it finds; false: this
@@ -249,8 +395,7 @@ static bool look_below(struct look *look) {
   if (f->kept && proc_children(f->root, consider, look) == -ENOENT)
     return false;
   for (int i = 0; i < f->count; i++) {
-    look->treated += treat(f, i, look->signal);
-    if (!member_at(f, i)->living)
+    if (!may_have_more(look, i))
       continue;
     look->parent = member_at(f, i)->pid;
     if (proc_children(look->parent, consider, look) == -ENOENT)
@@ -277,9 +422,12 @@ static void consider_any(int pid, void *data) {
 static void look_at_all(struct look *look) {
   int before;
   look->orphans = false;
+  for (int i = 0; i < look->f->count; i++)
+    may_have_more(look, i);
   do {
     before = look->found;
     proc_all(consider_any, look);
+    take_answers(look);
   } while (look->found > before);
 }
 
@@ -293,10 +441,9 @@ static void look_at_root(struct look *look) {
 
 /* Looks for members once, and sends each that is found the signal. */
 static struct look look_once(struct family *f, int signal) {
-  struct look look = {f, signal, 0, false, 0, 0};
+  struct look look = {.f = f, .signal = signal};
   bool listed = true;
   if (!f->kept) {
-    find_takers(f);
     look_at_root(&look);
     listed = look_for_orphans(&look);
   }
@@ -309,16 +456,15 @@ int family_look(struct family *f) {
   return look_once(f, 0).found;
 }
 
-/* Looks until two looks in a row have found no other one. Returns how many got
-   the signal. */
-static int look_for_all(struct family *f, int signal) {
-  int treated = 0;
+/* Looks until two looks in a row have found no other one, and have seen none
+   stop: a signal that is sent is had only when its process runs next. */
+static void look_for_all(struct family *f, int signal) {
+  for (int i = 0; i < f->count; i++)
+    member_at(f, i)->still = false;
   for (int pass = 0, quiet = 0; pass < PASSES && quiet < QUIET; pass++) {
     struct look look = look_once(f, signal);
-    treated += look.treated;
-    quiet = look.found + look.treated == 0 ? quiet + 1 : 0;
+    quiet = look.found + look.treated > 0 ? 0 : quiet + 1;
   }
-  return treated;
 }
 
 /* Signals to all ----------------------------------------------------------- */
@@ -328,46 +474,105 @@ static bool stops(int signal) {
          signal == SIGTTOU;
 }
 
-int family_signal(struct family *f, int signal) {
+/* A signal to many in a row. */
+struct row {
+  int signal, parent, sent, denied;
+  struct vector had; /* of int: the pids that had it, or were denied it */
+  int count;
+};
+
+static void note(struct row *row, int pid, long rc) {
+  row->sent += rc == 0;
+  row->denied += rc == -EPERM;
+  if (vector_grow(&row->had, ((size_t)row->count + 1) * sizeof(int)))
+    ((int *)row->had.data)[row->count++] = pid;
+}
+
+static void send_one(int pid, void *data) {
+  struct row *row = data;
+  note(row, pid, SYS(__NR_kill, pid, row->signal));
+}
+
+/* Sends a signal to all children of the keeper, who are not reaped but by it:
+   their pids are theirs. In a row, before anything else is looked at: those who
+   fork as fast as they can must not get ahead. False: this kernel has no lists
+   of children. */
+static bool send_kept(struct family *f, struct row *row) {
+  row->sent = row->denied = row->count = 0;
+  return proc_children(f->root, send_one, row) == 0;
+}
+
+static void send_below(int pid, void *data) {
+  struct row *row = data;
+  struct stat_of stat;
+  int pidfd = (int)SYS(__NR_pidfd_open, pid, 0);
+  if (pidfd < 0)
+    return;
+  if (proc_stat(pid, &stat) && stat.parent == row->parent)
+    note(row, pid, SYS(__NR_pidfd_send_signal, pidfd, row->signal, NULL, 0));
+  sys_close(pidfd);
+}
+
+/* Sends the signal to what is below those who had it. Who is killed ends only
+   when it runs next, and what it has forked is nobody's orphan until then. */
+static void send_to_rest(struct row *row) {
+  for (int i = 0; i < row->count; i++) {
+    row->parent = ((int *)row->had.data)[i];
+    proc_children(row->parent, send_below, row);
+  }
+}
+
+/* Kills each member that is known, once. */
+static int kill_known(struct family *f) {
   int sent = 0;
+  for (int i = 0; i < f->count; i++)
+    sent += treat(f, i, SIGKILL, 0);
+  return sent;
+}
+
+/* Kills a kept family in a row, from above, and then who has become a child of
+   the keeper meanwhile. False: this kernel has no lists of children. */
+static bool kill_kept(struct family *f, struct row *row) {
+  if (!send_kept(f, row))
+    return false;
+  send_to_rest(row);
+  send_kept(f, row);
+  f->listed = row->count;
+  return true;
+}
+
+int family_kill(struct family *f) {
+  struct row row = {.signal = SIGKILL};
+  if (f->kept && kill_kept(f, &row)) {
+    vector_free(&row.had);
+    if (row.denied > 0)
+      look_for_all(f, SIGKILL); /* for what those have started */
+    return row.sent;
+  }
+  look_for_all(f, SIGSTOP); /* or an orphan's orphan may get lost */
+  return kill_known(f);
+}
+
+int family_signal(struct family *f, int signal, bool all_go_on) {
+  struct row row = {.signal = SIGSTOP};
+  int sent = 0;
+  if (signal == SIGKILL) {
+    sent = family_kill(f);
+    if (f->kept)
+      look_for_all(f, SIGKILL);
+    return sent;
+  }
+  if (f->kept && all_go_on && send_kept(f, &row))
+    send_to_rest(&row);
+  vector_free(&row.had);
   if (signal == 0)
     family_look(f);
   else
     look_for_all(f, SIGSTOP);
   for (int i = 0; i < f->count; i++)
     sent += member_at(f, i)->living && send(f, i, signal);
-  for (int i = 0; i < f->count && !stops(signal); i++)
-    if (member_at(f, i)->living && member_at(f, i)->stopped)
+  for (int i = 0; i < f->count && (all_go_on || !stops(signal)); i++)
+    if (member_at(f, i)->living && (all_go_on || member_at(f, i)->stopped))
       member_at(f, i)->stopped = !send(f, i, SIGCONT);
   return sent;
-}
-
-void family_continue(struct family *f) {
-  for (int i = 0; i < f->count; i++)
-    if (member_at(f, i)->living)
-      send(f, i, SIGCONT);
-}
-
-static void kill_one(int pid, void *data) {
-  *(int *)data += SYS(__NR_kill, pid, SIGKILL) == 0;
-}
-
-/* Kills all children of the keeper, who are not reaped but by it: their pids
-   are theirs. In a row, before anything else is looked at: those who fork as
-   fast as they can must not get ahead. Theirs become the keeper's children. */
-static int kill_kept(const struct family *f) {
-  int sent = 0;
-  for (int pass = 0; pass < QUIET; pass++)
-    proc_children(f->root, kill_one, &sent);
-  return sent;
-}
-
-int family_kill(struct family *f) {
-  if (f->kept) {
-    int sent = kill_kept(f);
-    look_for_all(f, SIGKILL);
-    return sent;
-  }
-  look_for_all(f, SIGSTOP); /* or an orphan's orphan may get lost */
-  return look_for_all(f, SIGKILL);
 }

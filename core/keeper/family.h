@@ -11,7 +11,17 @@ struct member {
   bool living, denied; /* denied: we may not signal it */
   bool leads;          /* a session */
   bool stopped;        /* by us */
+  bool still;          /* it was seen stopped before its children were read */
   bool killed;         /* it was sent SIGKILL */
+};
+
+/* Who takes orphans, and who of its children is no member. A list of children
+   keeps its order, and has new ones at its end, so that two of them are
+   compared by going through both once. */
+struct taker {
+  int pid;
+  struct vector strangers; /* of int: pids */
+  int count, known, at;    /* now; before this look; how far that has come */
 };
 
 /* The members are found from `root` downwards, and, unless it is a kept family,
@@ -25,12 +35,15 @@ struct family {
   char mark[MARK];
   struct vector members; /* of struct member */
   struct vector table;   /* of int: places by pid, hashed; 0: none, else + 1 */
-  struct vector takers;  /* of int */
+  struct vector takers;  /* of struct taker */
   int count, taker_count;
   int living, denied; /* of those that live */
   int unwatched;      /* living, and no pidfd tells of their end */
+  bool led;           /* a session has become known since the last look */
+  int listed;         /* children that the keeper had when it killed them */
   int epoll;          /* tells of ends: data is tag << 32 | place */
   uint32_t tag;
+  int64_t most_fds; /* pidfds are below that */
 };
 
 /* Begins a family without members. Those found later join the epoll set. */
@@ -45,14 +58,12 @@ int family_look(struct family *f);
 
 /* Sends a signal to each living member, so that who is born meanwhile has it as
    well. All are stopped for that, and go on afterwards, unless the signal is
-   one that stops. Signal 0 only counts. Returns how many have it. */
-int family_signal(struct family *f, int signal);
+   one that stops; with `all_go_on` also those that others had stopped. Signal 0
+   only counts. Returns how many have it. */
+int family_signal(struct family *f, int signal, bool all_go_on);
 
-/* Lets all living members go on, those that others had stopped as well. */
-void family_continue(struct family *f);
-
-/* Looks for members and kills them, until it finds no other one. Returns how
-   many were sent SIGKILL. */
+/* Kills all members that can be found. Returns how many were sent SIGKILL; of a
+   kept family also those that had it before. */
 int family_kill(struct family *f);
 
 /* Notes that a member has ended, by its place. */

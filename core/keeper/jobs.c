@@ -3,6 +3,7 @@
 
 #include <asm/signal.h>
 #include <linux/eventpoll.h>
+#include <linux/sched.h>
 #include <linux/socket.h>
 
 enum {
@@ -22,8 +23,16 @@ struct job {
   struct family family;
   int64_t due, last; /* when to kill (again); when to give up */
   int before;        /* members that lived when `last` was set */
+  int reaped;        /* those of the keeper when it killed its children */
   uint32_t living, forced;
 };
+
+/* Has the keeper go before all others while it ends a family, if it may: with
+   one CPU's time shared among many who fork, they would get ahead. */
+static void hurry_up(bool hurry) {
+  const int priority = hurry ? 1 : 0;
+  SYS(__NR_sched_setscheduler, 0, hurry ? SCHED_RR : SCHED_NORMAL, &priority);
+}
 
 static struct job *job_at(struct jobs *jobs, int place) {
   return (struct job *)jobs->list.data + place;
@@ -65,16 +74,19 @@ static void finish(struct jobs *jobs, struct job *job) {
             offsetof(struct done, left) + done.count * sizeof *done.left);
   family_end(&job->family);
   job->active = false;
-  jobs->active--;
+  if (--jobs->active == 0)
+    hurry_up(false);
 }
 
 /* Kills what there is, and says when to look again. */
-static void force(struct job *job) {
+static void force(struct jobs *jobs, struct job *job) {
   job->forced += (uint32_t)family_kill(&job->family);
   int64_t now = sys_now();
-  if (!job->killing || job->family.living != job->before)
+  int left = job->family.living + job->family.listed;
+  if (!job->killing || left != job->before)
     job->last = now + GIVE_UP;
-  job->before = job->family.living;
+  job->before = left;
+  job->reaped = jobs->reaped;
   job->killing = true;
   job->due = now + AGAIN;
 }
@@ -112,8 +124,7 @@ static void step_group(struct jobs *jobs, struct job *job) {
   }
 }
 
-/* Begins a request for a group. Who would be born between a signal and SIGKILL
-   at once needs not to have it: then the members need not rest. */
+/* Begins a request for a group. */
 static void start_group(struct jobs *jobs, struct job *job) {
   const struct request *r = &job->request;
   struct group *g = group_find(&jobs->groups, r->group);
@@ -121,9 +132,9 @@ static void start_group(struct jobs *jobs, struct job *job) {
     group_read(g);
   if (g == NULL || !g->populated)
     return finish(jobs, job);
-  if (r->op == OP_END && r->signal == SIGKILL)
+  if (r->op == OP_END && (r->signal == SIGKILL || r->grace == 0))
     return step_group(jobs, job);
-  job->freezing = r->signal != 0 && (r->op == OP_SIGNAL || r->grace > 0);
+  job->freezing = r->signal != 0;
   if (!job->freezing)
     return signal_group(jobs, job, g);
   job->due = sys_now() + FREEZE;
@@ -170,6 +181,25 @@ static void end_groups(struct jobs *jobs) {
 
 /* Requests ----------------------------------------------------------------- */
 
+/* Tells whether to kill the children of the keeper again, who have got the
+   orphans of those that have ended: once half of them have, so that the work
+   grows with the number of members and no faster. */
+static bool is_half_gone(const struct jobs *jobs, const struct job *job) {
+  int gone = jobs->reaped - job->reaped;
+  return job->killing && gone > 0 && gone >= job->family.listed / 2;
+}
+
+/* Looks again when nothing that is known is left; nothing new: true. */
+static bool is_over(const struct jobs *jobs, struct job *job) {
+  struct family *f = &job->family;
+  if (f->kept && jobs->childless)
+    return true;
+  if (f->living > f->denied || (job->killing && f->listed > 0))
+    return false;
+  family_look(f);
+  return f->living == f->denied;
+}
+
 /* Does what is due of a job. Nothing that is known may be left when it ends,
    and another look must find nothing. */
 static void step(struct jobs *jobs, struct job *job) {
@@ -177,19 +207,19 @@ static void step(struct jobs *jobs, struct job *job) {
     return step_group(jobs, job);
   int64_t now = sys_now();
   struct family *f = &job->family;
+  int before = f->count;
   family_check(f);
-  if (f->living == f->denied) {
-    family_look(f);
-    if (f->living == f->denied)
-      return finish(jobs, job);
-    if (job->killing)
-      return force(job);
-  }
+  if (is_over(jobs, job))
+    return finish(jobs, job);
+  if (job->killing && (f->count > before || is_half_gone(jobs, job)))
+    return force(jobs, job);
   if (now < job->due)
     return;
-  if (job->killing && now >= job->last)
+  if (job->killing && now >= job->last) {
+    family_look(f); /* for the names of those who are left */
     return finish(jobs, job);
-  force(job);
+  }
+  force(jobs, job);
 }
 
 /* Returns a free place for a job; NULL: there is no memory. */
@@ -217,16 +247,17 @@ void jobs_start(struct jobs *jobs, const struct request *r) {
   memset(job, 0, sizeof *job);
   job->request = request;
   job->active = true;
-  jobs->active++;
+  if (jobs->active++ == 0)
+    hurry_up(true);
   if (request.group != 0)
     return start_group(jobs, job);
   family_begin(&job->family, &request, jobs->kept > 0, jobs->epoll, place);
-  if (request.op == OP_END && request.signal == SIGKILL)
-    return force(job);
-  job->living = (uint32_t)family_signal(&job->family, request.signal);
-  if (request.op == OP_END) {
-    if (request.signal != 0)
-      family_continue(&job->family);
+  bool ends = request.op == OP_END;
+  if (ends && (request.signal == SIGKILL || request.grace == 0))
+    return force(jobs, job); /* who has no time for a signal gets none */
+  job->living = (uint32_t)family_signal(&job->family, request.signal,
+                                        ends && request.signal != 0);
+  if (ends) {
     job->due = sys_now() + request.grace;
   } else {
     finish(jobs, job);
@@ -306,8 +337,11 @@ bool jobs_wait(struct jobs *jobs, int ms) {
       family_gone(&job_at(jobs, (int)tag)->family,
                   (int)(uint32_t)events[i].data);
   }
+  return child;
+}
+
+void jobs_step(struct jobs *jobs) {
   for (int i = 0; i < jobs->places; i++)
     if (job_at(jobs, i)->active)
       step(jobs, job_at(jobs, i));
-  return child;
 }

@@ -13,6 +13,8 @@ struct jobs {
   struct vector list;
   int places, active;
   struct groups groups; /* that were adopted */
+  bool childless;       /* nobody is kept any more */
+  int reaped;           /* how many have been, in all */
 };
 
 /* What events of the epoll set carry that are of no member. */
@@ -27,9 +29,12 @@ void jobs_watch(struct jobs *jobs, int fd, uint32_t tag);
 /* Begins a request that comes from nobody; its reply goes nowhere. */
 void jobs_start(struct jobs *jobs, const struct request *r);
 
-/* Waits for events, at most `ms` (-1: for ever), and does what is due. Returns
+/* Waits for events, at most `ms` (-1: for ever), and takes them. Returns
    whether TAG_CHILD was among them. */
 bool jobs_wait(struct jobs *jobs, int ms);
+
+/* Does what is due. */
+void jobs_step(struct jobs *jobs);
 
 /* Sends a message to the engine, if it is there. */
 void jobs_send(struct jobs *jobs, const void *data, size_t size);

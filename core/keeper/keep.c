@@ -7,11 +7,6 @@
 #include <linux/resource.h>
 #include <linux/wait.h>
 
-struct kept {
-  struct jobs jobs;
-  bool childless;
-};
-
 static uint64_t microseconds(const struct __kernel_old_timeval *t) {
   return (uint64_t)t->tv_sec * 1000000 + (uint64_t)t->tv_usec;
 }
@@ -29,18 +24,19 @@ static struct usage usage_of(const struct rusage *u) {
 }
 
 /* Takes in all who have ended. */
-static void reap(struct kept *k) {
+static void reap(struct jobs *jobs) {
   struct rusage u;
   int status;
   long pid;
   while ((pid = SYS(__NR_wait4, -1, &status, WNOHANG, &u)) > 0) {
-    if (pid != k->jobs.program)
+    jobs->reaped++;
+    if (pid != jobs->program)
       continue;
-    k->jobs.program = 0;
+    jobs->program = 0;
     struct ended ended = {REPLY_EXIT, (int32_t)pid, status, 0, usage_of(&u)};
-    jobs_send(&k->jobs, &ended, sizeof ended);
+    jobs_send(jobs, &ended, sizeof ended);
   }
-  k->childless = pid == -ECHILD;
+  jobs->childless = pid == -ECHILD;
 }
 
 /* Returns an fd that is readable once a child has ended. */
@@ -51,34 +47,38 @@ static int child_signals(void) {
 }
 
 void keep(int socket, int program, bool die) {
-  struct kept k;
+  struct jobs jobs;
   char infos[4 * 128];
   int signals = child_signals();
-  jobs_begin(&k.jobs, socket, (int)SYS(__NR_getpid, 0));
-  jobs_watch(&k.jobs, signals, TAG_CHILD);
-  k.jobs.program = program;
+  jobs_begin(&jobs, socket, (int)SYS(__NR_getpid, 0));
+  jobs_watch(&jobs, signals, TAG_CHILD);
+  jobs.program = program;
   bool ending = false;
-  for (reap(&k); !k.childless || k.jobs.active > 0;) {
-    if (jobs_wait(&k.jobs, -1))
+  for (reap(&jobs); !jobs.childless || jobs.active > 0;) {
+    if (jobs_wait(&jobs, -1))
       sys_read(signals, infos, sizeof infos);
-    reap(&k);
-    if (k.jobs.socket < 0 && die && !ending) {
+    reap(&jobs);
+    jobs_step(&jobs);
+    if (jobs.socket < 0 && die && !ending) {
       const struct request all = {.op = OP_END, .signal = SIGKILL};
       ending = true;
-      jobs_start(&k.jobs, &all);
+      jobs_start(&jobs, &all);
     }
   }
   struct rusage u;
   SYS(__NR_getrusage, RUSAGE_CHILDREN, &u);
   struct ended empty = {REPLY_EMPTY, program, 0, 0, usage_of(&u)};
-  jobs_send(&k.jobs, &empty, sizeof empty);
+  jobs_send(&jobs, &empty, sizeof empty);
   sys_exit(0);
 }
 
 void serve(int socket) {
   struct jobs jobs;
+  SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
   jobs_begin(&jobs, socket, 0);
-  while (jobs.socket >= 0 || jobs.active > 0 || jobs.groups.count > 0)
+  while (jobs.socket >= 0 || jobs.active > 0 || jobs.groups.count > 0) {
     jobs_wait(&jobs, -1);
+    jobs_step(&jobs);
+  }
   sys_exit(0);
 }
