@@ -90,14 +90,20 @@ static int m_close_peer(lua_State *L) {
   return 0;
 }
 
-/* keeper:close(): closes all that is open. Does nothing when called again. */
+/* keeper:close(): closes the socket. Does nothing when called again. A program
+   that still runs can be signalled all the same, if there are pidfds. */
 static int m_close(lua_State *L) {
   struct orr_keeper *self = check_self(L);
   close_fd(&self->socket);
   close_fd(&self->peer);
+  return 0;
+}
+
+static int m_gc(lua_State *L) {
+  struct orr_keeper *self = check_self(L);
   close_fd(&self->keep.pidfd);
   self->running = false;
-  return 0;
+  return m_close(L);
 }
 
 static uint32_t check_u32(lua_State *L, int arg) {
@@ -175,7 +181,7 @@ static struct rusage rusage_of(const struct usage *u) {
 /* keeper:receive() -> "exit": the program has ended; "empty", usage: so has all
    of its family, and this is what all of them have used; "done", id, living,
    forced, left: a request is done; nil, errno (EAGAIN: nothing has come;
-   EPIPE: the keeper has gone). */
+   EPIPE: the keeper has gone; EPROTO: no keeper says that). */
 static int m_receive(lua_State *L) {
   struct orr_keeper *self = check_self(L);
   union message m;
@@ -184,7 +190,9 @@ static int m_receive(lua_State *L) {
     return orr_fail(L, n == 0 || errno == ECONNRESET ? EPIPE : errno);
   if ((size_t)n >= sizeof m.type && m.type == REPLY_DONE)
     return push_done(L, &m.done, (size_t)n);
-  if ((size_t)n < sizeof m.ended)
+  if ((size_t)n < sizeof m.ended ||
+      !(m.type == REPLY_EXIT ? self->running
+                             : m.type == REPLY_EMPTY && self->keep.program > 0))
     return orr_fail(L, EPROTO);
   struct rusage usage = rusage_of(&m.ended.usage);
   if (m.type == REPLY_EMPTY) {
@@ -266,7 +274,7 @@ void orr_open_keeper(lua_State *L) {
                                      {"usage", m_usage},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {
-      {"__gc", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
+      {"__gc", m_gc}, {"__tostring", m_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"keeper", l_keeper}, {NULL, NULL}};
   orr_class(L, ORR_KEEPER, methods, meta);
   luaL_setfuncs(L, functions, 0);

@@ -9,7 +9,7 @@
 #include <asm/signal.h>
 #include <linux/eventpoll.h>
 
-enum { PASSES = 1000, QUIET = 2 };
+enum { PASSES = 1000, QUIET = 2, NOBODY = -1 };
 
 static struct member *member_at(const struct family *f, int place) {
   return (struct member *)f->members.data + place;
@@ -51,17 +51,12 @@ void family_gone(struct family *f, int place) {
   close_pidfd(m);
 }
 
-static bool has_ended(char state) {
-  return state == 'Z' || state == 'X';
-}
-
 void family_check(struct family *f) {
   struct stat_of stat;
   for (int i = 0; i < f->count && f->unwatched > 0; i++) {
     const struct member *m = member_at(f, i);
     if (m->living && m->pidfd < 0 &&
-        (!proc_stat(m->pid, &stat) || stat.start != m->start ||
-         has_ended(stat.state)))
+        (!proc_stat(m->pid, &stat) || stat.start != m->start || stat.ended))
       family_gone(f, i);
   }
 }
@@ -103,7 +98,8 @@ static bool grow(struct family *f) {
 
 /* Signals to one ----------------------------------------------------------- */
 
-/* Sends a signal to a member. True: it has it. */
+/* Sends a signal to a member. True: it has it. SIGCONT tells nothing of others:
+   it may be sent to everybody of the own session. */
 static bool send(struct family *f, int place, int signal) {
   struct member *m = member_at(f, place);
   struct stat_of stat;
@@ -116,7 +112,7 @@ static bool send(struct family *f, int place, int signal) {
     rc = SYS(__NR_kill, m->pid, signal);
   if (rc == -ESRCH) {
     family_gone(f, place);
-  } else if (m->denied != (rc == -EPERM)) {
+  } else if (signal != SIGCONT && m->denied != (rc == -EPERM)) {
     m->denied = !m->denied;
     f->denied += m->denied ? 1 : -1;
   }
@@ -204,8 +200,7 @@ static void consider(int pid, void *data) {
   if (find(f, pid) != NULL)
     return;
   int pidfd = (int)SYS(__NR_pidfd_open, pid, 0);
-  if (proc_stat(pid, &stat) && stat.start >= f->born &&
-      !has_ended(stat.state) &&
+  if (proc_stat(pid, &stat) && stat.start >= f->born && !stat.ended &&
       (stat.parent == look->parent || is_taker(f, stat.parent)) &&
       (!look->orphans || is_ours(f, pid, &stat)))
     add(look, pid, pidfd, &stat);
@@ -227,14 +222,15 @@ static void find_takers(struct family *f) {
   }
 }
 
-/* Looks for orphans; false: this kernel has no lists of children. */
+/* Looks for orphans; false: there are no lists of children, or they are hidden
+   from us, as hidepid of proc(5) does. */
 static bool look_for_orphans(struct look *look) {
   const struct family *f = look->f;
   bool listed = true;
   look->orphans = true;
   for (int i = 0; i < f->taker_count; i++) {
     look->parent = ((const int *)f->takers.data)[i];
-    if (proc_children(look->parent, consider, look) == -ENOENT)
+    if (proc_children(look->parent, consider, look) < 0)
       listed = false;
   }
   look->orphans = false;
@@ -277,18 +273,23 @@ static void consider_any(int pid, void *data) {
 static void look_at_all(struct look *look) {
   int before;
   look->orphans = false;
+  for (int i = 0; i < look->f->count; i++)
+    look->treated += treat(look->f, i, look->signal);
   do {
     before = look->found;
     proc_all(consider_any, look);
   } while (look->found > before);
 }
 
+/* Looks at the root, once: later its pid may be another's. */
 static void look_at_root(struct look *look) {
   struct stat_of stat;
-  if (!proc_stat(look->f->root, &stat))
+  int root = look->f->root;
+  look->f->root = NOBODY;
+  if (root <= 0 || !proc_stat(root, &stat))
     return;
   look->parent = stat.parent;
-  consider(look->f->root, look);
+  consider(root, look);
 }
 
 /* Looks for members once, and sends each that is found the signal. */

@@ -58,6 +58,7 @@ static void finish(struct jobs *jobs, struct job *job) {
       done.left[done.count++] = m[i].pid;
   jobs_send(jobs, &done,
             offsetof(struct done, left) + done.count * sizeof *done.left);
+  jobs->emptied |= job->request.op == OP_END && job->family.living == 0;
   family_end(&job->family);
   job->active = false;
   jobs->active--;

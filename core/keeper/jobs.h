@@ -11,6 +11,7 @@ struct jobs {
   int program; /* that is kept, until it is reaped; or 0 */
   struct vector list;
   int places, active;
+  bool emptied; /* an end of the kept family has left nobody alive */
 };
 
 /* What events of the epoll set carry that are of no member. */

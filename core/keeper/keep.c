@@ -30,7 +30,8 @@ static struct usage usage_of(const struct rusage *u) {
                         (uint64_t)u->ru_nivcsw};
 }
 
-/* Takes in all who have ended. */
+/* Takes in all who have ended. If nobody lives any more, others are not waited
+   for: they are for who traces them. */
 static void reap(struct kept *k) {
   struct rusage u;
   int status;
@@ -42,7 +43,7 @@ static void reap(struct kept *k) {
     struct ended ended = {REPLY_EXIT, (int32_t)pid, status, 0, usage_of(&u)};
     jobs_send(&k->jobs, &ended, sizeof ended);
   }
-  k->childless = pid == -ECHILD;
+  k->childless = pid == -ECHILD || (pid == 0 && k->jobs.emptied);
 }
 
 /* Returns an fd that is readable once a child has ended. */

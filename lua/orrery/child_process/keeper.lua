@@ -10,11 +10,12 @@ local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
 local reaper = require "orrery.child_process.reaper"
 
-local EAGAIN = core.errnos.EAGAIN
+local EAGAIN, EPROTO = core.errnos.EAGAIN, core.errnos.EPROTO
+local SIGCONT, SIGKILL = core.signals.SIGCONT, core.signals.SIGKILL
 local TRIES = 3 -- of a request, if what serves it ends before it is done
 local SERVED = 4 -- the fd of a serving keeper that is its own program
 
-local keeper = {}
+local keeper = { path = core.library:gsub("[^/]*$", "") .. "orrery-keeper" }
 
 local program -- orrery.fd of orrery-keeper, which may be replaced meanwhile
 local serving -- Keeper: the one that serves, if there is one
@@ -23,6 +24,7 @@ local last_id = 0
 
 --- @class Keeper
 --- @field handle userdata orrery.keeper
+--- @field process_ userdata orrery.spawn, once it runs
 --- @field watched_ Watched of its socket
 --- @field requests_ table<integer, table> what is asked for, by its id
 --- @field pending_ integer how many that are
@@ -36,7 +38,7 @@ local Keeper = class "orrery.Keeper"
 --- @return Error? err (ENOENT: it was not built; EMFILE)
 function keeper.open()
   if program then return program end
-  local path = core.library:gsub("[^/]*$", "") .. "orrery-keeper"
+  local path = keeper.path
   local fd, errno = core.open(path, "r")
   if not fd then
     return nil, errors.system(errno, "spawn", { stage = "cgroup", path = path })
@@ -82,7 +84,7 @@ local function on_gone(self)
 end
 
 --- Takes one message. Returns false if there is none; that the socket is at its
---- end says nothing: the reaper will.
+--- end says nothing: the reaper will. What talks nonsense is no keeper.
 local function take(self)
   local what, a, b, c, d = self.handle:receive()
   if what == "done" then
@@ -94,6 +96,7 @@ local function take(self)
   elseif what == "empty" then
     self.owner_:on_empty_(a)
   else
+    if a == EPROTO then self.process_:kill(SIGKILL) end
     if a ~= EAGAIN then self.watched_:listen(false, false) end
     return false
   end
@@ -133,7 +136,7 @@ end
 --- @return true? ok
 --- @return Error? err (ENOMEM)
 function Keeper:watch(spawned, owner)
-  self.owner_ = owner
+  self.owner_, self.process_ = owner, spawned
   reaper.watch(spawned, self)
   local err
   self.watched_, err = poller.watch(self.handle:fileno(), on_ready, self)
@@ -173,24 +176,34 @@ function keeper.is_serving() return serving_count > 0 end
 --- {living, forced, left}; `done(nil)` if no keeper can do it.
 --- @param self Keeper? of the family; nil: the one that serves
 --- @param op "signal"|"end"
---- @param what {signal: integer, grace: integer?, pid: integer, born: integer,
----   mark: string}
+--- @param what {signal: integer, grace: integer?, root: (fun(): integer?),
+---   born: integer, mark: string}
 --- @param done fun(result: table?)
 --- @return integer? id for `hurry`
 function keeper.request(self, op, what, done)
   last_id = last_id % 0xffffffff + 1
   local id, tries = last_id, 0
-  local function ask(of)
+  local ask
+  -- One that went while it sent a signal may have left members stopped.
+  local function again()
+    if op == "end" or what.signal == 0 or tries >= TRIES then return ask() end
+    local continue = { signal = SIGCONT, root = what.root, born = what.born,
+      mark = what.mark }
+    keeper.request(nil, "signal", continue, function() ask() end)
+  end
+  function ask(of)
     tries = tries + 1
     of = of or serving or serve()
+    if of then of.process_:kill(SIGCONT) end -- if somebody has stopped it
     local sent = of and tries <= TRIES and of.handle:request(op, id,
-      what.signal, math.min(what.grace or 0, 0xffffffff), what.pid, what.born,
-      what.mark)
+      what.signal, math.min(what.grace or 0, 0xffffffff), what.root(),
+      what.born, what.mark)
     if not sent then
-      if of and tries <= TRIES then return ask(nil) end
+      if serving == of then serving = nil end
+      if of and tries <= TRIES then return ask() end
       return loop.soon(done)
     end
-    of.requests_[id] = { done = done, again = function() ask(nil) end }
+    of.requests_[id] = { done = done, again = again }
     of.pending_ = of.pending_ + 1
     of.watched_:set_ref(true)
   end

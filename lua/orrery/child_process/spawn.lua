@@ -117,6 +117,8 @@ local function failed_on(start, fds, errno, stage, index)
     return errno == ENOENT and interpreter_of(start) or start.file
   elseif stage == "dup" then
     return ("fd %d"):format(fds[index + 1] or -1)
+  elseif stage == "cgroup" and start.keeper then
+    return require "orrery.child_process.keeper".path
   end
   return spawn_options.failed_on(stage, index, start.attributes)
 end
