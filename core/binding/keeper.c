@@ -146,7 +146,7 @@ union message {
    values that are. */
 static int push_done(lua_State *L, const struct done *done, size_t size) {
   uint32_t count = done->count;
-  if (size < offsetof(struct done, left) ||
+  if (size < offsetof(struct done, left) || count > MOST_LEFT ||
       count > (size - offsetof(struct done, left)) / sizeof *done->left)
     return orr_fail(L, EPROTO);
   lua_pushliteral(L, "done");

@@ -11,6 +11,7 @@ enum {
   CHECK = 10,     /* ms between looks at members without a pidfd */
   GIVE_UP = 5000, /* ms in which SIGKILL has ended no member */
   DONTWAIT = 0x40,
+  TRUNC = 0x20, /* of recv: the length that the message had */
   NOSIGNAL = 0x4000,
 };
 
@@ -148,20 +149,24 @@ static bool hurry(struct jobs *jobs, const struct request *r) {
   return false;
 }
 
+/* Takes one message of `n` bytes; what is no request is not looked at. */
+static void take_request(struct jobs *jobs, struct request *r, size_t n) {
+  if (n != sizeof *r)
+    return;
+  r->mark[MARK - 1] = '\0';
+  if (r->op == OP_PROGRAM && jobs->program > 0)
+    SYS(__NR_kill, jobs->program, r->signal);
+  else if ((r->op == OP_SIGNAL || r->op == OP_END) && !hurry(jobs, r))
+    jobs_start(jobs, r);
+}
+
 /* Takes requests until there is none; the end of the socket is the engine's. */
 static void take_requests(struct jobs *jobs) {
   struct request r;
   long n;
-  while ((n = SYS(__NR_recvfrom, jobs->socket, &r, sizeof r, DONTWAIT, NULL,
-                  NULL)) == sizeof r) {
-    r.mark[MARK - 1] = '\0';
-    if (r.op == OP_PROGRAM) {
-      if (jobs->program > 0)
-        SYS(__NR_kill, jobs->program, r.signal);
-    } else if (!hurry(jobs, &r)) {
-      jobs_start(jobs, &r);
-    }
-  }
+  while ((n = SYS(__NR_recvfrom, jobs->socket, &r, sizeof r, DONTWAIT | TRUNC,
+                  NULL, NULL)) > 0)
+    take_request(jobs, &r, (size_t)n);
   if (n == -EAGAIN || n == -EINTR)
     return;
   sys_close(jobs->socket);

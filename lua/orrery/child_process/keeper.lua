@@ -158,7 +158,7 @@ local function serve()
   spawned, errno = core.spawn("/proc/self/fd/" .. SERVED,
     { "orrery-keeper", "serve", "3" },
     { null, null, null, self.handle:peer(), program:fileno() }, env,
-    { unmarked = true })
+    { unmarked = true, no_script = true })
   self.handle:close_peer()
   if not spawned then return nil, errors.system(errno, "spawn") end
   local ok
@@ -193,15 +193,14 @@ function keeper.request(self, op, what, done)
   end
   function ask(of)
     tries = tries + 1
-    of = of or serving or serve()
-    if of then of.process_:kill(SIGCONT) end -- if somebody has stopped it
-    local sent = of and tries <= TRIES and of.handle:request(op, id,
-      what.signal, math.min(what.grace or 0, 0xffffffff), what.root(),
-      what.born, what.mark)
-    if not sent then
+    of = tries <= TRIES and (of or serving or serve()) or nil
+    if not of then return loop.soon(done) end
+    of.process_:kill(SIGCONT) -- if somebody has stopped it
+    if not of.handle:request(op, id, what.signal,
+      math.min(what.grace or 0, 0xffffffff), what.root(), what.born,
+      what.mark) then
       if serving == of then serving = nil end
-      if of and tries <= TRIES then return ask() end
-      return loop.soon(done)
+      return ask()
     end
     of.requests_[id] = { done = done, again = again }
     of.pending_ = of.pending_ + 1
