@@ -208,6 +208,19 @@ end)
 
 -- Programs --------------------------------------------------------------------
 
+-- For programs that are run: `await_none()` waits until they have no children.
+local CHILDREN = [[
+  local orrery = require "orrery"
+  local function await_none()
+    local pid = orrery.process.pid
+    local path = ("/proc/%d/task/%d/children"):format(pid, pid)
+    while true do
+      local file <close> = io.open(path)
+      if file:read("a") == "" then return end
+      orrery.sleep(1)
+    end
+  end ]]
+
 --- Makes a copy of the modules, in which a line of sh has done something to the
 --- keeper's program, K. Returns what a program prints that uses it. [w]
 local function with_keeper(line, code)
@@ -215,17 +228,11 @@ local function with_keeper(line, code)
   local dir = orrery.sh("mktemp -d", { trim = true }).stdout
   assert(orrery.sh(("cp -r %s/orrery %s/ && K=%s/orrery/orrery-keeper && %s")
     :format(build, dir, dir, line)).ok)
-  local result = helper.lua([[
-    local orrery = require "orrery"
+  local result = helper.lua(CHILDREN .. [[
     local function show(err)
-      local path = err.path and err.path:match("[^/]*$")
-      print(err.code, err.stage, path)
-    end
-    local function children()
-      local pid = orrery.process.pid
-      local file = io.open(("/proc/%d/task/%d/children"):format(pid, pid))
-      return file:read("a")
-    end ]] .. code, { env_extend = { LUA_CPATH = dir .. "/?.so;;" } })
+      print(err.code, err.stage, err.path:match("[^/]*$"))
+    end ]] .. code .. " await_none()",
+    { env_extend = { LUA_CPATH = dir .. "/?.so;;" } })
   orrery.sh("rm -rf " .. dir)
   assert.equal("", result.stderr)
   return result.stdout
@@ -245,17 +252,16 @@ for _, case in ipairs(broken) do
     it("is a failed start, of which nothing is left", function()
       run(function()
         local expected = case[3] .. "\tcgroup\torrery-keeper\n"
-        assert.equal(expected:rep(2) .. "\n", with_keeper(case[2], [[
+        assert.equal(expected:rep(2), with_keeper(case[2], [[
           local child = orrery.spawn("sleep", {"1000"}, {contain="keeper"})
           show(select(2, child:wait()))
-          show(select(2, child:stop()))
-          print(children())]]))
+          show(select(2, child:stop()))]]))
       end)
     end)
 
     it("has the group, or the child alone, be ended", function()
       run(function()
-        assert.equal("137\tSIGKILL\n137\tSIGKILL\n143\tSIGTERM\n\n",
+        assert.equal("137\tSIGKILL\n137\tSIGKILL\n143\tSIGTERM\n",
           with_keeper(case[2], [[
             local child = orrery.spawn("sleep", {"1000"})
             child:kill_tree("SIGKILL")
@@ -267,9 +273,64 @@ for _, case in ipairs(broken) do
             child.stdout:read_all()
             child = orrery.spawn("sleep", {"1000"})
             local result = child:stop()
-            print(result.code, result.signal)
-            print(children())]]))
+            print(result.code, result.signal)]]))
       end)
     end)
   end)
 end
+
+-- Want of fds and of processes ------------------------------------------------
+
+describe("a start with a keeper", function()
+  it("says that fds are short, whichever is the first that lacks", function()
+    run(function()
+      local result = helper.lua(CHILDREN .. [[
+        local core = require "orrery.core"
+        local function start()
+          local child = orrery.spawn("true", {}, {contain="keeper",
+            stdio={"ignore", "pipe", "ignore"}})
+          local code, err = child:wait()
+          if code then child.stdout:destroy() end
+          return code, err
+        end
+        assert(start() == 0)
+        local free = 0
+        repeat
+          local taken = {}
+          repeat
+            local fd = core.open("/dev/null", "r")
+            taken[#taken + 1] = fd
+          until not fd
+          for _ = 1, free do table.remove(taken):close() end
+          free = free + 1
+          local code, err = start()
+          for _, fd in ipairs(taken) do fd:close() end
+          if err then print(err.code, err.stage) end
+          await_none()
+        until code]], { rlimits = { nofile = 64 } })
+
+      assert.equal("", result.stderr)
+      local stages = result.stdout:gsub("EMFILE\t(%a+)\n", "%1 ")
+      assert.matches("^pipe pipe [pipe ]*fork [fork ]*cgroup [cgroup ]*$",
+        stages)
+    end)
+  end)
+
+  it("says that processes are short, and leaves none", function()
+    run(function()
+      local printed = {}
+      for limit = 1, 3 do
+        printed[limit] = helper.lua_as(CHILDREN .. [[
+          local child = orrery.spawn("true", {}, {contain="keeper",
+            stdio="ignore"})
+          local code, err = child:wait()
+          print(code, err and err.code, err and err.stage)
+          await_none()]], { rlimits = { nproc = limit },
+          uid = helper.is_root and 64123 or nil }).stdout
+      end
+      assert.equal("nil\tEAGAIN\tfork\n", printed[1])
+      if not helper.is_root then return end -- nobody has other processes
+      assert.same({ printed[1], printed[1], "0\tnil\tnil\n" }, printed)
+    end)
+  end)
+end)
