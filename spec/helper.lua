@@ -74,11 +74,15 @@ end
 --- refuses. Nothing but the leaks of that program goes unseen.
 helper.without_leak_check = { ASAN_OPTIONS = "detect_leaks=0" }
 
---- Runs a Lua program with plain lua5.4 to its end. [w]
+--- Runs a Lua program with plain lua5.4 to its end; behind the words of another
+--- command, if `opts.behind` has them. [w]
 function helper.lua(code, opts)
   opts = opts or {}
   opts.env_extend = helper.env(opts.env_extend)
-  return assert(run.run(helper.interpreter, { "-e", code }, opts))
+  local argv = opts.behind or {}
+  opts.behind = nil
+  table.move({ helper.interpreter, "-e", code }, 1, 3, #argv + 1, argv)
+  return assert(run.run(argv, opts))
 end
 
 --- helper.lua for another user, who may not be able to read this tree: from a

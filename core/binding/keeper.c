@@ -91,14 +91,20 @@ static int m_close_peer(lua_State *L) {
   return 0;
 }
 
-/* keeper:close(): closes all that is open. Does nothing when called again. */
+/* keeper:close(): closes the socket. Does nothing when called again. A program
+   that still runs can be signalled all the same, if there are pidfds. */
 static int m_close(lua_State *L) {
   struct orr_keeper *self = check_self(L);
   close_fd(&self->socket);
   close_fd(&self->peer);
+  return 0;
+}
+
+static int m_gc(lua_State *L) {
+  struct orr_keeper *self = check_self(L);
   close_fd(&self->keep.pidfd);
   self->running = false;
-  return 0;
+  return m_close(L);
 }
 
 static uint32_t check_u32(lua_State *L, int arg) {
@@ -179,7 +185,7 @@ union message {
    values that are. */
 static int push_done(lua_State *L, const struct done *done, size_t size) {
   uint32_t count = done->count;
-  if (size < offsetof(struct done, left) ||
+  if (size < offsetof(struct done, left) || count > MOST_LEFT ||
       count > (size - offsetof(struct done, left)) / sizeof *done->left)
     return orr_fail(L, EPROTO);
   lua_pushliteral(L, "done");
@@ -240,7 +246,8 @@ static struct rusage rusage_of(const struct usage *u) {
    of its family, and this is what all of them have used; "done", id, living,
    forced, left: a request is done; "emptied", id, usage: an adopted group is
    empty and removed; "lost", id: it cannot be watched; nil, errno (EAGAIN:
-   nothing has come; EPIPE: the keeper has gone). */
+   nothing has come; EPIPE: the keeper has gone; EPROTO: no keeper says
+   that). */
 static int m_receive(lua_State *L) {
   struct orr_keeper *self = check_self(L);
   union message m;
@@ -252,7 +259,9 @@ static int m_receive(lua_State *L) {
   if ((size_t)n == sizeof m.emptied &&
       (m.type == REPLY_EMPTIED || m.type == REPLY_LOST))
     return push_emptied(L, &m.emptied);
-  if ((size_t)n < sizeof m.ended)
+  if ((size_t)n < sizeof m.ended ||
+      !(m.type == REPLY_EXIT ? self->running
+                             : m.type == REPLY_EMPTY && self->keep.program > 0))
     return orr_fail(L, EPROTO);
   struct rusage usage = rusage_of(&m.ended.usage);
   if (m.type == REPLY_EMPTY) {
@@ -336,7 +345,7 @@ void orr_open_keeper(lua_State *L) {
                                      {"usage", m_usage},
                                      {NULL, NULL}};
   static const luaL_Reg meta[] = {
-      {"__gc", m_close}, {"__tostring", m_tostring}, {NULL, NULL}};
+      {"__gc", m_gc}, {"__tostring", m_tostring}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"keeper", l_keeper}, {NULL, NULL}};
   orr_class(L, ORR_KEEPER, methods, meta);
   luaL_setfuncs(L, functions, 0);

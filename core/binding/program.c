@@ -183,6 +183,12 @@ static void set_unmarked(lua_State *L, const char *name,
   d->unmarked = lua_toboolean(L, -1);
 }
 
+static void set_no_script(lua_State *L, const char *name,
+                          struct orr_description *d) {
+  (void)name;
+  d->program.no_script = lua_toboolean(L, -1);
+}
+
 static void set_terminal(lua_State *L, const char *name,
                          struct orr_description *d) {
   d->program.terminal = (int)field_integer(L, name, 0, INT_MAX);
@@ -207,7 +213,7 @@ static const struct field {
     {"gid", set_gid},           {"setsid", set_setsid},
     {"terminal", set_terminal}, {"die_with_parent", set_die_with_parent},
     {"cgroup", set_cgroup},     {"keeper", set_keeper},
-    {"unmarked", set_unmarked},
+    {"unmarked", set_unmarked}, {"no_script", set_no_script},
 };
 
 /* Reads the attributes that the table at `index` has. Others in it are not

@@ -101,6 +101,7 @@ struct orr_program {
   int terminal;              /* with has_terminal and setsid: the child's fd of
                                 its controlling terminal */
   bool setsid, die_with_parent, has_terminal, has_cgroup;
+  bool no_script; /* what the kernel cannot run is not given to /bin/sh */
   bool has_pgroup, has_nice, has_umask, has_uid, has_gid, has_groups;
 };
 

@@ -274,10 +274,11 @@ CHILD static void set_terminal(struct orr_start *s) {
 }
 
 /* Calls execve, and does what POSIX asks of execvp if the kernel knows no such
-   format: gives the file to a shell. Returns if that fails, with errno. */
+   format: gives the file to a shell, unless it is to be no script. Returns if
+   that fails, with errno. */
 CHILD static void try_exec(const struct orr_program *p, const char *path) {
   syscall(SYS_execve, path, p->argv, p->envp);
-  if (errno == ENOEXEC) {
+  if (errno == ENOEXEC && !p->no_script) {
     const char *argv0 = p->argv[0];
     p->argv[-1] = "/bin/sh";
     p->argv[0] = path;

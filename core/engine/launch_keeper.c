@@ -35,8 +35,9 @@ CHILD static int lift(int fd) {
 }
 
 /* Puts the socket and the keeper's program on fixed numbers, /dev/null on those
-   of stdio, and closes all else: what the keeper held would never end. */
-CHILD static void settle_fds(struct orr_start *s) {
+   of stdio, and closes all else: what the keeper held would never end. False,
+   with errno: there are no fds for that, and nothing is done. */
+CHILD static bool settle_fds(struct orr_start *s) {
   const struct orr_keep *keep = s->program->keep;
   int cut = s->cut;
   if (cut > 0) {
@@ -46,15 +47,17 @@ CHILD static void settle_fds(struct orr_start *s) {
       cut = keep->exe + 1;
     syscall(SYS_close_range, (unsigned)cut, ~0U, CLOSE_RANGE_UNSHARE);
   }
+  int report = lift(s->report), null = lift(keep->null);
   int socket = lift(keep->socket), exe = lift(keep->exe);
-  int null = lift(keep->null);
-  if (s->report >= 0)
-    s->report = lift(s->report);
+  if (socket < 0 || exe < 0 || null < 0 || (s->report >= 0 && report < 0))
+    return false;
+  s->report = report;
   for (int fd = 0; fd <= 2; fd++)
     syscall(SYS_dup3, null, fd, 0);
   syscall(SYS_dup3, socket, SOCKET, 0);
   syscall(SYS_dup3, exe, PROGRAM, O_CLOEXEC);
   orr_close_from(s, FIRST);
+  return true;
 }
 
 /* Becomes the keeper of a program that runs. If that fails, the program is
@@ -69,9 +72,9 @@ CHILD static void become_keeper(struct orr_start *s, pid_t program) {
                         digits_of(program, pid),
                         s->program->die_with_parent ? "1" : "0",
                         NULL};
-  settle_fds(s);
-  syscall(SYS_execveat, PROGRAM, "", argv,
-          s->program->keep->no_children ? forced : none, AT_EMPTY_PATH);
+  if (settle_fds(s))
+    syscall(SYS_execveat, PROGRAM, "", argv,
+            s->program->keep->no_children ? forced : none, AT_EMPTY_PATH);
 }
 
 /* Waits for what the program reports that does not share our memory. */

@@ -9,6 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Bytes of outer ids, about 600: what has more makes no program fail to start,
+   for the kernel takes variables of 128 KiB. */
+enum { MOST = 16384 };
+
 static const char name[] = "ORRERY_FAMILY=";
 
 void orr_mark_id(const struct orr_marks *marks, uint32_t number,
@@ -29,10 +33,20 @@ static void begin(struct orr_marks *marks) {
   }
 }
 
+/* Returns as many of the ids, from the last one back, as have room. */
+static const char *innermost(const char *ids) {
+  size_t size = strlen(ids);
+  if (size <= MOST)
+    return ids;
+  const char *colon = strchr(ids + size - MOST, ':');
+  return colon != NULL ? colon + 1 : "";
+}
+
 /* Writes the variable: the families that `outer` names, and a new one. Returns
    it, or NULL. */
 static const char *variable(struct orr_marks *marks, const char *outer,
                             uint32_t number) {
+  outer = innermost(outer);
   size_t before = strlen(outer);
   size_t size = sizeof name + before + 1 + ORR_MARK_SIZE;
   if (size > marks->text_room) {

@@ -25,8 +25,8 @@ void orr_mark_id(const struct orr_marks *marks, uint32_t number,
                  char id[ORR_MARK_SIZE]);
 
 /* Returns the environment `envp` with the mark of a new family, whose number is
-   then in *number. Families that it is inside of stay in the variable. If there
-   is no memory, returns `envp` itself. */
+   then in *number. Families that it is inside of stay in the variable; of very
+   many, the innermost. If there is no memory, returns `envp` itself. */
 const char **orr_mark(struct orr_marks *marks, const char **envp,
                       uint32_t *number);
 

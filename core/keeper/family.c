@@ -13,6 +13,7 @@
 #include <linux/sched.h>
 
 enum {
+  NOBODY = -1,
   PASSES = 1000,
   QUIET = 2,
   ASKED = 256,        /* helpers at a time */
@@ -97,17 +98,12 @@ void family_gone(struct family *f, int place) {
   close_pidfd(m);
 }
 
-static bool has_ended(char state) {
-  return state == 'Z' || state == 'X';
-}
-
 void family_check(struct family *f) {
   struct stat_of stat;
   for (int i = 0; i < f->count && f->unwatched > 0; i++) {
     const struct member *m = member_at(f, i);
     if (m->living && m->pidfd < 0 &&
-        (!proc_stat(m->pid, &stat) || stat.start != m->start ||
-         has_ended(stat.state)))
+        (!proc_stat(m->pid, &stat) || stat.start != m->start || stat.ended))
       family_gone(f, i);
   }
 }
@@ -149,7 +145,8 @@ static bool grow(struct family *f) {
 
 /* Signals to one ----------------------------------------------------------- */
 
-/* Sends a signal to a member. True: it has it. */
+/* Sends a signal to a member. True: it has it. SIGCONT tells nothing of others:
+   it may be sent to everybody of the own session. */
 static bool send(struct family *f, int place, int signal) {
   struct member *m = member_at(f, place);
   struct stat_of stat;
@@ -162,7 +159,7 @@ static bool send(struct family *f, int place, int signal) {
     rc = SYS(__NR_kill, m->pid, signal);
   if (rc == -ESRCH) {
     family_gone(f, place);
-  } else if (m->denied != (rc == -EPERM)) {
+  } else if (signal != SIGCONT && m->denied != (rc == -EPERM)) {
     m->denied = !m->denied;
     f->denied += m->denied ? 1 : -1;
   }
@@ -311,8 +308,7 @@ static void consider(int pid, void *data) {
   if (find(f, pid) != NULL)
     return;
   int pidfd = hold(f, pid);
-  bool fits = proc_stat(pid, &stat) && stat.start >= f->born &&
-              !has_ended(stat.state) &&
+  bool fits = proc_stat(pid, &stat) && stat.start >= f->born && !stat.ended &&
               (stat.parent == look->parent || is_taker(f, stat.parent));
   if (fits && look->orphans && may_fork(&stat)) {
     if (look->asked == ASKED)
@@ -362,7 +358,7 @@ static bool look_for_orphans(struct look *look) {
     look->parent = taker->pid;
     taker->known = anew ? 0 : taker->count;
     taker->at = taker->count = 0;
-    if (proc_children(taker->pid, consider_orphan, look) == -ENOENT)
+    if (proc_children(taker->pid, consider_orphan, look) < 0)
       listed = false;
     take_answers(look);
   }
@@ -431,12 +427,15 @@ static void look_at_all(struct look *look) {
   } while (look->found > before);
 }
 
+/* Looks at the root, once: later its pid may be another's. */
 static void look_at_root(struct look *look) {
   struct stat_of stat;
-  if (!proc_stat(look->f->root, &stat))
+  int root = look->f->root;
+  look->f->root = NOBODY;
+  if (root <= 0 || !proc_stat(root, &stat))
     return;
   look->parent = stat.parent;
-  consider(look->f->root, look);
+  consider(root, look);
 }
 
 /* Looks for members once, and sends each that is found the signal. */

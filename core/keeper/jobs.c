@@ -13,6 +13,7 @@ enum {
   GIVE_UP = 5000, /* ms in which SIGKILL has ended no member */
   FREEZE = 200,   /* ms until all members of a group are taken to rest */
   DONTWAIT = 0x40,
+  TRUNC = 0x20, /* of recv: the length that the message had */
   NOSIGNAL = 0x4000,
 };
 
@@ -72,6 +73,7 @@ static void finish(struct jobs *jobs, struct job *job) {
     done.count = (uint32_t)group_list(group, done.left, MOST_LEFT);
   jobs_send(jobs, &done,
             offsetof(struct done, left) + done.count * sizeof *done.left);
+  jobs->emptied |= job->request.op == OP_END && job->family.living == 0;
   family_end(&job->family);
   job->active = false;
   if (--jobs->active == 0)
@@ -272,7 +274,8 @@ union message {
 /* Takes one message of `n` bytes; one of another size is not looked at. */
 static void take_request(struct jobs *jobs, union message *m, size_t n) {
   struct request *r = &m->request;
-  if (n > offsetof(struct adopt, path) && m->adopt.op == OP_ADOPT) {
+  if (n > offsetof(struct adopt, path) && n <= sizeof m->adopt &&
+      m->adopt.op == OP_ADOPT) {
     ((char *)m)[n - 1] = '\0';
     return adopt(jobs, &m->adopt);
   }
@@ -294,8 +297,8 @@ static void take_request(struct jobs *jobs, union message *m, size_t n) {
 static void take_requests(struct jobs *jobs) {
   union message m;
   long n;
-  while ((n = SYS(__NR_recvfrom, jobs->socket, &m, sizeof m, DONTWAIT, NULL,
-                  NULL)) > 0)
+  while ((n = SYS(__NR_recvfrom, jobs->socket, &m, sizeof m, DONTWAIT | TRUNC,
+                  NULL, NULL)) > 0)
     take_request(jobs, &m, (size_t)n);
   if (n == -EAGAIN || n == -EINTR)
     return;

@@ -15,6 +15,7 @@ struct jobs {
   struct groups groups; /* that were adopted */
   bool childless;       /* nobody is kept any more */
   int reaped;           /* how many have been, in all */
+  bool emptied;         /* an end of the kept family has left nobody alive */
 };
 
 /* What events of the epoll set carry that are of no member. */

@@ -23,7 +23,8 @@ static struct usage usage_of(const struct rusage *u) {
                         (uint64_t)u->ru_nivcsw};
 }
 
-/* Takes in all who have ended. */
+/* Takes in all who have ended. If nobody lives any more, others are not waited
+   for: they are for who traces them. */
 static void reap(struct jobs *jobs) {
   struct rusage u;
   int status;
@@ -36,7 +37,7 @@ static void reap(struct jobs *jobs) {
     struct ended ended = {REPLY_EXIT, (int32_t)pid, status, 0, usage_of(&u)};
     jobs_send(jobs, &ended, sizeof ended);
   }
-  jobs->childless = pid == -ECHILD;
+  jobs->childless = pid == -ECHILD || (pid == 0 && jobs->emptied);
 }
 
 /* Returns an fd that is readable once a child has ended. */

@@ -34,6 +34,15 @@ static uint64_t number_at(const char **at) {
   return n;
 }
 
+/* Moves *at behind so many fields, each with a blank before it. */
+static void skip(const char **at, int fields) {
+  for (; fields > 0; fields--) {
+    *at += **at == ' ';
+    while (**at != ' ' && **at != '\0')
+      ++*at;
+  }
+}
+
 bool proc_stat(int pid, struct stat_of *stat) {
   char path[PATH], text[1024];
   path_of(path, pid, 0, "/stat");
@@ -55,11 +64,10 @@ bool proc_stat(int pid, struct stat_of *stat) {
   stat->parent = (int)number_at(&at);
   number_at(&at); /* group */
   stat->session = (int)number_at(&at);
-  for (int field = 7; field < 22; field++) { /* of proc(5) */
-    at += *at == ' ';
-    while (*at != ' ' && *at != '\0')
-      at++;
-  }
+  skip(&at, 20 - 7); /* fields of proc(5) */
+  uint64_t threads = number_at(&at);
+  stat->ended = (stat->state == 'Z' || stat->state == 'X') && threads < 2;
+  skip(&at, 1);
   stat->start = number_at(&at);
   return true;
 }

@@ -5,7 +5,8 @@
 #include "sys.h"
 
 struct stat_of {
-  char state; /* 'Z' and 'X': it has ended */
+  char state; /* 'Z' and 'X': it has ended, or only its first thread has */
+  bool ended; /* all of it */
   int parent, session;
   uint64_t start; /* clock ticks since boot */
 };

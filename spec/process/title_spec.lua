@@ -63,6 +63,8 @@ describe("process.title", function()
         local before = size()
         for i = 1, 51 do process.title = titles[i % 2 + 1] end
         for _ = 1, 500 do process.title = titles[1] end
+        for i = 1, 10000 do process.title = "worker " .. i end
+        process.title = titles[1]
         print(size() <= before + 1024, process.title == titles[1])]]
 
       assert.equal("true\ttrue\n", result.stdout, result.stderr)

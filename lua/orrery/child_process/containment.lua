@@ -18,6 +18,7 @@ end
 local function enter(start, path)
   local fd, err = group.open(path)
   if not fd then return nil, err end
+  start.cgroup_path = path
   start.cgroup_fd, start.attributes.cgroup = fd, fd
   return true
 end
@@ -46,7 +47,7 @@ local function with_group(start, path, made)
 end
 
 --- Prepares a start: makes the group, or the keeper, that it is to have.
---- @param start Start gets `family`, `cgroup_fd` and attributes
+--- @param start Start gets `family`, `cgroup_path`, `cgroup_fd`, attributes
 --- @return true? ok
 --- @return Error? err with stage "cgroup" or "pipe"; nothing is left behind
 function containment.prepare(start)

@@ -13,11 +13,17 @@ local family = {}
 
 local EMPTY = { living = 0, forced = 0, left = {} } -- what became of nobody
 
---- Returns how a keeper finds the family of a child.
+--- Returns how a keeper finds the family of a child. The pid is the child's
+--- only until it is reaped; which a keeper that was killed has not done.
 local function place_of(child, signal, grace)
   local mark, born = child.process_:family()
-  return { signal = signal, grace = grace, pid = child.process_:pid(),
-    born = born, mark = mark }
+  local function root()
+    local lives = child.is_running_
+      or child.spawned_ ~= child.process_ and child.spawned_:kill(0)
+    return lives and child.pid or nil
+  end
+  return { signal = signal, grace = grace, root = root, born = born,
+    mark = mark }
 end
 
 --- Asks for the end of a family, or for a signal to it.

@@ -12,10 +12,10 @@ local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
 local reaper = require "orrery.child_process.reaper"
 
-local EAGAIN = core.errnos.EAGAIN
+local EAGAIN, EPROTO = core.errnos.EAGAIN, core.errnos.EPROTO
+local SIGCONT, SIGKILL = core.signals.SIGCONT, core.signals.SIGKILL
 local TRIES = 3 -- of a request, if what serves it ends before it is done
 local SERVED = 4 -- the fd of a serving keeper that is its own program
-local PATIENCE = 1000 -- ms in which it goes once its family has ended
 local LINGER = 500 -- ms that it waits for another group once the last has gone
 
 --- `path` is that of the program, which lies beside the core.
@@ -32,6 +32,7 @@ local unheard = 0 -- how many in a row have served and ended without a word
 
 --- @class Keeper
 --- @field handle userdata orrery.keeper
+--- @field process_ userdata orrery.spawn, once it runs
 --- @field watched_ Watched of its socket
 --- @field is_empty_ boolean? the family that it has kept has ended
 --- @field requests_ table<integer, table> what is asked for, by its id
@@ -102,21 +103,11 @@ local function dismiss(self)
   self.handle:close()
 end
 
---- Calls what waits for the keeper to go.
-local function run_on_gone(self)
-  local fns = self.on_gone_
-  if not fns then return end
-  self.on_gone_ = nil
-  self.patience_:stop()
-  for _, fn in ipairs(fns) do fn() end
-end
-
---- Calls fn() once the keeper has gone; not for ever: a process that is traced
---- can be taken in by its tracer alone.
+--- Calls fn() once the keeper has gone, for which the loop lives.
 local function when_gone(self, fn)
   if not self.on_gone_ then
     self.on_gone_ = {}
-    self.patience_ = clock.after(PATIENCE, function() run_on_gone(self) end)
+    reaper.ref()
   end
   table.insert(self.on_gone_, fn)
 end
@@ -165,7 +156,8 @@ local function on_gone(self)
   local requests = self.requests_
   self.requests_, self.pending_ = {}, 0
   for _, request in pairs(requests) do request.again() end
-  run_on_gone(self)
+  if self.on_gone_ then reaper.unref() end
+  for _, fn in ipairs(self.on_gone_ or {}) do fn() end
   unheard = unheard + 1
   if not serving and group_count > 0 and unheard <= TRIES then
     keeper.serve()
@@ -186,7 +178,7 @@ local function on_lost(self, id)
 end
 
 --- Takes one message. Returns false if there is none; that the socket is at its
---- end says nothing: the reaper will.
+--- end says nothing: the reaper will. What talks nonsense is no keeper.
 local function take(self)
   local what, a, b, c, d = self.handle:receive()
   if what == "done" then
@@ -204,6 +196,7 @@ local function take(self)
   elseif what == "lost" then
     on_lost(self, a)
   else
+    if a == EPROTO then self.process_:kill(SIGKILL) end
     if a ~= EAGAIN then self.watched_:listen(false, false) end
     return false
   end
@@ -247,7 +240,7 @@ function Keeper:abandon() self.handle:close() end
 --- @return true? ok
 --- @return Error? err (ENOMEM)
 function Keeper:watch(spawned, owner)
-  self.owner_ = owner
+  self.owner_, self.process_ = owner, spawned
   reaper.watch(spawned, self)
   local err
   self.watched_, err = poller.watch(self.handle:fileno(), on_ready, self)
@@ -275,7 +268,7 @@ local function start_serving()
   spawned, errno = core.spawn("/proc/self/fd/" .. SERVED,
     { "orrery-keeper", "serve", "3" },
     { null, null, null, self.handle:peer(), program:fileno() }, env,
-    { unmarked = true })
+    { unmarked = true, no_script = true })
   self.handle:close_peer()
   if not spawned then return nil, errors.system(errno, "spawn") end
   local ok
@@ -333,25 +326,36 @@ end
 --- {living, forced, left}; `done(nil)` if no keeper can do it.
 --- @param family Keeper|Group|nil nil, or one that is lost: it is looked for
 --- @param op "signal"|"end"
---- @param what {signal: integer, grace: integer?, pid: integer, born: integer,
----   mark: string}
+--- @param what {signal: integer, grace: integer?, root: (fun(): integer?),
+---   born: integer, mark: string}
 --- @param done fun(result: table?)
 function keeper.request(family, op, what, done)
   last_id = last_id % 0xffffffff + 1
   local id, tries = last_id, 0
-  local function ask()
+  local ask
+  -- One that went while it sent a signal may have left members stopped.
+  local function again()
+    local group = family and family.id
+    if op == "end" or what.signal == 0 or group or tries >= TRIES then
+      return ask()
+    end
+    local continue = { signal = SIGCONT, root = what.root, born = what.born,
+      mark = what.mark }
+    keeper.request(nil, "signal", continue, function() ask() end)
+  end
+  function ask()
     tries = tries + 1
-    if tries > TRIES then return loop.soon(done) end
-    local of = keeper_of(family)
+    local of = tries <= TRIES and keeper_of(family) or nil
     if not of then return loop.soon(done) end
+    of.process_:kill(SIGCONT) -- if somebody has stopped it
     local group = family and not family.is_lost_ and family.id
-    of.requests_[id] = { done = done, again = ask, group = group,
+    of.requests_[id] = { done = done, again = again, group = group,
       ends = op == "end" }
     of.pending_ = of.pending_ + 1
     of.watched_:set_ref(true)
     send(of, "request", op, id, what.signal,
-      math.min(what.grace or 0, 0xffffffff), group or 0, what.pid, what.born,
-      what.mark)
+      math.min(what.grace or 0, 0xffffffff), group or 0, what.root(),
+      what.born, what.mark)
   end
   ask()
 end

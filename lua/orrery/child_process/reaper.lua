@@ -100,12 +100,13 @@ function reaper.watch(spawned, child)
 end
 
 --- Returns the error of a child whose exit code or signal is not known: other
---- code in this process has waited for it.
+--- code in this process has waited for it, or `why`.
 --- @param pid integer
+--- @param why string?
 --- @return Error err ECHILD
-function reaper.status_taken(pid)
-  return errors.new("ECHILD", ("child %d: its exit status was taken by "
-    .. "somebody else"):format(pid))
+function reaper.status_taken(pid, why)
+  return errors.new("ECHILD", ("child %d: its exit status %s"):format(pid,
+    why or "was taken by somebody else"))
 end
 
 return reaper

@@ -34,6 +34,7 @@ local ENOENT = core.errnos.ENOENT
 --- @field contain boolean|string|nil the option
 --- @field cgroup string|table|nil the option
 --- @field family Keeper|Group|nil what keeps a contained family
+--- @field cgroup_path string? of the group that the child is to enter
 --- @field cgroup_fd integer? of a group's cgroup.procs, until it has started
 --- @field channel userdata|false|nil orrery.fd of our end of the channel
 
@@ -120,6 +121,8 @@ local function failed_on(start, fds, errno, stage, index)
     return errno == ENOENT and interpreter_of(start) or start.file
   elseif stage == "dup" then
     return ("fd %d"):format(fds[index + 1] or -1)
+  elseif stage == "cgroup" then
+    return start.cgroup_path or require "orrery.child_process.keeper".path
   end
   return spawn_options.failed_on(stage, index, start.attributes)
 end

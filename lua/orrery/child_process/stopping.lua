@@ -12,6 +12,7 @@ local signals = require "orrery.runtime.signals"
 
 local STOP_GRACE = 5000 -- ms from SIGTERM to SIGKILL in stop
 local CLOSE_GRACE = 2000 -- the same at the end of a `<close>` variable
+local REAP_GRACE = 5000 -- ms in which a child that has ended can be reaped
 
 local self_process = core.process()
 local SIGKILL, SIGTERM = core.signals.SIGKILL, core.signals.SIGTERM
@@ -95,6 +96,15 @@ end
 
 -- The end --------------------------------------------------------------------
 
+--- Waits until a child that has ended is reaped. One that is traced by a
+--- process that does not wait for it cannot be: it is left. Returns `left`. [w]
+local function reap(self, left)
+  if self:wait_exit_(REAP_GRACE, "stop") then return left end
+  left = left or {}
+  left[#left + 1] = self.pid
+  return left
+end
+
 --- Ends the child without a keeper.
 local function stop_directly(self, number, grace)
   local forced = false
@@ -102,9 +112,8 @@ local function stop_directly(self, number, grace)
   if reached and number == SIGTERM then send_directly(self, SIGCONT) end
   if not self:wait_exit_(grace, "stop") then
     forced = send_directly(self, SIGKILL)
-    self:wait_exit_(nil, "stop")
   end
-  return forced
+  return forced, reap(self)
 end
 
 --- Ends the family: the signal, SIGKILL after `grace` ms; waits until it is
@@ -118,8 +127,7 @@ local function stop(self, number, grace)
   for _, pid in ipairs(left or {}) do
     if pid == self.pid then return result.forced > 0, left end
   end
-  self:wait_exit_(nil, "stop")
-  return result.forced > 0, left
+  return result.forced > 0, reap(self, left)
 end
 
 local stop_options = { signal = signals.option, grace = options.checks.ms }
