@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char name[] = "ORRERY_FAMILY=";
+static const char name[] = ORR_MARK_NAME;
 
 void orr_mark_id(const struct orr_marks *marks, uint32_t number,
                  char id[ORR_MARK_SIZE]) {

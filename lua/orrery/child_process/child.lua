@@ -113,6 +113,8 @@ end
 --- @param usage table as `usage`
 function Child:on_empty_(usage)
   self.family_usage_ = usage
+  local own = rawget(self, "usage") -- if it was asked for before
+  if own then own.family = usage end
   if self.release_ then self.release_() end
   self.release_ = nil
 end

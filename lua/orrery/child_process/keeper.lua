@@ -100,14 +100,15 @@ local function take(self)
   return not self.is_gone_
 end
 
-local function on_ready(self)
-  while take(self) do end -- luacheck: ignore
+--- Takes all that it has sent.
+function Keeper:take()
+  while not self.is_gone_ and take(self) do end -- luacheck: ignore
 end
 
 --- Takes in that the process has ended; what it has said comes first. Called
 --- by the reaper.
 function Keeper:on_reaped_()
-  if self.watched_ and not self.is_gone_ then on_ready(self) end
+  if self.watched_ then self:take() end
   on_gone(self)
 end
 
@@ -136,7 +137,7 @@ function Keeper:watch(spawned, owner)
   self.owner_ = owner
   reaper.watch(spawned, self)
   local err
-  self.watched_, err = poller.watch(self.handle:fileno(), on_ready, self)
+  self.watched_, err = poller.watch(self.handle:fileno(), self.take, self)
   if not self.watched_ then return nil, err end
   return true
 end
