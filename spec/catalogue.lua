@@ -30,7 +30,6 @@ local FAULTS_LATER = {
 local BETTER = { { "", 5, 10 }, { "", 24, 28 } }
 
 local BETTER_LATER = {
-  ["8"] = "make bench ROW=heap measures it",
   ["10"] = "needs --init, which is not there yet",
 }
 

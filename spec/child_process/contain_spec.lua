@@ -79,30 +79,36 @@ local function time_out(line, opts)
 end
 
 describe("the family of a child #spawn", function()
-  on_each("ours does better 5: ends with it, also a daemon that is nobody's "
-    .. "child any more", function(road)
-    local child, daemon = start(DAEMON .. "exec sleep 1000", on(road))
-    assert.not_equal(child.pid, select(2, stat_of(daemon)))
-    child:kill_tree("SIGKILL")
-    child:wait()
+  for road in pairs(ROADS) do
+    it("ours does better 5: ends with it, also a daemon that is nobody's child "
+      .. "any more: " .. road, function()
+      run(function()
+        local child, daemon = start(DAEMON .. "exec sleep 1000", on(road))
+        assert.not_equal(child.pid, select(2, stat_of(daemon)))
+        child:kill_tree("SIGKILL")
+        child:wait()
 
-    helper.await_end(daemon)
-  end)
-
-  on_each("fault A10: ends with what runs it, is stopped, or leaves a scope",
-    function(road)
-    local line = "sleep 1000 & echo $!; wait"
-    local timed_out = time_out(line, on(road)).stdout
-    local child, stopped = start(line, on(road))
-    child:stop()
-    local left = orrery.scope(function(scope)
-      return select(2, start(line, on(road, { scope = scope })))
+        helper.await_end(daemon)
+      end)
     end)
 
-    for _, pid in ipairs { timed_out, stopped, left } do
-      assert.is_false(alive(pid))
-    end
-  end)
+    it("fault A10: ends with what runs it, is stopped, or leaves a scope: "
+      .. road, function()
+      run(function()
+        local line = "sleep 1000 & echo $!; wait"
+        local timed_out = time_out(line, on(road)).stdout
+        local child, stopped = start(line, on(road))
+        child:stop()
+        local left = orrery.scope(function(scope)
+          return select(2, start(line, on(road, { scope = scope })))
+        end)
+
+        for _, pid in ipairs { timed_out, stopped, left } do
+          assert.is_false(alive(pid))
+        end
+      end)
+    end)
+  end
 
   on_each("gets kill_signal", function(road)
     local result = time_out("exec 2>/dev/null; "
