@@ -22,7 +22,6 @@ local FAULTS = {
 }
 
 local FAULTS_LATER = {
-  A10 = "needs families, which are not there yet",
   E6 = "needs Lua 5.5; run by hand, see docs/platforms.md",
   E5 = "make lint compiles the core for musl and for ARM64",
 }
@@ -30,8 +29,6 @@ local FAULTS_LATER = {
 local BETTER = { { "", 5, 10 }, { "", 24, 28 } }
 
 local BETTER_LATER = {
-  ["5"] = "needs families, which are not there yet",
-  ["8"] = "make bench ROW=heap measures it",
 }
 
 --- Returns the set of rows that an `it` names, after what stands before them.

@@ -200,6 +200,8 @@ describe("scripts/child_process", function()
     ["kill.lua"] = "ready\nnot yet\n137\tSIGKILL\n",
     ["exec.lua"] = "C\nB\nA\n",
     ["pty.lua"] = "Password: \n7\n24 80\nwaiting\n40 132\nexit\t0\n",
+    ["containment.lua"] = "bare\ttrue\ncontained\ttrue\nstopped\tfalse\n",
+    ["limits.lua"] = "32\n5\n1\nSIGXCPU\ttrue\nEINVAL\trlimit\tnofile\n",
     ["exec_file.lua"] = "$HOME; rm -rf *\n",
     ["exec_error.lua"] = "3\tnil\tfalse\t0\t7\techo reason >&2; exit 3\n"
       .. "nil\tSIGINT\ttrue\t0\t0\texec sleep 1000\n"

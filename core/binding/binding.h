@@ -113,7 +113,8 @@ void orr_remember_nofile(lua_State *L, const struct rlimit *old);
 const struct rlimit *orr_original_nofile(lua_State *L);
 
 /* Sends a signal to each running child of this state that is to die with this
-   process; with `only_others` to those that are not in its process group. */
+   process, and to the families of those that have a keeper; with `only_others`
+   to those that are not in its process group. */
 void orr_signal_held(lua_State *L, int signal, bool only_others);
 
 #endif

@@ -53,7 +53,8 @@ void orr_keeper_started(struct orr_keeper *keeper, long floor) {
   close_fd(&keeper->peer);
 }
 
-int orr_keeper_signal(const struct orr_keeper *keeper, int signal) {
+/* Sends a signal to the program. 0 or -errno; -ESRCH once it has ended. */
+static int send_signal(const struct orr_keeper *keeper, int signal) {
   struct request request = {.op = OP_PROGRAM, .signal = signal};
   if (!keeper->running)
     return -ESRCH;
@@ -64,6 +65,11 @@ int orr_keeper_signal(const struct orr_keeper *keeper, int signal) {
                : 0;
   ssize_t n = orr_send(keeper->socket, &request, sizeof request);
   return n < 0 ? (int)n : 0;
+}
+
+void orr_keeper_signal_all(const struct orr_keeper *keeper, int signal) {
+  struct request request = {.op = OP_SIGNAL, .signal = signal}; /* id 0 */
+  orr_send(keeper->socket, &request, sizeof request);
 }
 
 /* keeper:fileno() -> the number of our end; nil if it is closed. */
@@ -292,7 +298,7 @@ static int m_kill(lua_State *L) {
   const struct orr_keeper *self = check_self(L);
   lua_Integer signal = luaL_checkinteger(L, 2);
   luaL_argcheck(L, signal >= 0 && signal <= 64, 2, "not a signal");
-  int rc = orr_keeper_signal(self, (int)signal);
+  int rc = send_signal(self, (int)signal);
   if (rc < 0)
     return orr_fail(L, -rc);
   lua_pushboolean(L, true);

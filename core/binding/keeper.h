@@ -21,7 +21,7 @@ struct orr_keeper {
 /* Takes note that the program runs, and that the keeper has its end. */
 void orr_keeper_started(struct orr_keeper *keeper, long floor);
 
-/* Sends a signal to the program. 0 or -errno; -ESRCH once it has ended. */
-int orr_keeper_signal(const struct orr_keeper *keeper, int signal);
+/* Sends a signal to the family, once to each member. */
+void orr_keeper_signal_all(const struct orr_keeper *keeper, int signal);
 
 #endif

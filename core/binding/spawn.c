@@ -244,7 +244,7 @@ void orr_signal_held(lua_State *L, int signal, bool only_others) {
     if (!sp->held || (only_others && getpgid(pid_of(sp)) == getpgrp()))
       continue;
     if (sp->keeper != NULL)
-      orr_keeper_signal(sp->keeper, signal);
+      orr_keeper_signal_all(sp->keeper, signal);
     else
       orr_child_signal(&sp->child, signal);
   }

@@ -7,6 +7,7 @@
 #include "launch_child.h"
 
 #include "io.h"
+#include "mark.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -60,11 +61,19 @@ CHILD static bool settle_fds(struct orr_start *s) {
   return true;
 }
 
-/* Becomes the keeper of a program that runs. If that fails, the program is
-   killed, and the start has failed. */
+/* Returns the mark in an environment, or NULL. */
+CHILD static const char *mark_in(const char **envp) {
+  static const char name[] = ORR_MARK_NAME;
+  while (*envp != NULL && strncmp(*envp, name, sizeof name - 1) != 0)
+    envp++;
+  return *envp;
+}
+
+/* Becomes the keeper of a program that runs. It bears the program's mark: who
+   ends an outer family finds through it those that it keeps. If that fails, the
+   program is killed, and the start has failed. */
 CHILD static void become_keeper(struct orr_start *s, pid_t program) {
-  static const char *const none[] = {NULL};
-  static const char *const forced[] = {"ORRERY_FORCE=no_children", NULL};
+  const char *envp[] = {mark_in(s->program->envp), NULL, NULL};
   char pid[DIGITS], number[DIGITS];
   const char *argv[] = {"orrery-keeper",
                         "keep",
@@ -72,9 +81,10 @@ CHILD static void become_keeper(struct orr_start *s, pid_t program) {
                         digits_of(program, pid),
                         s->program->die_with_parent ? "1" : "0",
                         NULL};
+  if (s->program->keep->no_children)
+    envp[envp[0] != NULL] = "ORRERY_FORCE=no_children";
   if (settle_fds(s))
-    syscall(SYS_execveat, PROGRAM, "", argv,
-            s->program->keep->no_children ? forced : none, AT_EMPTY_PATH);
+    syscall(SYS_execveat, PROGRAM, "", argv, envp, AT_EMPTY_PATH);
 }
 
 /* Waits for what the program reports that does not share our memory. */

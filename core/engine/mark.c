@@ -13,7 +13,7 @@
    for the kernel takes variables of 128 KiB. */
 enum { MOST = 16384 };
 
-static const char name[] = "ORRERY_FAMILY=";
+static const char name[] = ORR_MARK_NAME;
 
 void orr_mark_id(const struct orr_marks *marks, uint32_t number,
                  char id[ORR_MARK_SIZE]) {

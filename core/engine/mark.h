@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define ORR_MARK_NAME "ORRERY_FAMILY="
+
 enum { ORR_MARK_SIZE = 48 }; /* of an id, with its NUL */
 
 /* Makes ids, and environments that carry them; those are good until the next

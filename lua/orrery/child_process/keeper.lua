@@ -203,15 +203,17 @@ local function take(self)
   return self.watched_ ~= nil
 end
 
-local function on_ready(self, _, writable)
+--- Takes all that it has sent; first, what waits to be sent to it.
+--- @param writable boolean? there is room for it
+function Keeper:take(_, writable)
   if writable and self.last_queued_ > 0 then send_queued(self) end
-  while take(self) do unheard = 0 end
+  while self.watched_ and take(self) do unheard = 0 end
 end
 
 --- Takes in that the process has ended; what it has said comes first. Called
 --- by the reaper.
 function Keeper:on_reaped_()
-  if self.watched_ then on_ready(self) end
+  if self.watched_ then self:take() end
   on_gone(self)
 end
 
@@ -243,7 +245,7 @@ function Keeper:watch(spawned, owner)
   self.owner_, self.process_ = owner, spawned
   reaper.watch(spawned, self)
   local err
-  self.watched_, err = poller.watch(self.handle:fileno(), on_ready, self)
+  self.watched_, err = poller.watch(self.handle:fileno(), self.take, self)
   if not self.watched_ then return nil, err end
   return true
 end

@@ -42,6 +42,7 @@ end
 local function names()
   local list = {}
   for _, child in next, children do
+    child = child.owner_ or child -- whom a keeper keeps
     if child.is_referenced_ then list[#list + 1] = child:name_() end
   end
   return list

@@ -68,19 +68,27 @@ function Stopping:send_all_(number)
   end)
 end
 
+--- Tells whether the child runs or, if that is known, others of its family do.
+local function has_members(self)
+  local family = self.family_
+  return self.is_running_
+    or family and not (family.is_empty_ or family.is_gone_)
+end
+
 --- Sends a signal to the child's family: to all that it has started, and what
 --- those have started, once to each, also to who is born meanwhile. In a task
 --- it waits until all have it. [w]
 --- @param signal string|integer? "SIGTERM"
 --- @return boolean sent false once the family is empty; outside a task, once
----   the child has ended
+---   the child has ended, if the family is not contained
 --- @return Error? err (EPERM)
 function Stopping:kill_tree(signal)
   local number = signals.check("kill_tree", signal or "SIGTERM")
   if not self.pid then return false end
   if scheduler.forbidden("kill_tree") then
+    local living = has_members(self)
     self:send_all_(number)
-    return self.is_running_
+    return living
   end
   local result
   scheduler.wait(function(wake)
@@ -163,7 +171,7 @@ end
 --- reaps the child and closes its streams. If waiting is forbidden there:
 --- SIGKILL at once. Never raises.
 function Stopping:__close()
-  if self.is_running_ or self.family_ and not self.family_.is_empty_ then
+  if has_members(self) then
     if scheduler.forbidden("close")
       or not pcall(stop, self, SIGTERM, CLOSE_GRACE) then
       send_directly(self, SIGKILL)

@@ -22,6 +22,11 @@ local NO_PIDFD_STEP = 5 -- ms between two looks if no fd tells of the exit
 local NEVER = math.huge
 local LAST_READS = 16 -- of 64 KiB: more than a pipe holds
 
+local function ignore() end
+
+--- Takes what a keeper tells the owner of a family: here, nothing.
+local NOBODY = { on_reaped_ = ignore, on_empty_ = ignore, on_gone_ = ignore }
+
 local self_process = core.process()
 local SIGKILL = core.signals.SIGKILL
 local EAGAIN = core.errnos.EAGAIN
@@ -30,7 +35,9 @@ local schema = options.copy(capture.schema)
 schema.input = options.checks.bytes
 
 --- @class SyncRun a program that runs, or has ended
---- @field spawned userdata orrery.spawn
+--- @field spawned userdata orrery.spawn; orrery.keeper if it has one
+--- @field family Keeper|Group|nil a contained family, which may go on afterwards
+--- @field process userdata orrery.spawn, which may be the keeper's
 --- @field outputs table<integer, SyncOutput> by the child's fd
 --- @field input string? what is written to `stdin`, from byte `at` on
 --- @field stdin userdata? orrery.fd, until all is written
@@ -52,13 +59,20 @@ schema.input = options.checks.bytes
 --- @return SyncRun
 local function new(start, opts)
   local self = {
-    spawned = start.spawned, outputs = {}, at = 1,
+    spawned = start.spawned, process = start.spawned, family = start.family,
+    outputs = {}, at = 1,
     limit = opts.max_buffer or MAX_BUFFER,
     signal = signals.number(opts.kill_signal or "SIGTERM"),
     grace = opts.stdio_grace or STDIO_GRACE,
     deadline = opts.timeout and opts.timeout > 0
       and clock.due_in(opts.timeout),
   }
+  local family = self.family
+  if family then
+    self.spawned = family.handle or start.spawned
+    local ok = family:watch(start.spawned, NOBODY)
+    if not ok then family:on_reaped_() end -- its end would not be told
+  end
   for number, fd in pairs(start.ends) do
     fd:set_nonblocking(true)
     if number == 0 and opts.input then
@@ -72,12 +86,21 @@ local function new(start, opts)
   return self
 end
 
+--- Sends a signal to the program, or to its family if that is contained.
+local function send(self, signal)
+  if not self.family then return self.spawned:kill(signal) end
+  local mark, born = self.process:family()
+  local function root() return not self.ended and self.spawned:pid() or nil end
+  require "orrery.child_process.keeper".request(self.family, "signal",
+    { signal = signal, root = root, born = born, mark = mark }, ignore)
+end
+
 --- Signals, once; SIGKILL follows.
 local function end_child(self, code)
   if self.error then return end
   self.error = errors.new(code, code == "ETIMEDOUT"
     and "the program timed out" or "the program wrote more than max_buffer")
-  self.spawned:kill(self.signal)
+  send(self, self.signal)
   self.kill_at = clock.due_in(KILL_GRACE)
 end
 
@@ -121,6 +144,7 @@ end
 local function ended(self)
   if not self.ended then
     reaper.reap()
+    if self.spawned ~= self.process then self.family:take() end
     local code, signal, running = self.spawned:status()
     if running then return false end
     self.ended, self.code = true, code
@@ -169,7 +193,7 @@ local function keep_time(self)
   end
   if self.kill_at and time >= self.kill_at then
     self.kill_at = nil
-    self.spawned:kill(SIGKILL)
+    send(self, SIGKILL)
   end
 end
 
@@ -188,6 +212,9 @@ local function step(self, reaper_fd)
     end
   elseif reaper_fd then
     readers[#readers + 1] = reaper_fd
+    if self.spawned ~= self.process then
+      readers[#readers + 1] = self.spawned:fileno()
+    end
   end
   if self.stdin then writers[1] = self.stdin:fileno() end
   core.poll(readers, writers, patience(self, reaper_fd))
