@@ -278,7 +278,7 @@ catalogue: ## tells which of Node's own tests have a spec, or why not
 
 # Our own programs in C and, if there is a Go that can build them, in Go.
 BENCH     := build/bench
-BENCH_C   := connect exec handles messages own_cpu read spawn
+BENCH_C   := connect exec family handles messages own_cpu read spawn
 BENCH_GO  := exec spawn
 BENCH_CC   = $(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra
 
@@ -287,7 +287,7 @@ bench: deps ## measures all rows beside C and others, or ROW="spawn"
 	@$(MAKE) build bench-programs
 	$(LUA) bench/run.lua $(ROW)
 
-bench-programs: $(BENCH_C:%=$(BENCH)/%) $(BENCH)/nothing \
+bench-programs: $(BENCH_C:%=$(BENCH)/%) $(BENCH)/nothing $(BENCH)/counts.so \
                 $(BENCH_GO:%=$(BENCH)/%_go)
 
 # What Debian lacks comes from npm.

@@ -21,6 +21,18 @@ function machine.available_memory()
   return mib_of "MemAvailable"
 end
 
+--- Returns the place where cgroup v2 is mounted.
+--- @return string? path nil if this user may make no cgroup there, or if the
+---   kernel cannot kill one at once
+function machine.cgroup()
+  local path = read("/proc/self/mountinfo")
+    :match("%d+ %d+ [%d:]+ %g+ (%g+)[^\n]* %- cgroup2 ")
+  if path and harness.output(("d=%s/bench.$$; mkdir $d && ls $d/cgroup.kill; "
+    .. "rmdir $d"):format(path)) ~= "" then
+    return path
+  end
+end
+
 --- Returns how many processes wanted a core in the last minute, on average.
 --- @return number load 0 if the kernel does not tell
 function machine.load()

@@ -63,7 +63,7 @@ end
 --- @field least number?
 
 --- @type Row[]
-return {
+local rows = {
   {
     id = "spawn",
     title = "spawn",
@@ -353,3 +353,6 @@ return {
     goals = { { of = "ours", over = "C", most = 1.5 } },
   },
 }
+
+for _, row in ipairs(require "bench.families") do rows[#rows + 1] = row end
+return rows

@@ -132,9 +132,11 @@ static void measure(long count, char **argv) {
   child_cpu = cpu_us(RUSAGE_CHILDREN);
   run(count, argv);
   wall = wall_us() - wall;
-  printf("cpu_us_per_op %.3f\n", (cpu_us(RUSAGE_SELF) - cpu) / (double)count);
-  printf("child_cpu_us_per_op %.3f\n",
-         (cpu_us(RUSAGE_CHILDREN) - child_cpu) / (double)count);
+  cpu = cpu_us(RUSAGE_SELF) - cpu;
+  child_cpu = cpu_us(RUSAGE_CHILDREN) - child_cpu;
+  printf("cpu_us_per_op %.3f\n", cpu / (double)count);
+  printf("child_cpu_us_per_op %.3f\n", child_cpu / (double)count);
+  printf("all_cpu_us_per_op %.3f\n", (cpu + child_cpu) / (double)count);
   printf("wall_us_per_op %.3f\n", wall / (double)count);
   printf("per_second %.1f\n", 1e6 * (double)count / wall);
 }
