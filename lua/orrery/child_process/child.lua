@@ -40,6 +40,7 @@ local Child = class("orrery.Child", events.Emitter, stopping)
 
 Child.killed, Child.connected = false, false
 Child.is_leader_ = false -- of a process group
+Child.family_ = false -- Keeper or Group of a contained family
 
 function Child.__tostring(self)
   local state = "running"
@@ -329,7 +330,6 @@ local function new(start, its_ends)
     pid = nil,
     process_ = false, -- orrery.spawn; of the keeper, if there is one
     spawned_ = false, -- orrery.spawn or orrery.keeper: of the program
-    family_ = false, -- Keeper or Group of a contained family
     is_running_ = false, -- not reaped yet
     is_closed_ = false, -- `close` has come
     channel_ = false,

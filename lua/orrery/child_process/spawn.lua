@@ -91,7 +91,6 @@ local function describe(where, argv, opts, extra_env)
     channel = false,
     contain = opts.contain,
     cgroup = opts.cgroup,
-    family = nil,
   }, opts
 end
 
@@ -129,23 +128,9 @@ end
 
 -- Launching ------------------------------------------------------------------
 
---- Prepares what a contained family is to have, if it is to be one.
---- @return true? ok
---- @return Error? err with stage "cgroup" or "pipe"
-local function contain(start)
-  if not (start.contain or start.cgroup) then return true end
-  return require "orrery.child_process.containment".prepare(start)
-end
-
---- Closes the way into a group, which the child has taken, or will not take.
-local function close_entry(start)
-  if start.cgroup_fd then uv.fs_close(start.cgroup_fd) end
-  start.cgroup_fd = nil
-end
-
 --- Takes back what was prepared for a child that has not started.
 local function abandon(start)
-  close_entry(start)
+  if start.cgroup_fd then uv.fs_close(start.cgroup_fd) end
   if start.family then start.family:abandon() end
 end
 
@@ -163,7 +148,10 @@ local function launch(start)
   if not listening then
     return nil, errors.system(number, "spawn", { stage = at })
   end
-  local contained, err = contain(start)
+  local contained, err = true, nil
+  if start.contain or start.cgroup then
+    contained, err = require "orrery.child_process.containment".prepare(start)
+  end
   local wiring
   if contained then wiring, err = stdio.open(start.plan) end
   if not wiring then
@@ -184,7 +172,7 @@ local function launch(start)
     })
   end
   stdio.release(wiring)
-  close_entry(start)
+  if start.cgroup_fd then uv.fs_close(start.cgroup_fd) end
   start.spawned = spawned
   start.ends, start.channel = wiring.ends, wiring.channel
   return true
