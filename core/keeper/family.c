@@ -11,12 +11,14 @@
 #include <linux/mman.h>
 #include <linux/resource.h>
 #include <linux/sched.h>
+#include <linux/wait.h>
 
 enum {
   PASSES = 1000,
   QUIET = 2,
   ASKED = 256,        /* helpers at a time */
   SPARE = ASKED + 32, /* fds that are not for members: /proc needs some */
+  HELP = 5,           /* s until a helper gives up */
 };
 
 static struct member *member_at(const struct family *f, int place) {
@@ -191,7 +193,6 @@ struct look {
   struct taker *taker; /* that is this one */
   bool orphans;        /* the parent is no member, but takes orphans */
   int found;           /* new members */
-  int asked;           /* of whom a helper reads the environment */
   int treated;         /* who got the signal, or were seen stopped since */
 };
 
@@ -250,9 +251,12 @@ static void add(struct look *look, int pid, int pidfd,
  */
 static struct {
   struct asked {
-    int pid, pidfd;
+    int helper, pid, pidfd;
+    bool pending;
     struct stat_of stat;
   } list[ASKED];
+  int free[ASKED]; /* the places that are, from `count` on */
+  int count;
   volatile char *ours; /* shared: what they have found */
 } asked;
 
@@ -260,46 +264,86 @@ static bool may_fork(const struct stat_of *stat) {
   return stat->state == 'R' || stat->state == 'D';
 }
 
+static bool is_asked(int pid) {
+  for (int i = 0; i < ASKED && asked.count > 0; i++)
+    if (asked.list[i].pending && asked.list[i].pid == pid)
+      return true;
+  return false;
+}
+
+/* Makes what helpers share; false: there is no memory. */
+static bool prepare_to_ask(void) {
+  if (asked.ours != NULL)
+    return true;
+  long at = SYS(__NR_mmap, NULL, ASKED, PROT_READ | PROT_WRITE,
+                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (at < 0 && at > -4096)
+    return false;
+  asked.ours = (volatile char *)at;
+  for (int i = 0; i < ASKED; i++)
+    asked.free[i] = i;
+  return true;
+}
+
+/* Is a helper, which may be held up for ever, but shall not be. */
+static _Noreturn void help(const struct look *look, int place, int pid,
+                           int pidfd, const struct stat_of *stat) {
+  static const uint64_t none = 0;
+  static const struct __kernel_old_itimerval end = {{0, 0}, {HELP, 0}};
+  SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
+  SYS(__NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
+  SYS(__NR_setitimer, 0, &end, NULL);
+  bool ours = is_ours(look->f, pid, stat);
+  if (ours && look->signal != 0 && pidfd >= 0)
+    SYS(__NR_pidfd_send_signal, pidfd, look->signal, NULL, 0);
+  asked.ours[place] = ours;
+  sys_exit(0);
+}
+
 /* Has a helper read an environment; false: there can be none. */
-static bool ask(struct look *look, int pid, int pidfd,
+static bool ask(const struct look *look, int pid, int pidfd,
                 const struct stat_of *stat) {
-  int place = look->asked;
-  if (asked.ours == NULL) {
-    long at = SYS(__NR_mmap, NULL, ASKED, PROT_READ | PROT_WRITE,
-                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (at < 0 && at > -4096)
-      return false;
-    asked.ours = (volatile char *)at;
-  }
+  if (!prepare_to_ask())
+    return false;
+  int place = asked.free[asked.count];
   asked.ours[place] = false;
   long helper = SYS(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
   if (helper < 0)
     return false;
-  if (helper == 0) {
-    SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
-    bool ours = is_ours(look->f, pid, stat);
-    if (ours && look->signal != 0 && pidfd >= 0)
-      SYS(__NR_pidfd_send_signal, pidfd, look->signal, NULL, 0);
-    asked.ours[place] = ours;
-    sys_exit(0);
-  }
-  asked.list[place] = (struct asked){pid, pidfd, *stat};
-  look->asked++;
+  if (helper == 0)
+    help(look, place, pid, pidfd, stat);
+  asked.list[place] = (struct asked){(int)helper, pid, pidfd, true, *stat};
+  asked.count++;
   return true;
 }
 
-/* Takes in what the helpers have found. */
-static void take_answers(struct look *look) {
-  for (int i = 0; i < look->asked; i++)
-    SYS(__NR_wait4, -1, NULL, 0, NULL);
-  for (int i = 0; i < look->asked; i++) {
-    const struct asked *a = &asked.list[i];
-    if (asked.ours[i])
-      add(look, a->pid, a->pidfd, &a->stat);
-    else if (a->pidfd >= 0)
-      sys_close(a->pidfd);
+/* Takes in what a helper has found. */
+static void take_answer(struct look *look, int helper) {
+  int place = 0;
+  while (place < ASKED &&
+         (!asked.list[place].pending || asked.list[place].helper != helper))
+    place++;
+  if (place == ASKED)
+    return;
+  struct asked *a = &asked.list[place];
+  a->pending = false;
+  asked.free[--asked.count] = place;
+  if (asked.ours[place])
+    add(look, a->pid, a->pidfd, &a->stat);
+  else if (a->pidfd >= 0)
+    sys_close(a->pidfd);
+}
+
+/* Takes in what has been found, and waits until not more than `most` helpers
+   are left. */
+static void take_answers(struct look *look, int most) {
+  while (asked.count > 0) {
+    long helper =
+        SYS(__NR_wait4, -1, NULL, asked.count > most ? 0 : WNOHANG, NULL);
+    if (helper <= 0)
+      return;
+    take_answer(look, (int)helper);
   }
-  look->asked = 0;
 }
 
 /* Adds a process if it is a member that is not known. The pidfd comes first:
@@ -308,15 +352,14 @@ static void consider(int pid, void *data) {
   struct look *look = data;
   struct family *f = look->f;
   struct stat_of stat;
-  if (find(f, pid) != NULL)
+  if (find(f, pid) != NULL || is_asked(pid))
     return;
   int pidfd = hold(f, pid);
   bool fits = proc_stat(pid, &stat) && stat.start >= f->born &&
               !has_ended(stat.state) &&
               (stat.parent == look->parent || is_taker(f, stat.parent));
   if (fits && look->orphans && may_fork(&stat)) {
-    if (look->asked == ASKED)
-      take_answers(look);
+    take_answers(look, ASKED - 1);
     if (ask(look, pid, pidfd, &stat))
       return;
   }
@@ -339,12 +382,11 @@ static bool is_stranger(struct taker *taker, int pid) {
 static void consider_orphan(int pid, void *data) {
   struct look *look = data;
   struct taker *taker = look->taker;
-  int before = look->asked;
-  if (find(look->f, pid) != NULL)
+  if (find(look->f, pid) != NULL || is_asked(pid))
     return;
   if (!is_stranger(taker, pid))
     consider(pid, look);
-  if (look->asked == before && find(look->f, pid) == NULL &&
+  if (!is_asked(pid) && find(look->f, pid) == NULL &&
       vector_grow(&taker->strangers, ((size_t)taker->count + 1) * sizeof(int)))
     ((int *)taker->strangers.data)[taker->count++] = pid;
 }
@@ -364,8 +406,8 @@ static bool look_for_orphans(struct look *look) {
     taker->at = taker->count = 0;
     if (proc_children(taker->pid, consider_orphan, look) == -ENOENT)
       listed = false;
-    take_answers(look);
   }
+  take_answers(look, look->signal == 0 ? 0 : ASKED);
   look->orphans = false;
   return listed;
 }
@@ -427,7 +469,7 @@ static void look_at_all(struct look *look) {
   do {
     before = look->found;
     proc_all(consider_any, look);
-    take_answers(look);
+    take_answers(look, 0);
   } while (look->found > before);
 }
 
@@ -459,12 +501,16 @@ int family_look(struct family *f) {
 /* Looks until two looks in a row have found no other one, and have seen none
    stop: a signal that is sent is had only when its process runs next. */
 static void look_for_all(struct family *f, int signal) {
+  struct look look = {.f = f, .signal = signal};
   for (int i = 0; i < f->count; i++)
     member_at(f, i)->still = false;
   for (int pass = 0, quiet = 0; pass < PASSES && quiet < QUIET; pass++) {
-    struct look look = look_once(f, signal);
-    quiet = look.found + look.treated > 0 ? 0 : quiet + 1;
+    look = look_once(f, signal);
+    bool moved = look.found + look.treated > 0;
+    quiet = moved || asked.count > 0 ? 0 : quiet + 1;
+    take_answers(&look, asked.count / 2); /* who wait need the CPU as well */
   }
+  take_answers(&look, 0);
 }
 
 /* Signals to all ----------------------------------------------------------- */
