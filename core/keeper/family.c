@@ -4,21 +4,18 @@
    for: then it can have no more of them. */
 #include "family.h"
 
+#include "ask.h"
 #include "proc.h"
+#include "row.h"
 
 #include <asm/signal.h>
 #include <linux/eventpoll.h>
-#include <linux/mman.h>
 #include <linux/resource.h>
-#include <linux/sched.h>
-#include <linux/wait.h>
 
 enum {
   PASSES = 1000,
   QUIET = 2,
-  ASKED = 256,        /* helpers at a time */
   SPARE = ASKED + 32, /* fds that are not for members: /proc needs some */
-  HELP = 5,           /* s until a helper gives up */
 };
 
 static struct member *member_at(const struct family *f, int place) {
@@ -203,16 +200,11 @@ static bool is_taker(const struct family *f, int pid) {
   return false;
 }
 
-/* Tells whether an orphan is one of ours. A session that a member has made is
-   known also after the member has gone. */
-static bool is_ours(const struct family *f, int pid,
-                    const struct stat_of *stat) {
+/* Tells whether a process is in a session that a member has made, also if that
+   has gone. */
+static bool is_in_session(const struct family *f, const struct stat_of *stat) {
   int place = f->table.size > 0 ? *slot_of(f, stat->session) : 0;
-  if (place != 0 && member_at(f, place - 1)->leads)
-    return true;
-  if (f->mark[0] == '\0')
-    return false;
-  return proc_marked(pid, f->mark);
+  return place != 0 && member_at(f, place - 1)->leads;
 }
 
 /* Adds a member, which its pidfd holds, if there is one. */
@@ -244,106 +236,15 @@ static void add(struct look *look, int pid, int pidfd,
   look->treated += treat(f, place, look->signal, stat->state);
 }
 
-/* Those whose environments helpers read. To read it is to wait until its
-   process has forked, if it is at that; and of many who fork all the time each
-   lets us wait for as long as the forks of all others take. So they are waited
-   for all at once, by a process each, that also stops who is found to be ours.
- */
-static struct {
-  struct asked {
-    int helper, pid, pidfd;
-    bool pending;
-    struct stat_of stat;
-  } list[ASKED];
-  int free[ASKED]; /* the places that are, from `count` on */
-  int count;
-  volatile char *ours; /* shared: what they have found */
-} asked;
-
-static bool may_fork(const struct stat_of *stat) {
-  return stat->state == 'R' || stat->state == 'D';
-}
-
-static bool is_asked(int pid) {
-  for (int i = 0; i < ASKED && asked.count > 0; i++)
-    if (asked.list[i].pending && asked.list[i].pid == pid)
-      return true;
-  return false;
-}
-
-/* Makes what helpers share; false: there is no memory. */
-static bool prepare_to_ask(void) {
-  if (asked.ours != NULL)
-    return true;
-  long at = SYS(__NR_mmap, NULL, ASKED, PROT_READ | PROT_WRITE,
-                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (at < 0 && at > -4096)
-    return false;
-  asked.ours = (volatile char *)at;
-  for (int i = 0; i < ASKED; i++)
-    asked.free[i] = i;
-  return true;
-}
-
-/* Is a helper, which may be held up for ever, but shall not be. */
-static _Noreturn void help(const struct look *look, int place, int pid,
-                           int pidfd, const struct stat_of *stat) {
-  static const uint64_t none = 0;
-  static const struct __kernel_old_itimerval end = {{0, 0}, {HELP, 0}};
-  SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
-  SYS(__NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
-  SYS(__NR_setitimer, 0, &end, NULL);
-  bool ours = is_ours(look->f, pid, stat);
-  if (ours && look->signal != 0 && pidfd >= 0)
-    SYS(__NR_pidfd_send_signal, pidfd, look->signal, NULL, 0);
-  asked.ours[place] = ours;
-  sys_exit(0);
-}
-
-/* Has a helper read an environment; false: there can be none. */
-static bool ask(const struct look *look, int pid, int pidfd,
-                const struct stat_of *stat) {
-  if (!prepare_to_ask())
-    return false;
-  int place = asked.free[asked.count];
-  asked.ours[place] = false;
-  long helper = SYS(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
-  if (helper < 0)
-    return false;
-  if (helper == 0)
-    help(look, place, pid, pidfd, stat);
-  asked.list[place] = (struct asked){(int)helper, pid, pidfd, true, *stat};
-  asked.count++;
-  return true;
-}
-
-/* Takes in what a helper has found. */
-static void take_answer(struct look *look, int helper) {
-  int place = 0;
-  while (place < ASKED &&
-         (!asked.list[place].pending || asked.list[place].helper != helper))
-    place++;
-  if (place == ASKED)
-    return;
-  struct asked *a = &asked.list[place];
-  a->pending = false;
-  asked.free[--asked.count] = place;
-  if (asked.ours[place])
-    add(look, a->pid, a->pidfd, &a->stat);
-  else if (a->pidfd >= 0)
-    sys_close(a->pidfd);
-}
-
-/* Takes in what has been found, and waits until not more than `most` helpers
-   are left. */
+/* Takes in what helpers have found, and waits until not more than `most` of
+   them are left. */
 static void take_answers(struct look *look, int most) {
-  while (asked.count > 0) {
-    long helper =
-        SYS(__NR_wait4, -1, NULL, asked.count > most ? 0 : WNOHANG, NULL);
-    if (helper <= 0)
-      return;
-    take_answer(look, (int)helper);
-  }
+  struct question q;
+  while (next_answer(&q, most))
+    if (q.ours)
+      add(look, q.pid, q.pidfd, &q.stat);
+    else if (q.pidfd >= 0)
+      sys_close(q.pidfd);
 }
 
 /* Adds a process if it is a member that is not known. The pidfd comes first:
@@ -358,12 +259,14 @@ static void consider(int pid, void *data) {
   bool fits = proc_stat(pid, &stat) && stat.start >= f->born &&
               !has_ended(stat.state) &&
               (stat.parent == look->parent || is_taker(f, stat.parent));
-  if (fits && look->orphans && may_fork(&stat)) {
+  bool ours = fits && (!look->orphans || is_in_session(f, &stat));
+  if (fits && !ours && (stat.state == 'R' || stat.state == 'D')) {
+    const struct question q = {.pid = pid, .pidfd = pidfd, .stat = stat};
     take_answers(look, ASKED - 1);
-    if (ask(look, pid, pidfd, &stat))
+    if (ask(&q, f->mark, look->signal))
       return;
   }
-  if (fits && (!look->orphans || is_ours(f, pid, &stat)))
+  if (ours || (fits && f->mark[0] != '\0' && proc_marked(pid, f->mark)))
     add(look, pid, pidfd, &stat);
   else if (pidfd >= 0)
     sys_close(pidfd);
@@ -507,8 +410,8 @@ static void look_for_all(struct family *f, int signal) {
   for (int pass = 0, quiet = 0; pass < PASSES && quiet < QUIET; pass++) {
     look = look_once(f, signal);
     bool moved = look.found + look.treated > 0;
-    quiet = moved || asked.count > 0 ? 0 : quiet + 1;
-    take_answers(&look, asked.count / 2); /* who wait need the CPU as well */
+    quiet = moved || asked_count() > 0 ? 0 : quiet + 1;
+    take_answers(&look, asked_count() / 2); /* who wait need the CPU as well */
   }
   take_answers(&look, 0);
 }
@@ -518,54 +421,6 @@ static void look_for_all(struct family *f, int signal) {
 static bool stops(int signal) {
   return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN ||
          signal == SIGTTOU;
-}
-
-/* A signal to many in a row. */
-struct row {
-  int signal, parent, sent, denied;
-  struct vector had; /* of int: the pids that had it, or were denied it */
-  int count;
-};
-
-static void note(struct row *row, int pid, long rc) {
-  row->sent += rc == 0;
-  row->denied += rc == -EPERM;
-  if (vector_grow(&row->had, ((size_t)row->count + 1) * sizeof(int)))
-    ((int *)row->had.data)[row->count++] = pid;
-}
-
-static void send_one(int pid, void *data) {
-  struct row *row = data;
-  note(row, pid, SYS(__NR_kill, pid, row->signal));
-}
-
-/* Sends a signal to all children of the keeper, who are not reaped but by it:
-   their pids are theirs. In a row, before anything else is looked at: those who
-   fork as fast as they can must not get ahead. False: this kernel has no lists
-   of children. */
-static bool send_kept(struct family *f, struct row *row) {
-  row->sent = row->denied = row->count = 0;
-  return proc_children(f->root, send_one, row) == 0;
-}
-
-static void send_below(int pid, void *data) {
-  struct row *row = data;
-  struct stat_of stat;
-  int pidfd = (int)SYS(__NR_pidfd_open, pid, 0);
-  if (pidfd < 0)
-    return;
-  if (proc_stat(pid, &stat) && stat.parent == row->parent)
-    note(row, pid, SYS(__NR_pidfd_send_signal, pidfd, row->signal, NULL, 0));
-  sys_close(pidfd);
-}
-
-/* Sends the signal to what is below those who had it. Who is killed ends only
-   when it runs next, and what it has forked is nobody's orphan until then. */
-static void send_to_rest(struct row *row) {
-  for (int i = 0; i < row->count; i++) {
-    row->parent = ((int *)row->had.data)[i];
-    proc_children(row->parent, send_below, row);
-  }
 }
 
 /* Kills each member that is known, once. */
@@ -579,24 +434,25 @@ static int kill_known(struct family *f) {
 /* Kills a kept family in a row, from above, and then who has become a child of
    the keeper meanwhile. False: this kernel has no lists of children. */
 static bool kill_kept(struct family *f, struct row *row) {
-  if (!send_kept(f, row))
+  if (!row_send(row, f->root))
     return false;
-  send_to_rest(row);
-  send_kept(f, row);
+  row_send_below(row);
+  row_send(row, f->root);
   f->listed = row->count;
   return true;
 }
 
 int family_kill(struct family *f) {
   struct row row = {.signal = SIGKILL};
-  if (f->kept && kill_kept(f, &row)) {
-    vector_free(&row.had);
-    if (row.denied > 0)
-      look_for_all(f, SIGKILL); /* for what those have started */
-    return row.sent;
+  bool done = f->kept && kill_kept(f, &row);
+  vector_free(&row.had);
+  if (!done) {
+    look_for_all(f, SIGSTOP); /* or an orphan's orphan may get lost */
+    return kill_known(f);
   }
-  look_for_all(f, SIGSTOP); /* or an orphan's orphan may get lost */
-  return kill_known(f);
+  if (row.denied > 0)
+    look_for_all(f, SIGKILL); /* for what those have started */
+  return row.sent;
 }
 
 int family_signal(struct family *f, int signal, bool all_go_on) {
@@ -608,8 +464,8 @@ int family_signal(struct family *f, int signal, bool all_go_on) {
       look_for_all(f, SIGKILL);
     return sent;
   }
-  if (f->kept && all_go_on && send_kept(f, &row))
-    send_to_rest(&row);
+  if (f->kept && all_go_on && row_send(&row, f->root))
+    row_send_below(&row);
   vector_free(&row.had);
   if (signal == 0)
     family_look(f);
