@@ -4,19 +4,18 @@
    for: then it can have no more of them. */
 #include "family.h"
 
+#include "ask.h"
 #include "proc.h"
+#include "row.h"
 
 #include <asm/signal.h>
 #include <linux/eventpoll.h>
-#include <linux/mman.h>
 #include <linux/resource.h>
-#include <linux/sched.h>
 
 enum {
   NOBODY = -1,
   PASSES = 1000,
   QUIET = 2,
-  ASKED = 256,        /* helpers at a time */
   SPARE = ASKED + 32, /* fds that are not for members: /proc needs some */
 };
 
@@ -188,7 +187,6 @@ struct look {
   struct taker *taker; /* that is this one */
   bool orphans;        /* the parent is no member, but takes orphans */
   int found;           /* new members */
-  int asked;           /* of whom a helper reads the environment */
   int treated;         /* who got the signal, or were seen stopped since */
 };
 
@@ -199,16 +197,11 @@ static bool is_taker(const struct family *f, int pid) {
   return false;
 }
 
-/* Tells whether an orphan is one of ours. A session that a member has made is
-   known also after the member has gone. */
-static bool is_ours(const struct family *f, int pid,
-                    const struct stat_of *stat) {
+/* Tells whether a process is in a session that a member has made, also if that
+   has gone. */
+static bool is_in_session(const struct family *f, const struct stat_of *stat) {
   int place = f->table.size > 0 ? *slot_of(f, stat->session) : 0;
-  if (place != 0 && member_at(f, place - 1)->leads)
-    return true;
-  if (f->mark[0] == '\0')
-    return false;
-  return proc_marked(pid, f->mark);
+  return place != 0 && member_at(f, place - 1)->leads;
 }
 
 /* Adds a member, which its pidfd holds, if there is one. */
@@ -240,63 +233,15 @@ static void add(struct look *look, int pid, int pidfd,
   look->treated += treat(f, place, look->signal, stat->state);
 }
 
-/* Those whose environments helpers read. To read it is to wait until its
-   process has forked, if it is at that; and of many who fork all the time each
-   lets us wait for as long as the forks of all others take. So they are waited
-   for all at once, by a process each, that also stops who is found to be ours.
- */
-static struct {
-  struct asked {
-    int pid, pidfd;
-    struct stat_of stat;
-  } list[ASKED];
-  volatile char *ours; /* shared: what they have found */
-} asked;
-
-static bool may_fork(const struct stat_of *stat) {
-  return stat->state == 'R' || stat->state == 'D';
-}
-
-/* Has a helper read an environment; false: there can be none. */
-static bool ask(struct look *look, int pid, int pidfd,
-                const struct stat_of *stat) {
-  int place = look->asked;
-  if (asked.ours == NULL) {
-    long at = SYS(__NR_mmap, NULL, ASKED, PROT_READ | PROT_WRITE,
-                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (at < 0 && at > -4096)
-      return false;
-    asked.ours = (volatile char *)at;
-  }
-  asked.ours[place] = false;
-  long helper = SYS(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
-  if (helper < 0)
-    return false;
-  if (helper == 0) {
-    SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
-    bool ours = is_ours(look->f, pid, stat);
-    if (ours && look->signal != 0 && pidfd >= 0)
-      SYS(__NR_pidfd_send_signal, pidfd, look->signal, NULL, 0);
-    asked.ours[place] = ours;
-    sys_exit(0);
-  }
-  asked.list[place] = (struct asked){pid, pidfd, *stat};
-  look->asked++;
-  return true;
-}
-
-/* Takes in what the helpers have found. */
-static void take_answers(struct look *look) {
-  for (int i = 0; i < look->asked; i++)
-    SYS(__NR_wait4, -1, NULL, 0, NULL);
-  for (int i = 0; i < look->asked; i++) {
-    const struct asked *a = &asked.list[i];
-    if (asked.ours[i])
-      add(look, a->pid, a->pidfd, &a->stat);
-    else if (a->pidfd >= 0)
-      sys_close(a->pidfd);
-  }
-  look->asked = 0;
+/* Takes in what helpers have found, and waits until not more than `most` of
+   them are left. */
+static void take_answers(struct look *look, int most) {
+  struct question q;
+  while (next_answer(&q, most))
+    if (q.ours)
+      add(look, q.pid, q.pidfd, &q.stat);
+    else if (q.pidfd >= 0)
+      sys_close(q.pidfd);
 }
 
 /* Adds a process if it is a member that is not known. The pidfd comes first:
@@ -305,18 +250,19 @@ static void consider(int pid, void *data) {
   struct look *look = data;
   struct family *f = look->f;
   struct stat_of stat;
-  if (find(f, pid) != NULL)
+  if (find(f, pid) != NULL || is_asked(pid))
     return;
   int pidfd = hold(f, pid);
   bool fits = proc_stat(pid, &stat) && stat.start >= f->born && !stat.ended &&
               (stat.parent == look->parent || is_taker(f, stat.parent));
-  if (fits && look->orphans && may_fork(&stat)) {
-    if (look->asked == ASKED)
-      take_answers(look);
-    if (ask(look, pid, pidfd, &stat))
+  bool ours = fits && (!look->orphans || is_in_session(f, &stat));
+  if (fits && !ours && (stat.state == 'R' || stat.state == 'D')) {
+    const struct question q = {.pid = pid, .pidfd = pidfd, .stat = stat};
+    take_answers(look, ASKED - 1);
+    if (ask(&q, f->mark, look->signal))
       return;
   }
-  if (fits && (!look->orphans || is_ours(f, pid, &stat)))
+  if (ours || (fits && f->mark[0] != '\0' && proc_marked(pid, f->mark)))
     add(look, pid, pidfd, &stat);
   else if (pidfd >= 0)
     sys_close(pidfd);
@@ -335,12 +281,11 @@ static bool is_stranger(struct taker *taker, int pid) {
 static void consider_orphan(int pid, void *data) {
   struct look *look = data;
   struct taker *taker = look->taker;
-  int before = look->asked;
-  if (find(look->f, pid) != NULL)
+  if (find(look->f, pid) != NULL || is_asked(pid))
     return;
   if (!is_stranger(taker, pid))
     consider(pid, look);
-  if (look->asked == before && find(look->f, pid) == NULL &&
+  if (!is_asked(pid) && find(look->f, pid) == NULL &&
       vector_grow(&taker->strangers, ((size_t)taker->count + 1) * sizeof(int)))
     ((int *)taker->strangers.data)[taker->count++] = pid;
 }
@@ -360,8 +305,8 @@ static bool look_for_orphans(struct look *look) {
     taker->at = taker->count = 0;
     if (proc_children(taker->pid, consider_orphan, look) < 0)
       listed = false;
-    take_answers(look);
   }
+  take_answers(look, look->signal == 0 ? 0 : ASKED);
   look->orphans = false;
   return listed;
 }
@@ -423,7 +368,7 @@ static void look_at_all(struct look *look) {
   do {
     before = look->found;
     proc_all(consider_any, look);
-    take_answers(look);
+    take_answers(look, 0);
   } while (look->found > before);
 }
 
@@ -458,12 +403,16 @@ int family_look(struct family *f) {
 /* Looks until two looks in a row have found no other one, and have seen none
    stop: a signal that is sent is had only when its process runs next. */
 static void look_for_all(struct family *f, int signal) {
+  struct look look = {.f = f, .signal = signal};
   for (int i = 0; i < f->count; i++)
     member_at(f, i)->still = false;
   for (int pass = 0, quiet = 0; pass < PASSES && quiet < QUIET; pass++) {
-    struct look look = look_once(f, signal);
-    quiet = look.found + look.treated > 0 ? 0 : quiet + 1;
+    look = look_once(f, signal);
+    bool moved = look.found + look.treated > 0;
+    quiet = moved || asked_count() > 0 ? 0 : quiet + 1;
+    take_answers(&look, asked_count() / 2); /* who wait need the CPU as well */
   }
+  take_answers(&look, 0);
 }
 
 /* Signals to all ----------------------------------------------------------- */
@@ -471,54 +420,6 @@ static void look_for_all(struct family *f, int signal) {
 static bool stops(int signal) {
   return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN ||
          signal == SIGTTOU;
-}
-
-/* A signal to many in a row. */
-struct row {
-  int signal, parent, sent, denied;
-  struct vector had; /* of int: the pids that had it, or were denied it */
-  int count;
-};
-
-static void note(struct row *row, int pid, long rc) {
-  row->sent += rc == 0;
-  row->denied += rc == -EPERM;
-  if (vector_grow(&row->had, ((size_t)row->count + 1) * sizeof(int)))
-    ((int *)row->had.data)[row->count++] = pid;
-}
-
-static void send_one(int pid, void *data) {
-  struct row *row = data;
-  note(row, pid, SYS(__NR_kill, pid, row->signal));
-}
-
-/* Sends a signal to all children of the keeper, who are not reaped but by it:
-   their pids are theirs. In a row, before anything else is looked at: those who
-   fork as fast as they can must not get ahead. False: this kernel has no lists
-   of children. */
-static bool send_kept(struct family *f, struct row *row) {
-  row->sent = row->denied = row->count = 0;
-  return proc_children(f->root, send_one, row) == 0;
-}
-
-static void send_below(int pid, void *data) {
-  struct row *row = data;
-  struct stat_of stat;
-  int pidfd = (int)SYS(__NR_pidfd_open, pid, 0);
-  if (pidfd < 0)
-    return;
-  if (proc_stat(pid, &stat) && stat.parent == row->parent)
-    note(row, pid, SYS(__NR_pidfd_send_signal, pidfd, row->signal, NULL, 0));
-  sys_close(pidfd);
-}
-
-/* Sends the signal to what is below those who had it. Who is killed ends only
-   when it runs next, and what it has forked is nobody's orphan until then. */
-static void send_to_rest(struct row *row) {
-  for (int i = 0; i < row->count; i++) {
-    row->parent = ((int *)row->had.data)[i];
-    proc_children(row->parent, send_below, row);
-  }
 }
 
 /* Kills each member that is known, once. */
@@ -532,24 +433,25 @@ static int kill_known(struct family *f) {
 /* Kills a kept family in a row, from above, and then who has become a child of
    the keeper meanwhile. False: this kernel has no lists of children. */
 static bool kill_kept(struct family *f, struct row *row) {
-  if (!send_kept(f, row))
+  if (!row_send(row, f->root))
     return false;
-  send_to_rest(row);
-  send_kept(f, row);
+  row_send_below(row);
+  row_send(row, f->root);
   f->listed = row->count;
   return true;
 }
 
 int family_kill(struct family *f) {
   struct row row = {.signal = SIGKILL};
-  if (f->kept && kill_kept(f, &row)) {
-    vector_free(&row.had);
-    if (row.denied > 0)
-      look_for_all(f, SIGKILL); /* for what those have started */
-    return row.sent;
+  bool done = f->kept && kill_kept(f, &row);
+  vector_free(&row.had);
+  if (!done) {
+    look_for_all(f, SIGSTOP); /* or an orphan's orphan may get lost */
+    return kill_known(f);
   }
-  look_for_all(f, SIGSTOP); /* or an orphan's orphan may get lost */
-  return kill_known(f);
+  if (row.denied > 0)
+    look_for_all(f, SIGKILL); /* for what those have started */
+  return row.sent;
 }
 
 int family_signal(struct family *f, int signal, bool all_go_on) {
@@ -561,8 +463,8 @@ int family_signal(struct family *f, int signal, bool all_go_on) {
       look_for_all(f, SIGKILL);
     return sent;
   }
-  if (f->kept && all_go_on && send_kept(f, &row))
-    send_to_rest(&row);
+  if (f->kept && all_go_on && row_send(&row, f->root))
+    row_send_below(&row);
   vector_free(&row.had);
   if (signal == 0)
     family_look(f);

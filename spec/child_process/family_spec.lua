@@ -24,10 +24,12 @@ local program -- the path of the fixture, which nothing else has
 
 local kinds = { "still", "forks", "flees" }
 
---- Without a keeper, who has no environment any more is not found.
+--- Without a keeper, who has no environment any more is not found; and what
+--- walks, which only root may prefer, has one of 200 shares of the CPUs, with
+--- which it wins as well, but slowly.
 local roads = {
-  { "a keeper", { contain = "keeper" }, "clear" },
-  { "a walk", {} },
+  { "a keeper", { contain = "keeper" }, "clear", most = MANY },
+  { "a walk", {}, most = (helper.is_root or RUNS > 1) and MANY or FEW },
 }
 
 --- The pids of all members that live.
@@ -100,7 +102,7 @@ local endings = {
   { "stop, though SIGTERM is ignored #long", FEW, function(...)
     assert.is_true(start(...):stop({ grace = 20 }).forced)
   end },
-  { "kill_tree with SIGKILL", FEW, function(...)
+  { "kill_tree with SIGKILL #long", FEW, function(...)
     local child = start(...)
     assert.is_true(child:kill_tree("SIGKILL"))
     child:wait()
@@ -140,7 +142,7 @@ describe("a family that is hard to end #spawn", function()
             for _ = 1, RUNS do
               run(function()
                 local shared <close> = budget()
-                ending[3](kind, ending[2], shared, road)
+                ending[3](kind, math.min(ending[2], road.most), shared, road)
 
                 assert.same({}, members())
                 assert.is_true(left_of(shared) > 0)
