@@ -46,8 +46,9 @@ void family_begin(struct family *f, const struct request *r, bool kept,
   struct rlimit fds = {0, 0};
   SYS(__NR_prlimit64, 0, RLIMIT_NOFILE, NULL, &fds);
   memset(f, 0, sizeof *f);
-  f->most_fds = fds.rlim_cur > 2 * SPARE ? (int64_t)fds.rlim_cur - SPARE
-                                         : (int64_t)fds.rlim_cur / 2;
+  f->most_fds = fds.rlim_cur > (uint64_t)2 * SPARE
+                    ? (int64_t)fds.rlim_cur - SPARE
+                    : (int64_t)fds.rlim_cur / 2;
   f->root = r->root;
   f->born = r->born;
   memcpy(f->mark, r->mark, MARK - 1);

@@ -19,16 +19,14 @@ static int open_at(int dir, const char *name, int flags) {
 
 /* Files ------------------------------------------------------------------- */
 
-/* Reads a file of the group into `text`, with a NUL. Returns its length; 0 if
-   it cannot be read. */
-static long read_file(int dir, const char *name, char *text, size_t room) {
+/* Reads a file of the group into `text`, which is empty if it cannot be read.
+ */
+static void read_file(int dir, const char *name, char *text, size_t room) {
   int fd = open_at(dir, name, O_RDONLY);
-  if (fd < 0)
-    return 0;
-  long n = sys_read(fd, text, room - 1);
-  sys_close(fd);
+  long n = fd >= 0 ? sys_read(fd, text, room - 1) : 0;
+  if (fd >= 0)
+    sys_close(fd);
   text[n > 0 ? n : 0] = '\0';
-  return n > 0 ? n : 0;
 }
 
 static bool write_file(int dir, const char *name, const char *text) {

@@ -31,6 +31,10 @@ local roads = {
   { "a keeper", { contain = "keeper" }, "clear", most = MANY },
   { "a walk", {}, most = (helper.is_root or RUNS > 1) and MANY or FEW },
 }
+if core.features().cgroup then
+  table.insert(roads, { "a group", { contain = "cgroup" }, "clear",
+    most = MANY })
+end
 
 --- The pids of all members that live.
 local function members()
