@@ -202,7 +202,7 @@ if helper.is_root then
       local child = start(contain, "exec FAMILY still 20 " .. file)
       child.stdout:lines()()
       local result = child:stop { grace = 0 }
-      print(result.code, result.left)
+      print(result.code > 128, result.left)
     end
     os.remove(file)
 ]]
@@ -219,7 +219,7 @@ if helper.is_root then
     } do
       it("ends all of its own behind " .. table.concat(behind, " "), function()
         run(function()
-          assert.equal("143\tnil\n143\tnil\n", as_nobody(STOPPED, behind))
+          assert.equal(("true\tnil\n"):rep(2), as_nobody(STOPPED, behind))
         end)
       end)
     end
@@ -380,15 +380,15 @@ for _, road in ipairs(members.roads) do
         local child = members.start(road, "sleep", { "1000" })
         local keeper = members.keeper(child)
         local calls = {}
-        for i = 1, 500 do
+        for i = 1, 50 do
           calls[i] = function() return child:stop { grace = 60000 }.code end
-          calls[i + 500] = function() return child:kill_tree("SIGWINCH") end
+          calls[i + 50] = function() return child:kill_tree("SIGWINCH") end
         end
         local results = orrery.all(calls)
         if keeper then members.await_reaped(keeper) end
 
-        for i = 1, 500 do assert.equal(143, results[i]) end
-        assert.is_boolean(results[501])
+        for i = 1, 50 do assert.equal(143, results[i]) end
+        assert.is_boolean(results[51])
         child.stdout:destroy()
       end)
     end)
