@@ -65,7 +65,7 @@ describe("process.title", function()
         for _ = 1, 500 do process.title = titles[1] end
         for i = 1, 10000 do process.title = "worker " .. i end
         process.title = titles[1]
-        print(size() <= before + 1024, process.title == titles[1])]]
+        print(size() <= before + 2048, process.title == titles[1])]]
 
       assert.equal("true\ttrue\n", result.stdout, result.stderr)
     end)
