@@ -349,7 +349,7 @@ end
 local function await(pty, pattern)
   local text = ""
   while not text:find(pattern) do
-    text = text .. assert(pty:read(nil, 20000), text)
+    text = text .. assert(pty:read(nil, TIME), text)
   end
   return text
 end
@@ -360,14 +360,15 @@ describe("a contained child on a terminal #spawn", function()
       local child = on_terminal [[
         orrery.process.on("SIGINT", function() print "here, too" end)
         print(orrery.spawn("sh", {"-c", "trap 'echo got it; exit 7' INT; "
-          .. "ps -o pid=,pgid=,tpgid=,sid= -p $PPID,$$; echo ready; "
+          .. "cat /proc/$PPID/stat /proc/$$/stat; echo ready; "
           .. "while :; do sleep 0.01; done"}, opts):wait())]]
       local text = await(child.pty, "ready")
       child.pty:write("\3")
 
-      for group, front, session in text:gmatch("%d+ +(%d+) +(%d+) +(%d+)") do
-        assert.same({ group, front, session },
-          { tostring(child.pid), group, group })
+      local own = tostring(child.pid)
+      for group, session, front in
+        text:gmatch("%) %a %d+ (%d+) (%d+) %d+ (%d+)") do
+        assert.same({ own, own, own }, { group, session, front })
       end
       text = child.pty:read_all()
       assert.truthy(text:find("got it", 1, true), text)
