@@ -67,12 +67,12 @@ local function alive(pid)
   return state ~= nil and state ~= "Z"
 end
 
---- Runs a command line until its time is over, which it has used to print
---- something. Returns the result. [w]
-local function time_out(line, opts)
+--- Runs a command line by `sh` or the like until its time is over, which it has
+--- used to print something. Returns the result. [w]
+local function time_out(line, opts, by)
   opts.timeout = 100
   while true do
-    local result = orrery.sh(line, opts)
+    local result = by(line, opts)
     if result.stdout ~= "" then return result end
     opts.timeout = opts.timeout * 2
   end
@@ -96,7 +96,7 @@ describe("the family of a child #spawn", function()
       .. road, function()
       run(function()
         local line = "sleep 1000 & echo $!; wait"
-        local timed_out = time_out(line, on(road)).stdout
+        local timed_out = time_out(line, on(road), orrery.sh).stdout
         local child, stopped = start(line, on(road))
         child:stop()
         local left = orrery.scope(function(scope)
@@ -114,7 +114,7 @@ describe("the family of a child #spawn", function()
     local result = time_out("exec 2>/dev/null; "
       .. "sh -c 'trap \"echo got it; exit\" USR1; echo ready; "
       .. " while :; do sleep 0.01; done' & wait",
-      on(road, { kill_signal = "SIGUSR1" }))
+      on(road, { kill_signal = "SIGUSR1" }), orrery.sh)
 
     assert.equal("ready\ngot it\n", result.stdout)
     assert.same({ true, "SIGUSR1" }, { result.timed_out, result.signal })
@@ -312,9 +312,10 @@ describe("the sync family, with contain #spawn", function()
 
   it("ends the family whose time is over", function()
     run(function()
-      local result = orrery.spawn_sync("sh",
-        { "-c", DAEMON .. "trap '' TERM; while :; do sleep 0.01; done" },
-        on("keeper", { timeout = 100 }))
+      local result = time_out("trap '' TERM; " .. DAEMON
+        .. "while :; do sleep 0.01; done", on("keeper"), function(line, opts)
+        return orrery.spawn_sync("sh", { "-c", line }, opts)
+      end)
 
       assert.same({ "ETIMEDOUT", "SIGKILL" },
         { result.error.code, result.signal })
@@ -348,7 +349,7 @@ end
 local function await(pty, pattern)
   local text = ""
   while not text:find(pattern) do
-    text = text .. assert(pty:read(nil, 20000), text)
+    text = text .. assert(pty:read(nil, TIME), text)
   end
   return text
 end
@@ -359,14 +360,15 @@ describe("a contained child on a terminal #spawn", function()
       local child = on_terminal [[
         orrery.process.on("SIGINT", function() print "here, too" end)
         print(orrery.spawn("sh", {"-c", "trap 'echo got it; exit 7' INT; "
-          .. "ps -o pid=,pgid=,tpgid=,sid= -p $PPID,$$; echo ready; "
+          .. "cat /proc/$PPID/stat /proc/$$/stat; echo ready; "
           .. "while :; do sleep 0.01; done"}, opts):wait())]]
       local text = await(child.pty, "ready")
       child.pty:write("\3")
 
-      for group, front, session in text:gmatch("%d+ +(%d+) +(%d+) +(%d+)") do
-        assert.same({ group, front, session },
-          { tostring(child.pid), group, group })
+      local own = tostring(child.pid)
+      for group, session, front in
+        text:gmatch("%) %a %d+ (%d+) (%d+) %d+ (%d+)") do
+        assert.same({ own, own, own }, { group, session, front })
       end
       text = child.pty:read_all()
       assert.truthy(text:find("got it", 1, true), text)
