@@ -28,8 +28,7 @@ local FAULTS_LATER = {
 
 local BETTER = { { "", 5, 10 }, { "", 24, 28 } }
 
-local BETTER_LATER = {
-}
+local BETTER_LATER = {}
 
 --- Returns the set of rows that an `it` names, after what stands before them.
 local function named(before)

@@ -228,17 +228,17 @@ local function handles()
 end
 
 --- Waits until what was begun is done that needs nobody's attention: the end
---- of families, and the keeper that has watched groups.
+--- of families, and of their keepers.
 local function await_keepers()
   local timer = uv.new_timer()
   timer:start(10000, 0, function() end)
-  while keeper.is_serving() and timer:is_active() do uv.run("once") end
+  while keeper.are_leaving() and timer:is_active() do uv.run("once") end
   loop.close(timer)
 end
 
 --- Lets closing handles close and drops what only the collector holds.
 local function settle()
-  if keeper.is_serving() then await_keepers() end
+  if keeper.are_leaving() then await_keepers() end
   for _ = 1, 3 do
     loop.turn(function() return true end)
     uv.run("nowait")

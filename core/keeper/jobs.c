@@ -8,10 +8,10 @@
 
 enum {
   EVENTS = 64,
-  AGAIN = 200,    /* ms until another look while members do not end */
-  CHECK = 10,     /* ms between looks at members without a pidfd */
-  GIVE_UP = 5000, /* ms in which SIGKILL has ended no member */
-  FREEZE = 200,   /* ms until all members of a group are taken to rest */
+  AGAIN = 200,  /* ms until another look while members do not end */
+  CHECK = 10,   /* ms between looks at members without a pidfd */
+  GIVE_UP = 25, /* looks in a row between which SIGKILL has ended nobody */
+  FREEZE = 200, /* ms until all members of a group are taken to rest */
   DONTWAIT = 0x40,
   TRUNC = 0x20, /* of recv: the length that the message had */
   NOSIGNAL = 0x4000,
@@ -22,9 +22,10 @@ struct job {
   bool freezing; /* the members of a group are coming to rest */
   struct request request;
   struct family family;
-  int64_t due, last; /* when to kill (again); when to give up */
-  int before;        /* members that lived when `last` was set */
-  int reaped;        /* those of the keeper when it killed its children */
+  int64_t due; /* when to kill, or to look again */
+  int before;  /* members that lived then */
+  int tries;   /* looks in a row at which as many lived */
+  int reaped;  /* those of the keeper when it killed its children */
   uint32_t living, forced;
 };
 
@@ -85,8 +86,7 @@ static void force(struct jobs *jobs, struct job *job) {
   job->forced += (uint32_t)family_kill(&job->family);
   int64_t now = sys_now();
   int left = job->family.living + job->family.listed;
-  if (!job->killing || left != job->before)
-    job->last = now + GIVE_UP;
+  job->tries = job->killing && left == job->before ? job->tries + 1 : 0;
   job->before = left;
   job->reaped = jobs->reaped;
   job->killing = true;
@@ -118,11 +118,12 @@ static void step_group(struct jobs *jobs, struct job *job) {
     if (g->frozen || now >= job->due)
       signal_group(jobs, job, g);
   } else if (now >= job->due) {
-    if (job->killing)
+    if (job->tries++ >= GIVE_UP)
       return finish(jobs, job);
-    job->forced = (uint32_t)group_kill(g);
+    if (!job->killing)
+      job->forced = (uint32_t)group_kill(g);
     job->killing = true;
-    job->due = now + GIVE_UP;
+    job->due = now + AGAIN;
   }
 }
 
@@ -217,7 +218,7 @@ static void step(struct jobs *jobs, struct job *job) {
     return force(jobs, job);
   if (now < job->due)
     return;
-  if (job->killing && now >= job->last) {
+  if (job->killing && job->tries >= GIVE_UP) {
     family_look(f); /* for the names of those who are left */
     return finish(jobs, job);
   }

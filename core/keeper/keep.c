@@ -55,7 +55,7 @@ void keep(int socket, int program, bool die) {
   jobs_watch(&jobs, signals, TAG_CHILD);
   jobs.program = program;
   bool ending = false;
-  for (reap(&jobs); !jobs.childless || jobs.active > 0;) {
+  for (reap(&jobs); !jobs.childless || jobs.active > 0; reap(&jobs)) {
     if (jobs_wait(&jobs, -1))
       sys_read(signals, infos, sizeof infos);
     reap(&jobs);

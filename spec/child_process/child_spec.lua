@@ -277,9 +277,9 @@ describe("child:stop #spawn", function()
         local child = orrery.spawn("%s/program", {},
           {stdio = {"pipe", "pipe", "inherit"}})
         child.stdout:read() -- it is another user's by now
-        orrery.after(300, function() child.stdin:finish() end)
         local result = child:stop{grace = 1}
         print(result.code, result.signal, result.forced, child.killed)
+        child.stdin:finish()
         print(#result.left, result.left[1] == child.pid, child:wait(10000))
       ]]):format(dir.path), { uid = 65534, gid = 65534, groups = {} })
 

@@ -60,7 +60,8 @@ describe("the engine #spawn", function()
     helper.run(function()
       assert.equal(EXPECTED,
         run("engine.c", "core/engine/launch.c core/engine/launch_child.c "
-          .. "core/engine/reaper.c core/engine/io.c core/engine/ending.c"))
+          .. "core/engine/launch_keeper.c core/engine/reaper.c "
+          .. "core/engine/io.c core/engine/ending.c"))
     end, 60000)
   end)
 end)

@@ -1,12 +1,13 @@
---- Who may use whom in core/: the engine knows system calls and nothing of Lua,
---- the binding knows Lua and the engine, and no file needs one that needs it.
+--- Who may use whom in core/: the keeper, a program of its own, knows system
+--- calls only, the engine libc and nothing of Lua, the binding Lua, the engine
+--- and what the keeper is told, and no file needs one that needs it.
 
 local helper = require "spec.helper"
 local orrery = require "orrery"
 local source = require "spec.fixture.source"
 
 --- The folders of core/, from the ground up: each may include those before it.
-local FLOORS = { engine = 1, binding = 2, json = 3 }
+local FLOORS = { keeper = 1, engine = 2, binding = 3, json = 4 }
 
 --- Headers that the engine is compiled without.
 local LUA = { ["lua.h"] = true, ["lauxlib.h"] = true, ["lualib.h"] = true,

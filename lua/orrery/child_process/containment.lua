@@ -68,7 +68,8 @@ function containment.prepare(start)
     made, err = enter(start, given)
     if not made then return nil, err end
   end
-  return not start.contain or with_keeper(start)
+  if not start.contain then return true end
+  return with_keeper(start)
 end
 
 return containment

@@ -24,6 +24,7 @@ local keeper = { path = core.library:gsub("[^/]*$", "") .. "orrery-keeper" }
 local program -- orrery.fd of orrery-keeper, which may be replaced meanwhile
 local serving -- Keeper: the one that serves, if there is one
 local serving_count = 0 -- with those that are about to end
+local leaving_count = 0 -- of those whose program has ended
 local last_id = 0
 local groups = {} -- Group by id, which the one that serves watches
 local group_count = 0
@@ -149,6 +150,7 @@ local function on_gone(self)
   self.is_gone_ = true
   if serving == self then serving = nil end
   if not self.owner_ then serving_count = serving_count - 1 end
+  if self.is_leaving_ then leaving_count = leaving_count - 1 end
   if self.watched_ then self.watched_:close() end
   self.watched_ = nil
   self.handle:close()
@@ -186,6 +188,8 @@ local function take(self)
       settle(self, a, { living = b, forced = c, left = d })
     end
   elseif what == "exit" then
+    leaving_count = leaving_count + 1
+    self.is_leaving_ = true
     self.owner_:on_reaped_()
   elseif what == "empty" then
     self.is_empty_ = true
@@ -289,12 +293,12 @@ function keeper.serve()
   return start_serving()
 end
 
---- Tells whether a keeper is there that serves, and lets it go if it has
---- nothing to do.
+--- Tells whether a keeper is there that serves, or whose program has ended. One
+--- that has nothing to do is let go.
 --- @return boolean
-function keeper.is_serving()
+function keeper.are_leaving()
   if serving then dismiss(serving) end
-  return serving_count > 0
+  return serving_count + leaving_count > 0
 end
 
 --- Has a group watched until it is empty: group:on_emptied_(usage) is called
