@@ -3,6 +3,7 @@
 
 local helper = require "spec.helper"
 local orphans = require "spec.fixture.orphans"
+local orrery = require "orrery"
 
 local run = helper.run
 
@@ -17,6 +18,7 @@ local ROADS = {
   bare = "",
   keeper = "contain = 'keeper', ",
 }
+if orrery.core.features().cgroup then ROADS.group = "contain = 'cgroup', " end
 
 --- Starts 100 children that are to die with us, with daemons if they have
 --- `contain`. Prints a line for each.

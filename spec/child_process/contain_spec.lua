@@ -13,6 +13,7 @@ local ROADS = {
   walk = {},
   keeper = { contain = "keeper" },
 }
+if orrery.core.features().cgroup then ROADS.group = { contain = "cgroup" } end
 
 --- Returns spawn's options for a road, with more.
 local function on(road, more)
