@@ -13,7 +13,7 @@ static struct {
   struct question list[ASKED]; /* helper 0: a free place */
   int free[ASKED];             /* free places, from `count` on */
   int count;
-  volatile bool *ours; /* shared with helpers */
+  volatile unsigned char *ours; /* shared with helpers */
 } asked;
 
 /* Makes what helpers share; false: there is no memory. */
@@ -24,7 +24,7 @@ static bool prepare(void) {
                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (at < 0 && at > -4096)
     return false;
-  asked.ours = (volatile bool *)at;
+  asked.ours = (volatile unsigned char *)at;
   for (int i = 0; i < ASKED; i++)
     asked.free[i] = i;
   return true;
@@ -40,7 +40,7 @@ static _Noreturn void help(const struct question *q, int place,
   bool ours = proc_marked(q->pid, mark);
   if (ours && signal != 0 && q->pidfd >= 0)
     SYS(__NR_pidfd_send_signal, q->pidfd, signal, NULL, 0);
-  asked.ours[place] = ours;
+  asked.ours[place] = ours ? YES : NO;
   sys_exit(0);
 }
 
@@ -48,7 +48,7 @@ bool ask(const struct question *q, const char *mark, int signal) {
   if (mark[0] == '\0' || !prepare())
     return false;
   int place = asked.free[asked.count];
-  asked.ours[place] = false;
+  asked.ours[place] = UNKNOWN;
   long helper = SYS(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
   if (helper < 0)
     return false;

@@ -14,7 +14,7 @@ enum { ASKED = 256 }; /* helpers at a time */
 struct question {
   int pid, pidfd; /* the pidfd is the caller's again with the answer */
   struct stat_of stat;
-  bool ours; /* the answer */
+  enum { UNKNOWN, NO, YES } ours; /* the answer; UNKNOWN: there is none */
   int helper;
 };
 

@@ -85,6 +85,7 @@ void family_end(struct family *f) {
   for (int i = 0; i < f->taker_count; i++)
     vector_free(&taker_at(f, i)->strangers);
   vector_free(&f->takers);
+  vector_free(&f->others);
 }
 
 void family_gone(struct family *f, int place) {
@@ -234,15 +235,35 @@ static void add(struct look *look, int pid, int pidfd,
   look->treated += treat(f, place, look->signal, stat->state);
 }
 
+/* Tells whether a helper has found that a process bears no mark of ours. Those
+   are few: helpers are for who may be forking. */
+static bool is_other(const struct family *f, int pid,
+                     const struct stat_of *stat) {
+  const struct other *others = f->others.data;
+  for (int i = 0; i < f->other_count; i++)
+    if (others[i].pid == pid && others[i].start == stat->start)
+      return true;
+  return false;
+}
+
 /* Takes in what helpers have found, and waits until not more than `most` of
-   them are left. */
+   them are left. Who is none of ours is not asked about again, or a stranger
+   that runs all the time would have us look for ever. */
 static void take_answers(struct look *look, int most) {
+  struct family *f = look->f;
   struct question q;
-  while (next_answer(&q, most))
-    if (q.ours)
+  while (next_answer(&q, most)) {
+    if (q.ours == YES) {
       add(look, q.pid, q.pidfd, &q.stat);
-    else if (q.pidfd >= 0)
+      continue;
+    }
+    if (q.pidfd >= 0)
       sys_close(q.pidfd);
+    if (q.ours == NO && vector_grow(&f->others, ((size_t)f->other_count + 1) *
+                                                    sizeof(struct other)))
+      ((struct other *)f->others.data)[f->other_count++] =
+          (struct other){q.pid, q.stat.start};
+  }
 }
 
 /* Adds a process if it is a member that is not known. The pidfd comes first:
@@ -257,6 +278,7 @@ static void consider(int pid, void *data) {
   bool fits = proc_stat(pid, &stat) && stat.start >= f->born && !stat.ended &&
               (stat.parent == look->parent || is_taker(f, stat.parent));
   bool ours = fits && (!look->orphans || is_in_session(f, &stat));
+  fits = fits && (ours || !is_other(f, pid, &stat));
   if (fits && !ours && (stat.state == 'R' || stat.state == 'D')) {
     const struct question q = {.pid = pid, .pidfd = pidfd, .stat = stat};
     take_answers(look, ASKED - 1);
@@ -408,6 +430,7 @@ static void look_for_all(struct family *f, int signal) {
   for (int i = 0; i < f->count; i++)
     member_at(f, i)->still = false;
   for (int pass = 0, quiet = 0; pass < PASSES && quiet < QUIET; pass++) {
+    sys_check_hurry();
     look = look_once(f, signal);
     bool moved = look.found + look.treated > 0;
     quiet = moved || asked_count() > 0 ? 0 : quiet + 1;

@@ -24,6 +24,12 @@ struct taker {
   int count, known, at;    /* now; before this look; how far that has come */
 };
 
+/* A process that bears no mark of ours, as a helper has found. */
+struct other {
+  int pid;
+  uint64_t start;
+};
+
 /* The members are found from `root` downwards, and, unless it is a kept family,
    whose orphans come to the keeper, among the children of those who take
    orphans: processes as young as the family that bear its mark or are in a
@@ -36,7 +42,8 @@ struct family {
   struct vector members; /* of struct member */
   struct vector table;   /* of int: places by pid, hashed; 0: none, else + 1 */
   struct vector takers;  /* of struct taker */
-  int count, taker_count;
+  struct vector others;  /* of struct other */
+  int count, taker_count, other_count;
   int living, denied; /* of those that live */
   int unwatched;      /* living, and no pidfd tells of their end */
   bool led;           /* a session has become known since the last look */

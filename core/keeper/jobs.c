@@ -3,11 +3,11 @@
 
 #include <asm/signal.h>
 #include <linux/eventpoll.h>
-#include <linux/sched.h>
 #include <linux/socket.h>
 
 enum {
   EVENTS = 64,
+  HURRY = 500,  /* ms that the keeper goes before all others */
   AGAIN = 200,  /* ms until another look while members do not end */
   CHECK = 10,   /* ms between looks at members without a pidfd */
   GIVE_UP = 25, /* looks in a row between which SIGKILL has ended nobody */
@@ -28,13 +28,6 @@ struct job {
   int reaped;  /* those of the keeper when it killed its children */
   uint32_t living, forced;
 };
-
-/* Has the keeper go before all others while it ends a family, if it may: with
-   one CPU's time shared among many who fork, they would get ahead. */
-static void hurry_up(bool hurry) {
-  const int priority = hurry ? 1 : 0;
-  SYS(__NR_sched_setscheduler, 0, hurry ? SCHED_RR : SCHED_NORMAL, &priority);
-}
 
 static struct job *job_at(struct jobs *jobs, int place) {
   return (struct job *)jobs->list.data + place;
@@ -78,7 +71,7 @@ static void finish(struct jobs *jobs, struct job *job) {
   family_end(&job->family);
   job->active = false;
   if (--jobs->active == 0)
-    hurry_up(false);
+    sys_hurry(0);
 }
 
 /* Kills what there is, and says when to look again. */
@@ -251,7 +244,7 @@ void jobs_start(struct jobs *jobs, const struct request *r) {
   job->request = request;
   job->active = true;
   if (jobs->active++ == 0)
-    hurry_up(true);
+    sys_hurry(HURRY);
   if (request.group != 0)
     return start_group(jobs, job);
   family_begin(&job->family, &request, jobs->kept > 0, jobs->epoll, place);
@@ -345,6 +338,7 @@ bool jobs_wait(struct jobs *jobs, int ms) {
 }
 
 void jobs_step(struct jobs *jobs) {
+  sys_check_hurry();
   for (int i = 0; i < jobs->places; i++)
     if (job_at(jobs, i)->active)
       step(jobs, job_at(jobs, i));

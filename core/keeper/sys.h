@@ -87,6 +87,13 @@ static inline int64_t sys_now(void) {
   return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+/* Has this process go before all others for so many ms, if it may: with one
+   CPU's time shared among many who fork, they would get ahead. 0: no longer. It
+   must be checked now and then whether the time is over, for whoever goes
+   before all others must not do so for long. */
+void sys_hurry(int ms);
+void sys_check_hurry(void);
+
 /* What the compiler may call by itself. */
 void *memcpy(void *restrict to, const void *restrict from, size_t n);
 void *memset(void *to, int byte, size_t n);

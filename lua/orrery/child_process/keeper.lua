@@ -104,6 +104,13 @@ local function dismiss(self)
   self.handle:close()
 end
 
+--- Lets the one that serves go in a while, if there is nothing for it until
+--- then.
+local function dismiss_later(self)
+  if self.pending_ > 0 or group_count > 0 then return end
+  clock.after(LINGER, function() dismiss(self) end):set_ref(false)
+end
+
 --- Calls fn() once the keeper has gone, for which the loop lives.
 local function when_gone(self, fn)
   if not self.on_gone_ then
@@ -127,6 +134,7 @@ local function settle(self, id, result)
     return dismiss(self)
   end
   self.watched_:set_ref(self.pending_ > 0)
+  if serving == self then dismiss_later(self) end
   request.done(result)
 end
 
@@ -137,10 +145,7 @@ local function drop_group(id)
   groups[id] = nil
   free_ids[#free_ids + 1] = id
   group_count = group_count - 1
-  if group_count == 0 and serving then
-    local self = serving
-    clock.after(LINGER, function() dismiss(self) end):set_ref(false)
-  end
+  if serving then dismiss_later(serving) end
   return group
 end
 
