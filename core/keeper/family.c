@@ -235,8 +235,7 @@ static void add(struct look *look, int pid, int pidfd,
   look->treated += treat(f, place, look->signal, stat->state);
 }
 
-/* Tells whether a helper has found that a process bears no mark of ours. Those
-   are few: helpers are for who may be forking. */
+/* Tells whether a helper has found that a process bears no mark of ours. */
 static bool is_other(const struct family *f, int pid,
                      const struct stat_of *stat) {
   const struct other *others = f->others.data;
@@ -246,18 +245,15 @@ static bool is_other(const struct family *f, int pid,
   return false;
 }
 
-/* Takes in what helpers have found, and waits until not more than `most` of
-   them are left. Who is none of ours is not asked about again, or a stranger
-   that runs all the time would have us look for ever. */
+/* Takes in what helpers have found; not more than `most` are left then. Nobody
+   is asked about again: a stranger that runs would have us look for ever. */
 static void take_answers(struct look *look, int most) {
   struct family *f = look->f;
   struct question q;
   while (next_answer(&q, most)) {
-    if (q.ours == YES) {
+    if (q.ours == YES)
       add(look, q.pid, q.pidfd, &q.stat);
-      continue;
-    }
-    if (q.pidfd >= 0)
+    else if (q.pidfd >= 0)
       sys_close(q.pidfd);
     if (q.ours == NO && vector_grow(&f->others, ((size_t)f->other_count + 1) *
                                                     sizeof(struct other)))

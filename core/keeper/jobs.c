@@ -152,6 +152,15 @@ static void see_to_group(struct jobs *jobs, uint32_t id) {
     jobs_send(jobs, &emptied, sizeof emptied); /* before what is done by it */
 }
 
+/* Takes in that the state of a group has changed: somebody has entered it, and
+   may have ended by now. */
+static void take_event(struct jobs *jobs, uint32_t id) {
+  struct group *g = group_find(&jobs->groups, id);
+  if (g != NULL)
+    g->entered = true;
+  see_to_group(jobs, id);
+}
+
 /* Begins to watch a group. */
 static void adopt(struct jobs *jobs, const struct adopt *r) {
   const struct emptied lost = {.type = REPLY_LOST, .id = r->id};
@@ -327,7 +336,7 @@ bool jobs_wait(struct jobs *jobs, int ms) {
     if (tag == TAG_SOCKET)
       take_requests(jobs);
     else if (tag == TAG_GROUP)
-      see_to_group(jobs, (uint32_t)events[i].data);
+      take_event(jobs, (uint32_t)events[i].data);
     else if (tag == TAG_CHILD)
       child = true;
     else if ((int)tag < jobs->places && job_at(jobs, (int)tag)->active)

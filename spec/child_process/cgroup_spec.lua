@@ -92,6 +92,18 @@ describe("a control group #spawn", function()
     end)
   end)
 
+  it("is removed also if the program ends at once", function()
+    run(function()
+      for _ = 1, 50 do
+        local child = spawn("true", {}, { contain = "cgroup",
+          stdio = "ignore" })
+        local path = child.family_.path
+        child:wait()
+        await(function() return not is_there(path) end)
+      end
+    end)
+  end)
+
   it("tells what the family has used", function()
     run(function()
       local child = spawn("sh", { "-c", "i=0; while [ $i -lt 20000 ]; do "
