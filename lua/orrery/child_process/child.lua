@@ -166,8 +166,9 @@ function Child:status_()
   elseif self.exit_code then
     return self.exit_code
   end
+  local is_kept = self.spawned_ ~= self.process_
   return nil, reaper.status_taken(self.pid,
-    self.spawned_ ~= self.process_ and "is not known, for its keeper was killed")
+    is_kept and "is not known, for its keeper was killed")
 end
 
 --- Waits until the process has ended; its output may still be open. [w]

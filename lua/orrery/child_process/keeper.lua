@@ -149,6 +149,15 @@ local function drop_group(id)
   return group
 end
 
+--- Has the groups watched of a keeper that has gone, unless one after the other
+--- goes without a word.
+local function watch_groups()
+  unheard = unheard + 1
+  if not serving and group_count > 0 and unheard <= TRIES then
+    keeper.serve()
+  end
+end
+
 --- Takes the end of the keeper: what is left to do is asked of another one.
 local function on_gone(self)
   if self.is_gone_ then return end
@@ -165,10 +174,7 @@ local function on_gone(self)
   for _, request in pairs(requests) do request.again() end
   if self.on_gone_ then reaper.unref() end
   for _, fn in ipairs(self.on_gone_ or {}) do fn() end
-  unheard = unheard + 1
-  if not serving and group_count > 0 and unheard <= TRIES then
-    keeper.serve()
-  end
+  watch_groups()
 end
 
 --- Takes in that a group cannot be watched: its family must be looked for.

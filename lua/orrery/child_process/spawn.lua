@@ -134,6 +134,18 @@ local function abandon(start)
   if start.family then start.family:abandon() end
 end
 
+--- Opens what the child is to have: what keeps its family, and its fds.
+--- @return Wiring? wiring
+--- @return Error? err with `stage`
+local function open(start)
+  if start.contain or start.cgroup then
+    local containment = require "orrery.child_process.containment"
+    local ok, err = containment.prepare(start)
+    if not ok then return nil, err end
+  end
+  return stdio.open(start.plan)
+end
+
 --- Starts what is described.
 --- @param start Start gets `spawned`, `ends` and `channel`
 --- @return true? ok
@@ -148,12 +160,7 @@ local function launch(start)
   if not listening then
     return nil, errors.system(number, "spawn", { stage = at })
   end
-  local contained, err = true, nil
-  if start.contain or start.cgroup then
-    contained, err = require "orrery.child_process.containment".prepare(start)
-  end
-  local wiring
-  if contained then wiring, err = stdio.open(start.plan) end
+  local wiring, err = open(start)
   if not wiring then
     abandon(start)
     return nil, err

@@ -70,9 +70,9 @@ end
 
 --- Tells whether the child runs or, if that is known, others of its family do.
 local function has_members(self)
-  local family = self.family_
+  local contained = self.family_
   return self.is_running_
-    or family and not (family.is_empty_ or family.is_gone_)
+    or contained and not (contained.is_empty_ or contained.is_gone_)
 end
 
 --- Sends a signal to the child's family: to all that it has started, and what

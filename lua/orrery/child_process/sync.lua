@@ -36,7 +36,7 @@ schema.input = options.checks.bytes
 
 --- @class SyncRun a program that runs, or has ended
 --- @field spawned userdata orrery.spawn; orrery.keeper if it has one
---- @field family Keeper|Group|nil a contained family, which may go on afterwards
+--- @field family Keeper|Group|nil of a contained one, which may go on
 --- @field process userdata orrery.spawn, which may be the keeper's
 --- @field outputs table<integer, SyncOutput> by the child's fd
 --- @field input string? what is written to `stdin`, from byte `at` on
@@ -56,6 +56,14 @@ schema.input = options.checks.bytes
 --- @field chunks string[]
 --- @field size integer bytes
 
+--- Listens to what keeps the family.
+local function watch_family(self)
+  local family = self.family
+  self.spawned = family.handle or self.process
+  local ok = family:watch(self.process, NOBODY)
+  if not ok then family:on_reaped_() end -- its end would not be told
+end
+
 --- @return SyncRun
 local function new(start, opts)
   local self = {
@@ -67,12 +75,7 @@ local function new(start, opts)
     deadline = opts.timeout and opts.timeout > 0
       and clock.due_in(opts.timeout),
   }
-  local family = self.family
-  if family then
-    self.spawned = family.handle or start.spawned
-    local ok = family:watch(start.spawned, NOBODY)
-    if not ok then family:on_reaped_() end -- its end would not be told
-  end
+  if self.family then watch_family(self) end
   for number, fd in pairs(start.ends) do
     fd:set_nonblocking(true)
     if number == 0 and opts.input then
