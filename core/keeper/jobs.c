@@ -111,12 +111,15 @@ static void step_group(struct jobs *jobs, struct job *job) {
     if (g->frozen || now >= job->due)
       signal_group(jobs, job, g);
   } else if (now >= job->due) {
-    if (job->tries++ >= GIVE_UP)
-      return finish(jobs, job);
+    int left = group_kill(g); /* of thousands, all take a while to end */
     if (!job->killing)
-      job->forced = (uint32_t)group_kill(g);
+      job->forced = (uint32_t)left;
+    job->tries = job->killing && left == job->before ? job->tries + 1 : 0;
+    job->before = left;
     job->killing = true;
     job->due = now + AGAIN;
+    if (job->tries >= GIVE_UP)
+      finish(jobs, job);
   }
 }
 
