@@ -182,10 +182,14 @@ local function on_lost(self, id)
   local group = drop_group(id)
   if not group then return end
   group.is_lost_ = true
-  for place, request in pairs(self.requests_) do
+  local requests = self.requests_
+  self.requests_ = {}
+  for place, request in pairs(requests) do
     if request.group == id then
-      self.requests_[place], self.pending_ = nil, self.pending_ - 1
+      self.pending_ = self.pending_ - 1
       request.again()
+    else
+      self.requests_[place] = request
     end
   end
 end
