@@ -57,13 +57,19 @@ describe("the clock", function()
   end)
 end)
 
+--- Tells whether a child is a keeper, which goes when the loop does.
+local function is_keeper(pid)
+  local file <close> = io.open(("/proc/%d/comm"):format(pid))
+  return file and file:read() == "orrery-keeper"
+end
+
 --- Spins until `ms` have passed and all children have ended.
 local function spin(ms)
   local from = clock.now()
   repeat
     local running = false
-    for _, state in pairs(helper.children()) do
-      running = running or state ~= "Z"
+    for pid, state in pairs(helper.children()) do
+      running = running or state ~= "Z" and not is_keeper(pid)
     end
   until not running and clock.now() > from + ms
 end
