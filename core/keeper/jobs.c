@@ -337,7 +337,7 @@ bool jobs_wait(struct jobs *jobs, int ms) {
   for (long i = 0; i < n; i++) {
     uint32_t tag = (uint32_t)(events[i].data >> 32);
     if (tag == TAG_SOCKET)
-      take_requests(jobs);
+      jobs->asked = true;
     else if (tag == TAG_GROUP)
       take_event(jobs, (uint32_t)events[i].data);
     else if (tag == TAG_CHILD)
@@ -351,6 +351,9 @@ bool jobs_wait(struct jobs *jobs, int ms) {
 
 void jobs_step(struct jobs *jobs) {
   sys_check_hurry();
+  if (jobs->asked && jobs->socket >= 0)
+    take_requests(jobs);
+  jobs->asked = false;
   for (int i = 0; i < jobs->places; i++)
     if (job_at(jobs, i)->active)
       step(jobs, job_at(jobs, i));

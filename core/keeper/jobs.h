@@ -12,6 +12,7 @@ struct jobs {
   int program; /* that is kept, until it is reaped; or 0 */
   struct vector list;
   int places, active;
+  bool asked;           /* there are requests, which the next step takes */
   struct groups groups; /* that were adopted */
   bool childless;       /* nobody is kept any more */
   int reaped;           /* how many have been, in all */
@@ -34,7 +35,8 @@ void jobs_start(struct jobs *jobs, const struct request *r);
    whether TAG_CHILD was among them. */
 bool jobs_wait(struct jobs *jobs, int ms);
 
-/* Does what is due. */
+/* Takes requests, and does what is due. Who has ended by then is to be reaped
+   before: nobody is told that a zombie had a signal. */
 void jobs_step(struct jobs *jobs);
 
 /* Sends a message to the engine, if it is there. */

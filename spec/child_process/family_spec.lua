@@ -25,11 +25,12 @@ local program -- the path of the fixture, which nothing else has
 local kinds = { "still", "forks", "flees" }
 
 --- Without a keeper, who has no environment any more is not found; and what
---- walks has one of 200 shares of the CPUs, with which it wins slowly, or not
---- before the budget is spent.
+--- walks has one of 200 shares of the CPUs, with which it wins slowly. Those who
+--- flee may be gone each time before it has read whose they are: it is not
+--- promised that a walk ends them, and tried by FAMILY_RUNS only.
 local roads = {
   { "a keeper", { contain = "keeper" }, "clear", most = MANY },
-  { "a walk", {}, most = FEW },
+  { "a walk", {}, most = FEW, stays = RUNS == 1 },
 }
 if core.features().cgroup then
   table.insert(roads, { "a group", { contain = "cgroup" }, "clear",
@@ -140,7 +141,7 @@ describe("a family that is hard to end #spawn", function()
 
   for _, road in ipairs(roads) do
     for _, ending in ipairs(endings) do
-      for _, kind in ipairs(kinds) do
+      for _, kind in ipairs(road.stays and { "still", "forks" } or kinds) do
         it(("is ended by %s, by %s: %s"):format(ending[1], road[1], kind),
           function()
             for _ = 1, RUNS do
