@@ -25,9 +25,9 @@ local program -- the path of the fixture, which nothing else has
 local kinds = { "still", "forks", "flees" }
 
 --- Without a keeper, who has no environment any more is not found; and what
---- walks has one of 200 shares of the CPUs, with which it wins slowly. Those who
---- flee may be gone each time before it has read whose they are: it is not
---- promised that a walk ends them, and tried by FAMILY_RUNS only.
+--- walks has one of 200 shares of the CPUs, with which it wins slowly. Those
+--- who flee may be gone each time before it has read whose they are: that a
+--- walk ends them is not promised, and tried by FAMILY_RUNS only.
 local roads = {
   { "a keeper", { contain = "keeper" }, "clear", most = MANY },
   { "a walk", {}, most = FEW, stays = RUNS == 1 },
