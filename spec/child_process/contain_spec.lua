@@ -359,10 +359,15 @@ describe("a contained child on a terminal #spawn", function()
   it("has Ctrl-C from it, in the group in the foreground", function()
     run(function()
       local child = on_terminal [[
-        orrery.process.on("SIGINT", function() print "here, too" end)
+        local interrupted = false
+        orrery.process.on("SIGINT", function()
+          interrupted = true
+          print "here, too"
+        end)
         print(orrery.spawn("sh", {"-c", "trap 'echo got it; exit 7' INT; "
           .. "cat /proc/$PPID/stat /proc/$$/stat; echo ready; "
-          .. "while :; do sleep 0.01; done"}, opts):wait())]]
+          .. "while :; do sleep 0.01; done"}, opts):wait())
+        while not interrupted do orrery.sleep(1) end]]
       local text = await(child.pty, "ready")
       child.pty:write("\3")
 
