@@ -478,7 +478,7 @@ int family_signal(struct family *f, int signal, bool all_go_on) {
   struct row row = {.signal = SIGSTOP};
   int sent = 0;
   if (signal == SIGKILL) {
-    sent = family_kill(f);
+    sent = f->kept && row_has_ended(f->root) ? 0 : family_kill(f);
     if (f->kept)
       look_for_all(f, SIGKILL);
     return sent;

@@ -37,3 +37,14 @@ void row_send_below(struct row *row) {
     proc_children(row->parent, send_below, row);
   }
 }
+
+static void note_living(int pid, void *data) {
+  bool *living = data;
+  struct stat_of stat;
+  *living = *living || (proc_stat(pid, &stat) && !stat.ended);
+}
+
+bool row_has_ended(int keeper) {
+  bool living = false;
+  return proc_children(keeper, note_living, &living) == 0 && !living;
+}

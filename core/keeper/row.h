@@ -16,6 +16,9 @@ struct row {
    their pids are theirs. False: this kernel has no lists of children. */
 bool row_send(struct row *row, int keeper);
 
+/* Tells whether all children of the keeper are zombies, if there are any. */
+bool row_has_ended(int keeper);
+
 /* Sends it to what is below those who had it. Who is killed ends only when it
    runs next, and what it has forked is nobody's orphan until then. */
 void row_send_below(struct row *row);
