@@ -13,7 +13,7 @@ struct orr_description {
   struct orr_program program; /* envp: NULL if Lua gave no environment */
   cpu_set_t affinity;         /* what program.affinity points to */
   struct orr_keeper *keeper;  /* of the userdata that Lua gave, or NULL */
-  int keeper_index;           /* where that lies on the stack */
+  int keeper_index;           /* the stack index of `keeper` */
   bool unmarked;              /* the environment is to stay as it is */
 };
 

@@ -111,7 +111,8 @@ void family_check(struct family *f) {
 
 /* By pid ------------------------------------------------------------------- */
 
-/* Returns where the table has a pid, or would have it. It is never full. */
+/* Returns the slot of a pid in the table; an empty one if it is not in there,
+   for the table is never full. */
 static int *slot_of(const struct family *f, int pid) {
   int *table = f->table.data;
   size_t size = f->table.size / sizeof *table;

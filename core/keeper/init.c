@@ -1,6 +1,7 @@
 /* init.c - init: runs one program as its child, hands on the signals that it
-   gets, reaps whoever ends, and ends as the program did. For pid 1, whom the
-   kernel spares the default of signals, and whose children nobody else reaps.
+   gets, reaps all processes that end, and ends with the program's status. It is
+   for pid 1: the kernel does not apply the default of signals to that process,
+   and gives it orphans, which nobody else reaps.
 
    The program shall not notice. So, other than by tini and dumb-init, it stays
    in the process group and session of init: a group of its own would have to be

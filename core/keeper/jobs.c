@@ -74,16 +74,20 @@ static void finish(struct jobs *jobs, struct job *job) {
     sys_hurry(0);
 }
 
+/* Notes how many members SIGKILL has been sent to that have not ended yet, and
+   when to look again. */
+static void note_left(struct job *job, int left) {
+  job->tries = job->killing && left == job->before ? job->tries + 1 : 0;
+  job->before = left;
+  job->killing = true;
+  job->due = sys_now() + AGAIN;
+}
+
 /* Kills what there is, and says when to look again. */
 static void force(struct jobs *jobs, struct job *job) {
   job->forced += (uint32_t)family_kill(&job->family);
-  int64_t now = sys_now();
-  int left = job->family.living + job->family.listed;
-  job->tries = job->killing && left == job->before ? job->tries + 1 : 0;
-  job->before = left;
   job->reaped = jobs->reaped;
-  job->killing = true;
-  job->due = now + AGAIN;
+  note_left(job, job->family.living + job->family.listed);
 }
 
 /* Groups ------------------------------------------------------------------- */
@@ -114,10 +118,7 @@ static void step_group(struct jobs *jobs, struct job *job) {
     int left = group_kill(g); /* of thousands, all take a while to end */
     if (!job->killing)
       job->forced = (uint32_t)left;
-    job->tries = job->killing && left == job->before ? job->tries + 1 : 0;
-    job->before = left;
-    job->killing = true;
-    job->due = now + AGAIN;
+    note_left(job, left);
     if (job->tries >= GIVE_UP)
       finish(jobs, job);
   }
@@ -313,10 +314,11 @@ static void take_requests(struct jobs *jobs) {
   end_groups(jobs);
 }
 
-/* Returns how long to wait for events: until something is due. */
-static int wait_time(const struct jobs *jobs, int ms) {
+/* Returns for how many ms to wait for events, until something is due; -1: for
+   ever. */
+static int wait_time(const struct jobs *jobs) {
   const struct job *list = jobs->list.data;
-  int64_t now = sys_now(), wait = ms;
+  int64_t now = sys_now(), wait = -1;
   for (int i = 0; i < jobs->places; i++) {
     if (!list[i].active)
       continue;
@@ -329,11 +331,11 @@ static int wait_time(const struct jobs *jobs, int ms) {
   return wait > INT32_MAX ? INT32_MAX : (int)wait;
 }
 
-bool jobs_wait(struct jobs *jobs, int ms) {
+bool jobs_wait(struct jobs *jobs) {
   struct epoll_event events[EVENTS];
   bool child = false;
-  long n = SYS(__NR_epoll_pwait, jobs->epoll, events, EVENTS,
-               wait_time(jobs, ms), NULL, 8);
+  long n = SYS(__NR_epoll_pwait, jobs->epoll, events, EVENTS, wait_time(jobs),
+               NULL, 8);
   for (long i = 0; i < n; i++) {
     uint32_t tag = (uint32_t)(events[i].data >> 32);
     if (tag == TAG_SOCKET)

@@ -31,9 +31,9 @@ void jobs_watch(struct jobs *jobs, int fd, uint32_t tag);
 /* Begins a request that comes from nobody; its reply goes nowhere. */
 void jobs_start(struct jobs *jobs, const struct request *r);
 
-/* Waits for events, at most `ms` (-1: for ever), and takes them. Returns
-   whether TAG_CHILD was among them. */
-bool jobs_wait(struct jobs *jobs, int ms);
+/* Waits until there are events or something is due, and takes the events.
+   Returns whether TAG_CHILD was among them. */
+bool jobs_wait(struct jobs *jobs);
 
 /* Takes requests, and does what is due. Who has ended by then is to be reaped
    before: nobody is told that a zombie had a signal. */

@@ -1,6 +1,6 @@
 /* keep.c - keeps one family: is its ancestor, to whom all of its orphans come,
-   so that none of them can get lost; and `serve`, which ends the families of
-   others by looking for their members. */
+   so that none of them can get lost; and `serve`, which watches the groups that
+   are families, and ends other families by looking for their members. */
 #include "jobs.h"
 
 #include <asm/signal.h>
@@ -56,7 +56,7 @@ void keep(int socket, int program, bool die) {
   jobs.program = program;
   bool ending = false;
   for (reap(&jobs); !jobs.childless || jobs.active > 0; reap(&jobs)) {
-    if (jobs_wait(&jobs, -1))
+    if (jobs_wait(&jobs))
       sys_read(signals, infos, sizeof infos);
     reap(&jobs);
     jobs_step(&jobs);
@@ -78,7 +78,7 @@ void serve(int socket) {
   SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
   jobs_begin(&jobs, socket, 0);
   while (jobs.socket >= 0 || jobs.active > 0 || jobs.groups.count > 0) {
-    jobs_wait(&jobs, -1);
+    jobs_wait(&jobs);
     jobs_step(&jobs);
   }
   sys_exit(0);

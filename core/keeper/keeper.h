@@ -1,6 +1,6 @@
 /* keeper.h - orrery-keeper: a small program that keeps families of processes,
-   ends them, and is init where that is wanted. It knows no libc, so that it is
-   a few KiB large, for there may be one for each child of an engine. The engine
+   ends them, and serves as init. It is built without libc and takes a few KiB
+   of memory, because there may be one for each child of an engine. The engine
    talks to it by a socket; see messages.h. */
 #ifndef ORR_KEEPER_H
 #define ORR_KEEPER_H

@@ -1,4 +1,4 @@
-/* sys.c - what libc would bring: where a program begins, and memory. */
+/* sys.c - what libc does for other programs: the entry point, and memory. */
 #include "sys.h"
 
 #include "keeper.h"

@@ -87,11 +87,13 @@ static inline int64_t sys_now(void) {
   return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Has this process go before all others for so many ms, if it may: with one
-   CPU's time shared among many who fork, they would get ahead. 0: no longer. It
-   must be checked now and then whether the time is over, for whoever goes
-   before all others must not do so for long. */
+/* Gives this process priority over all others for so many ms, if it has the
+   right to: many processes that fork would otherwise get nearly all of the CPU.
+   0 takes the priority back. */
 void sys_hurry(int ms);
+
+/* Takes the priority back once its time is over. Has to be called now and then
+   until it is, because a process with it keeps all others from running. */
 void sys_check_hurry(void);
 
 /* What the compiler may call by itself. */
