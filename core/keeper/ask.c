@@ -7,57 +7,61 @@
 #include <linux/sched.h>
 #include <linux/wait.h>
 
-enum { GIVE_UP = 5 }; /* s, for what never ends its fork */
+enum {
+  GIVE_UP = 5,   /* s, for what never ends its fork */
+  STACK = 16384, /* bytes of a helper's, with a page that is read to */
+};
 
 static struct {
   struct question list[ASKED]; /* helper 0: a free place */
   int free[ASKED];             /* free places, from `count` on */
   int count;
-  volatile unsigned char *ours; /* shared with helpers */
+  char *stacks;
+  void (*find)(struct question *q);
 } asked;
 
-/* Makes what helpers share; false: there is no memory. */
+/* Makes the stacks of helpers; false: there is no memory. */
 static bool prepare(void) {
-  if (asked.ours != NULL)
+  if (asked.stacks != NULL)
     return true;
-  long at = SYS(__NR_mmap, NULL, ASKED, PROT_READ | PROT_WRITE,
-                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  long at = SYS(__NR_mmap, NULL, (size_t)ASKED * STACK, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at < 0 && at > -4096)
     return false;
-  asked.ours = (volatile unsigned char *)at;
+  asked.stacks = (char *)at;
   for (int i = 0; i < ASKED; i++)
     asked.free[i] = i;
   return true;
 }
 
-static _Noreturn void help(const struct question *q, int place,
-                           const char *mark, int signal) {
+/* Lets a signal end the helper, for what never ends its fork. */
+static void settle(void) {
   static const uint64_t none = 0;
   static const struct __kernel_old_itimerval end = {{0, 0}, {GIVE_UP, 0}};
   SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
   SYS(__NR_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
   SYS(__NR_setitimer, 0, &end, NULL);
-  bool ours = proc_marked(q->pid, mark);
-  if (ours && signal != 0 && q->pidfd >= 0)
-    SYS(__NR_pidfd_send_signal, q->pidfd, signal, NULL, 0);
-  asked.ours[place] = ours ? YES : NO;
+}
+
+static void help(void *question) {
+  settle();
+  asked.find(question);
   sys_exit(0);
 }
 
-bool ask(const struct question *q, const char *mark, int signal) {
-  if (mark[0] == '\0' || !prepare())
+bool ask(const struct question *q, void (*find)(struct question *q)) {
+  if (!prepare())
     return false;
   int place = asked.free[asked.count];
-  asked.ours[place] = UNKNOWN;
-  long helper = SYS(__NR_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
-  if (helper < 0)
-    return false;
-  if (helper == 0)
-    help(q, place, mark, signal);
-  asked.list[place] = *q;
-  asked.list[place].helper = (int)helper;
-  asked.count++;
-  return true;
+  struct question *mine = &asked.list[place];
+  *mine = *q;
+  asked.find = find;
+  long helper =
+      sys_clone(CLONE_VM | CLONE_FILES | SIGCHLD,
+                asked.stacks + (size_t)(place + 1) * STACK, help, mine);
+  mine->helper = helper > 0 ? (int)helper : 0;
+  asked.count += helper > 0;
+  return helper > 0;
 }
 
 int asked_count(void) {
@@ -83,8 +87,9 @@ bool next_answer(struct question *q, int most) {
   if (place == ASKED)
     return false;
   *q = asked.list[place];
-  q->ours = asked.ours[place];
   asked.list[place].helper = 0;
   asked.free[--asked.count] = place;
+  if (asked.count == 0) /* gives the memory back */
+    SYS(__NR_madvise, asked.stacks, (size_t)ASKED * STACK, MADV_DONTNEED);
   return true;
 }

@@ -3,7 +3,7 @@
    To read it is to wait until its process has forked, if it is at that; and of
    many who fork all the time each lets us wait for as long as the forks of all
    others take. So they are waited for all at once, by a process each, that also
-   sends the signal to who bears the mark. */
+   sends the signal to who bears a mark. */
 #ifndef ORR_KEEPER_ASK_H
 #define ORR_KEEPER_ASK_H
 
@@ -14,13 +14,16 @@ enum { ASKED = 256 }; /* helpers at a time */
 struct question {
   int pid, pidfd; /* the pidfd is the caller's again with the answer */
   struct stat_of stat;
-  enum { UNKNOWN, NO, YES } ours; /* the answer; UNKNOWN: there is none */
+  enum { UNKNOWN, NO, YES } answer; /* UNKNOWN: nobody could tell */
+  char mark[MARK];                  /* YES: this one */
+  int signal;                       /* that it is to get then, or 0 */
   int helper;
 };
 
-/* Has a helper read an environment, which an empty mark is never in; false:
-   there can be none. Not more than ASKED may be under way. */
-bool ask(const struct question *q, const char *mark, int signal);
+/* Has a helper call find(q), which fills in the answer, and finds the memory of
+   this process as it is by then; false: there can be none. Not more than ASKED
+   may be under way. */
+bool ask(const struct question *q, void (*find)(struct question *q));
 
 /* Returns how many questions have no answer. */
 int asked_count(void);

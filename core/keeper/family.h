@@ -2,55 +2,55 @@
 #ifndef ORR_KEEPER_FAMILY_H
 #define ORR_KEEPER_FAMILY_H
 
-#include "keeper.h"
+#include "map.h"
+#include "proc.h"
 
 struct member {
   int pid;
   int pidfd; /* owned; -1: there is none, or it has gone */
   uint64_t start;
   bool living, denied; /* denied: we may not signal it */
-  bool leads;          /* a session */
   bool stopped;        /* by us */
   bool still;          /* it was seen stopped before its children were read */
   bool killed;         /* it was sent SIGKILL */
 };
 
-/* Who takes orphans, and who of its children is no member. A list of children
-   keeps its order, and has new ones at its end, so that two of them are
-   compared by going through both once. */
-struct taker {
-  int pid;
-  struct vector strangers; /* of int: pids */
-  int count, known, at;    /* now; before this look; how far that has come */
-};
-
-/* A process that bears no mark of ours, as a helper has found. */
-struct other {
-  int pid;
-  uint64_t start;
+/* Looking for members: again and again, until there are no others. */
+struct look {
+  bool active;
+  bool fresh;   /* there has been no pass yet */
+  bool whole;   /* all are to be stopped, also by groups */
+  int signal;   /* SIGSTOP, SIGKILL, or 0: what members get that are found */
+  int parent;   /* whose children are looked at */
+  int found;    /* new members */
+  int treated;  /* who got the signal, or were seen stopped since */
+  int vanished; /* who ended before it was clear whose they are */
+  bool open;    /* somebody may yet do what a signal is to keep it from */
+  bool moved;   /* the last pass has found, or treated, somebody */
+  int passes, quiet, vain;
 };
 
 /* The members are found from `root` downwards, and, unless it is a kept family,
    whose orphans come to the keeper, among the children of those who take
-   orphans: processes as young as the family that bear its mark or are in a
+   orphans: processes as young as the family that bear its mark, or are in a
    session that a member has made. */
 struct family {
   int root;
   bool kept;
   uint64_t born;
   char mark[MARK];
+  struct look look;
   struct vector members; /* of struct member */
-  struct vector table;   /* of int: places by pid, hashed; 0: none, else + 1 */
-  struct vector takers;  /* of struct taker */
-  struct vector others;  /* of struct other */
-  int count, taker_count, other_count;
+  struct map places;     /* of members, by pid: the last that had it */
+  struct map sessions;   /* when a member of it began, or 0: not of ours */
+  struct map groups;     /* that were stopped whole */
+  int count;
   int living, denied; /* of those that live */
   int unwatched;      /* living, and no pidfd tells of their end */
-  bool led;           /* a session has become known since the last look */
+  bool led;           /* a session has become known since the last pass */
   int listed;         /* children that the keeper had when it killed them */
   int epoll;          /* tells of ends: data is tag << 32 | place */
   uint32_t tag;
-  int64_t most_fds; /* pidfds are below that */
 };
 
 /* Begins a family without members. Those found later join the epoll set. */
@@ -60,17 +60,57 @@ void family_begin(struct family *f, const struct request *r, bool kept,
 /* Closes what it holds. */
 void family_end(struct family *f);
 
-/* Looks for members once. Returns how many are new. */
-int family_look(struct family *f);
+/* Looking ------------------------------------------------------------------ */
 
-/* Sends a signal to each living member, so that who is born meanwhile has it as
-   well. All are stopped for that, and go on afterwards, unless the signal is
-   one that stops; with `all_go_on` also those that others had stopped. Signal 0
-   only counts. Returns how many have it. */
+/* Begins to look for members, and to send each the signal. `whole`: nobody of
+   the family is to stay as it is, so that where SIGSTOP is sent, all of a
+   process group may have it at once. */
+void family_look(struct family *f, int signal, bool whole);
+
+/* Looks below the root, and below all who are known. */
+void family_pass(struct family *f);
+
+/* Ends a pass. `open`: somebody may be a member who is not known yet. Returns
+   whether all have been found: when two passes in a row, or one without a
+   signal, have found nobody, and nobody has to stop or has just done so: a
+   signal that is sent is had only when its process runs next. */
+bool family_passed(struct family *f, bool open);
+
+/* Returns a pidfd of a process, which is the caller's; -1: there is no such
+   process, or there are too few fds. */
+int family_hold(int pid);
+
+/* Returns the living member of that pid, or NULL. */
+const struct member *family_find(const struct family *f, int pid);
+
+/* Tells whether a process is in a session of which all are members. */
+bool family_has_session(struct family *f, int pid, const struct stat_of *stat);
+
+/* Adds a member, and takes over its pidfd; `stat` was read after it was opened.
+   Does nothing more if it is known. */
+void family_add(struct family *f, int pid, int pidfd,
+                const struct stat_of *stat);
+
+/* Adds a child of look.parent, if it is one. */
+void family_consider(int pid, void *family);
+
+/* Signals ------------------------------------------------------------------ */
+
+/* Stops a kept family in a row, before it is looked for. */
+void family_stop_row(struct family *f);
+
+/* Kills a kept family in a row, from above, and then who has become a child of
+   the keeper meanwhile. Returns how many were sent SIGKILL, also before;
+   *denied: how many could not be. False: this kernel has no lists of children.
+ */
+bool family_kill_row(struct family *f, int *sent, int *denied);
+
+/* Sends a signal to each member that is known; they have been stopped for it,
+   and go on afterwards, unless the signal is one that stops; with `all_go_on`
+   also those that others had stopped. Returns how many have it. */
 int family_signal(struct family *f, int signal, bool all_go_on);
 
-/* Kills all members that can be found. Returns how many were sent SIGKILL; of a
-   kept family also those that had it before. */
+/* Kills each member that is known, once. Returns how many were sent SIGKILL. */
 int family_kill(struct family *f);
 
 /* Notes that a member has ended, by its place. */

@@ -194,6 +194,12 @@ void group_freeze(struct group *g, bool freeze) {
   write_file(g->dir, "cgroup.freeze", freeze ? "1" : "0");
 }
 
+bool group_has_run(const struct group *g) {
+  char text[CHUNK];
+  read_file(g->dir, "cpu.stat", text, sizeof text);
+  return value_of(text, "usage_usec") > 0;
+}
+
 void group_usage(const struct group *g, struct emptied *used) {
   char text[CHUNK];
   read_file(g->dir, "cpu.stat", text, sizeof text);

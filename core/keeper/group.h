@@ -46,6 +46,9 @@ int group_kill(const struct group *g);
 /* Writes the pids of members, at most `most`. Returns how many. */
 int group_list(const struct group *g, int32_t *pids, int most);
 
+/* Tells whether it has had a member that ran, also if that has ended. */
+bool group_has_run(const struct group *g);
+
 /* Reads what its members have used. */
 void group_usage(const struct group *g, struct emptied *used);
 

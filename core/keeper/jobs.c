@@ -1,6 +1,9 @@
 /* jobs.c - requests of the engine, while they are done. */
 #include "jobs.h"
 
+#include "orphans.h"
+#include "row.h"
+
 #include <asm/signal.h>
 #include <linux/eventpoll.h>
 #include <linux/socket.h>
@@ -17,8 +20,12 @@ enum {
   NOSIGNAL = 0x4000,
 };
 
+/* What comes after a look. */
+enum next { SIGNAL, KILL, DECIDE, FINISH };
+
 struct job {
   bool active, killing;
+  enum next next;
   bool freezing; /* the members of a group are coming to rest */
   struct request request;
   struct family family;
@@ -83,11 +90,31 @@ static void note_left(struct job *job, int left) {
   job->due = sys_now() + AGAIN;
 }
 
-/* Kills what there is, and says when to look again. */
-static void force(struct jobs *jobs, struct job *job) {
+/* Begins to look for members, all of whom are to get the signal. */
+static void look(struct job *job, int signal, bool whole, enum next next) {
+  family_look(&job->family, signal, whole);
+  job->next = next;
+}
+
+/* Has killed who was found. */
+static void killed(struct jobs *jobs, struct job *job) {
   job->forced += (uint32_t)family_kill(&job->family);
   job->reaped = jobs->reaped;
   note_left(job, job->family.living + job->family.listed);
+}
+
+/* Kills what there is. Who would go on by the death of another is stopped
+   before that, or an orphan's orphan may get lost. A kept family loses nobody:
+   it is looked for only if somebody of it cannot be killed, for what those have
+   started. */
+static void force(struct jobs *jobs, struct job *job) {
+  int sent, denied;
+  if (!job->family.kept || !family_kill_row(&job->family, &sent, &denied))
+    return look(job, SIGSTOP, true, KILL);
+  job->forced += (uint32_t)sent;
+  if (denied > 0)
+    return look(job, SIGKILL, true, KILL);
+  killed(jobs, job);
 }
 
 /* Groups ------------------------------------------------------------------- */
@@ -124,12 +151,35 @@ static void step_group(struct jobs *jobs, struct job *job) {
   }
 }
 
-/* Begins a request for a group. */
+/* Removes a group if all members have ended. */
+static void conclude(struct jobs *jobs, struct group *g, uint32_t id) {
+  bool gone = jobs->socket < 0 || g->entered;
+  if (g->populated || !gone)
+    return;
+  struct emptied emptied = {.type = REPLY_EMPTIED, .id = id};
+  group_usage(g, &emptied);
+  if (group_remove(&jobs->groups, g))
+    jobs_send(jobs, &emptied, sizeof emptied); /* before what is done by it */
+}
+
+/* Takes in the state of a group. */
+static void see_to_group(struct jobs *jobs, uint32_t id) {
+  struct group *g = group_find(&jobs->groups, id);
+  if (g == NULL)
+    return;
+  group_read(g);
+  conclude(jobs, g, id);
+}
+
+/* Begins a request for a group, whose child has been started. */
 static void start_group(struct jobs *jobs, struct job *job) {
   const struct request *r = &job->request;
   struct group *g = group_find(&jobs->groups, r->group);
-  if (g != NULL)
-    group_read(g);
+  if (g != NULL) {
+    g->entered = true;
+    see_to_group(jobs, r->group);
+    g = group_find(&jobs->groups, r->group);
+  }
   if (g == NULL || !g->populated)
     return finish(jobs, job);
   if (r->op == OP_END && (r->signal == SIGKILL || r->grace == 0))
@@ -139,21 +189,6 @@ static void start_group(struct jobs *jobs, struct job *job) {
     return signal_group(jobs, job, g);
   job->due = sys_now() + FREEZE;
   group_freeze(g, true);
-}
-
-/* Takes in the state of a group, and removes it if all members have ended. */
-static void see_to_group(struct jobs *jobs, uint32_t id) {
-  struct group *g = group_find(&jobs->groups, id);
-  if (g == NULL)
-    return;
-  group_read(g);
-  bool gone = jobs->socket < 0 || g->entered;
-  if (g->populated || !gone)
-    return;
-  struct emptied emptied = {.type = REPLY_EMPTIED, .id = id};
-  group_usage(g, &emptied);
-  if (group_remove(&jobs->groups, g))
-    jobs_send(jobs, &emptied, sizeof emptied); /* before what is done by it */
 }
 
 /* Takes in that the state of a group has changed: somebody has entered it, and
@@ -175,7 +210,9 @@ static void adopt(struct jobs *jobs, const struct adopt *r) {
   group_freeze(g, false); /* one that another keeper left behind */
   if (SYS(__NR_epoll_ctl, jobs->epoll, EPOLL_CTL_ADD, g->events, &event) < 0)
     sys_exit(1);
-  see_to_group(jobs, r->id);
+  group_read(g); /* later changes are events; earlier ones may be over */
+  g->entered = g->entered || group_has_run(g);
+  conclude(jobs, g, r->id);
 }
 
 /* The engine has gone: ends the groups that are to end with it. */
@@ -198,37 +235,88 @@ static bool is_half_gone(const struct jobs *jobs, const struct job *job) {
   return job->killing && gone > 0 && gone >= job->family.listed / 2;
 }
 
-/* Looks again when nothing that is known is left; nothing new: true. */
-static bool is_over(const struct jobs *jobs, struct job *job) {
-  struct family *f = &job->family;
-  if (f->kept && jobs->childless)
-    return true;
-  if (f->living > f->denied || (job->killing && f->listed > 0))
-    return false;
-  family_look(f);
-  return f->living == f->denied;
+/* Kills who is there, and those whom they start meanwhile; once. */
+static void kill_once(struct job *job) {
+  int sent = 0, denied;
+  bool row =
+      job->family.kept && (row_has_ended(job->family.root) ||
+                           family_kill_row(&job->family, &sent, &denied));
+  job->forced = (uint32_t)sent;
+  look(job, row ? SIGKILL : SIGSTOP, true, KILL);
 }
 
-/* Does what is due of a job. Nothing that is known may be left when it ends,
-   and another look must find nothing. */
+/* Does what is due of a job that has looked, or need not. Nothing that is known
+   may be left when it ends, and another look must find nothing. */
+static void decide(struct jobs *jobs, struct job *job, bool looked) {
+  struct family *f = &job->family;
+  bool none = f->living <= f->denied && !(job->killing && f->listed > 0);
+  if ((f->kept && jobs->childless) || (none && looked))
+    return finish(jobs, job);
+  if (none)
+    return look(job, 0, false, DECIDE);
+  if (job->killing && (looked || is_half_gone(jobs, job)))
+    return force(jobs, job);
+  if (sys_now() < job->due)
+    return;
+  if (job->killing && f->living + f->listed < job->before)
+    return note_left(job, f->living + f->listed); /* they are ending */
+  if (job->killing && job->tries >= GIVE_UP)
+    return look(job, 0, false, FINISH); /* for the names of who are left */
+  force(jobs, job);
+}
+
+/* Sends the signal of a request to all that were found. */
+static void signal_all(struct jobs *jobs, struct job *job) {
+  const struct request *r = &job->request;
+  bool ends = r->op == OP_END;
+  job->living =
+      (uint32_t)family_signal(&job->family, r->signal, ends && r->signal != 0);
+  if (!ends)
+    return finish(jobs, job);
+  job->due = sys_now() + r->grace;
+  decide(jobs, job, false);
+}
+
+/* Goes on with a job whose look has ended. */
+static void go_on(struct jobs *jobs, struct job *job) {
+  bool ends = job->request.op == OP_END;
+  if (job->next == SIGNAL)
+    return signal_all(jobs, job);
+  if (job->next == DECIDE)
+    return decide(jobs, job, true);
+  if (job->next == KILL)
+    killed(jobs, job);
+  if (job->next == KILL && ends)
+    return decide(jobs, job, false);
+  job->living = ends ? job->living : job->forced;
+  finish(jobs, job);
+}
+
+/* Does what is due of a job. */
 static void step(struct jobs *jobs, struct job *job) {
   if (job->request.group != 0)
     return step_group(jobs, job);
-  int64_t now = sys_now();
-  struct family *f = &job->family;
-  int before = f->count;
-  family_check(f);
-  if (is_over(jobs, job))
-    return finish(jobs, job);
-  if (job->killing && (f->count > before || is_half_gone(jobs, job)))
-    return force(jobs, job);
-  if (now < job->due)
+  family_check(&job->family);
+  if (!job->family.look.active)
+    decide(jobs, job, false);
+}
+
+/* Has all who look do so once: 100 of them look at the orphans together. */
+static void look_once(struct jobs *jobs) {
+  struct family **families = jobs->looking.data;
+  int count = 0;
+  for (int i = 0; i < jobs->places; i++)
+    if (job_at(jobs, i)->active && job_at(jobs, i)->family.look.active)
+      families[count++] = &job_at(jobs, i)->family;
+  if (count == 0)
     return;
-  if (job->killing && job->tries >= GIVE_UP) {
-    family_look(f); /* for the names of those who are left */
-    return finish(jobs, job);
-  }
-  force(jobs, job);
+  orphans_look(families, count);
+  for (int i = 0; i < count; i++)
+    family_pass(families[i]);
+  bool open = orphans_settle();
+  for (int i = 0; i < count; i++)
+    if (family_passed(families[i], open))
+      go_on(jobs, job_at(jobs, (int)families[i]->tag));
 }
 
 /* Returns a free place for a job; NULL: there is no memory. */
@@ -239,10 +327,25 @@ static struct job *free_job(struct jobs *jobs, uint32_t *place) {
       return job_at(jobs, i);
     }
   *place = (uint32_t)jobs->places;
-  if (!vector_grow(&jobs->list,
-                   ((size_t)jobs->places + 1) * sizeof(struct job)))
+  size_t count = (size_t)jobs->places + 1;
+  if (!vector_grow(&jobs->list, count * sizeof(struct job)) ||
+      !vector_grow(&jobs->looking, count * sizeof(struct family *)))
     return NULL;
   return job_at(jobs, jobs->places++);
+}
+
+/* Begins a request for a family that is no group. */
+static void begin(struct jobs *jobs, struct job *job) {
+  const struct request *r = &job->request;
+  struct family *f = &job->family;
+  bool ends = r->op == OP_END, whole = ends && r->signal != 0;
+  if (ends && (r->signal == SIGKILL || r->grace == 0))
+    return force(jobs, job); /* who has no time for a signal gets none */
+  if (r->signal == SIGKILL)
+    return kill_once(job);
+  if (f->kept && whole)
+    family_stop_row(f);
+  look(job, r->signal == 0 ? 0 : SIGSTOP, whole, SIGNAL);
 }
 
 void jobs_start(struct jobs *jobs, const struct request *r) {
@@ -261,16 +364,7 @@ void jobs_start(struct jobs *jobs, const struct request *r) {
   if (request.group != 0)
     return start_group(jobs, job);
   family_begin(&job->family, &request, jobs->kept > 0, jobs->epoll, place);
-  bool ends = request.op == OP_END;
-  if (ends && (request.signal == SIGKILL || request.grace == 0))
-    return force(jobs, job); /* who has no time for a signal gets none */
-  job->living = (uint32_t)family_signal(&job->family, request.signal,
-                                        ends && request.signal != 0);
-  if (ends) {
-    job->due = sys_now() + request.grace;
-  } else {
-    finish(jobs, job);
-  }
+  begin(jobs, job);
 }
 
 union message {
@@ -322,7 +416,10 @@ static int wait_time(const struct jobs *jobs) {
   for (int i = 0; i < jobs->places; i++) {
     if (!list[i].active)
       continue;
+    const struct look *look = &list[i].family.look;
     int64_t left = list[i].due > now ? list[i].due - now : 0;
+    if (look->active) /* who has to run for what it waits for needs a CPU */
+      left = look->fresh || look->moved || look->quiet > 0 ? 0 : 1;
     if (list[i].family.unwatched > 0 && left > CHECK)
       left = CHECK;
     if (wait < 0 || left < wait)
@@ -359,4 +456,5 @@ void jobs_step(struct jobs *jobs) {
   for (int i = 0; i < jobs->places; i++)
     if (job_at(jobs, i)->active)
       step(jobs, job_at(jobs, i));
+  look_once(jobs);
 }

@@ -8,9 +8,10 @@
 struct jobs {
   int socket; /* to the engine; -1: it has gone */
   int epoll;
-  int kept;    /* the pid of the root of all families, or 0 */
-  int program; /* that is kept, until it is reaped; or 0 */
-  struct vector list;
+  int kept;              /* the pid of the root of all families, or 0 */
+  int program;           /* that is kept, until it is reaped; or 0 */
+  struct vector list;    /* of struct job */
+  struct vector looking; /* of struct family *: who look in this step */
   int places, active;
   bool asked;           /* there are requests, which the next step takes */
   struct groups groups; /* that were adopted */

@@ -3,6 +3,8 @@
    are families, and ends other families by looking for their members. */
 #include "jobs.h"
 
+#include "orphans.h"
+
 #include <asm/signal.h>
 #include <linux/resource.h>
 #include <linux/wait.h>
@@ -75,6 +77,7 @@ void keep(int socket, int program, bool die) {
 
 void serve(int socket) {
   struct jobs jobs;
+  orphans_begin();
   SYS(__NR_setsid, 0); /* which the scheduler may give a share of its own */
   jobs_begin(&jobs, socket, 0);
   while (jobs.socket >= 0 || jobs.active > 0 || jobs.groups.count > 0) {

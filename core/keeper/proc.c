@@ -62,7 +62,7 @@ bool proc_stat(int pid, struct stat_of *stat) {
   stat->state = at[2];
   at += 3;
   stat->parent = (int)number_at(&at);
-  number_at(&at); /* group */
+  stat->group = (int)number_at(&at);
   stat->session = (int)number_at(&at);
   skip(&at, 20 - 7); /* fields of proc(5) */
   uint64_t threads = number_at(&at);
@@ -133,7 +133,7 @@ void proc_directories(int dir, void (*each)(int, const char *, void *),
 }
 
 struct of_thread {
-  int pid, rc;
+  int pid;
   void (*each)(int, void *);
   void *data;
 };
@@ -143,24 +143,29 @@ static void children_of_thread(int thread, void *data) {
   char path[PATH];
   path_of(path, of->pid, thread, "/children");
   int fd = (int)sys_open(path, O_RDONLY);
-  if (fd >= 0) {
-    proc_numbers(fd, of->each, of->data);
-    sys_close(fd);
-  } else if (thread == of->pid) {
-    of->rc = fd;
-  }
+  if (fd < 0)
+    return;
+  proc_numbers(fd, of->each, of->data);
+  sys_close(fd);
 }
 
-int proc_children(int pid, void (*each)(int pid, void *data), void *data) {
-  struct of_thread of = {pid, 0, each, data};
+bool proc_children(int pid, void (*each)(int pid, void *data), void *data) {
+  struct of_thread of = {pid, each, data};
   char path[PATH];
   if (proc_without_children)
-    return -ENOENT;
+    return false;
   path_of(path, pid, 0, "/task");
-  int rc = each_entry(path, children_of_thread, &of);
-  if (rc < 0)
-    return -ESRCH;
-  return of.rc;
+  return each_entry(path, children_of_thread, &of) >= 0;
+}
+
+bool proc_has_children(void) {
+  char path[PATH];
+  int self = (int)SYS(__NR_getpid, 0);
+  path_of(path, self, self, "/children");
+  int fd = (int)sys_open(path, O_RDONLY);
+  if (fd >= 0)
+    sys_close(fd);
+  return fd >= 0;
 }
 
 int proc_all(void (*each)(int pid, void *data), void *data) {
@@ -169,50 +174,58 @@ int proc_all(void (*each)(int pid, void *data), void *data) {
 
 static const char NAME[] = "ORRERY_FAMILY=";
 
-/* Goes through an environment bit by bit: how much of NAME, and then of the
-   mark, has been seen. */
+/* Goes through an environment bit by bit: how much of NAME has been seen, and
+   the id that is being read. */
 struct search {
-  const char *mark;
-  size_t name, id; /* bytes that fit so far */
-  bool skip;       /* this variable, or this id, is another one */
-  bool inside;     /* behind NAME */
+  void (*each)(const char *id, void *data);
+  void *data;
+  size_t name, length;
+  bool skip;   /* this variable is another one */
+  bool inside; /* behind NAME */
+  char id[MARK];
 };
 
-/* Takes the next byte; true: the mark ends here. */
-static bool search_byte(struct search *s, char c) {
-  bool ends = c == '\0' || c == ':';
-  if (s->inside && ends && !s->skip && s->mark[s->id] == '\0')
-    return true;
+/* Takes a byte of the ids: one ends. */
+static void search_id(struct search *s, char c) {
+  if (c != ':' && c != '\0') {
+    if (s->length < MARK)
+      s->id[s->length++] = c;
+    return;
+  }
+  if (s->length > 0 && s->length < MARK) {
+    s->id[s->length] = '\0';
+    s->each(s->id, s->data);
+  }
+  s->length = 0;
+}
+
+/* Takes the next byte. */
+static void search_byte(struct search *s, char c) {
+  if (s->inside)
+    search_id(s, c);
   if (c == '\0') {
-    s->name = s->id = 0;
+    s->name = 0;
     s->inside = s->skip = false;
-  } else if (s->inside && c == ':') {
-    s->id = 0;
-    s->skip = false;
-  } else if (s->inside && !s->skip) {
-    s->skip = s->mark[s->id] != c;
-    s->id += !s->skip;
-  } else if (!s->skip) {
+  } else if (!s->inside && !s->skip) {
     s->skip = NAME[s->name] != c;
     s->name += !s->skip;
     s->inside = !s->skip && NAME[s->name] == '\0';
   }
-  return false;
 }
 
-bool proc_marked(int pid, const char *mark) {
-  struct search s = {mark, 0, 0, false, false};
+bool proc_marks(int pid, void (*each)(const char *id, void *data), void *data) {
+  struct search s = {.each = each, .data = data};
   char path[PATH], text[CHUNK];
   long n;
-  bool found = false;
+  bool any = false;
   path_of(path, pid, 0, "/environ");
   int fd = (int)sys_open(path, O_RDONLY);
   if (fd < 0)
     return false;
-  while (!found && (n = sys_read(fd, text, sizeof text)) > 0)
-    for (long i = 0; i < n && !found; i++)
-      found = search_byte(&s, text[i]);
-  found = found || search_byte(&s, '\0');
+  for (; (n = sys_read(fd, text, sizeof text)) > 0; any = true)
+    for (long i = 0; i < n; i++)
+      search_byte(&s, text[i]);
+  search_byte(&s, '\0');
   sys_close(fd);
-  return found;
+  return any;
 }

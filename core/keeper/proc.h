@@ -2,25 +2,29 @@
 #ifndef ORR_KEEPER_PROC_H
 #define ORR_KEEPER_PROC_H
 
-#include "sys.h"
+#include "keeper.h"
 
 struct stat_of {
   char state; /* 'Z' and 'X': it has ended, or only its first thread has */
   bool ended; /* all of it */
-  int parent, session;
+  int parent, group, session;
   uint64_t start; /* clock ticks since boot */
 };
 
-/* Set once at the start: act as a kernel without lists of children. */
+/* Set once at the start: this is a kernel without lists of children, or we act
+   as if it were. */
 extern bool proc_without_children;
+
+/* Tells whether this kernel has lists of children. */
+bool proc_has_children(void);
 
 /* Reads /proc/PID/stat; false: there is no such process. */
 bool proc_stat(int pid, struct stat_of *stat);
 
 /* Calls each(pid, data) for the children of a process, of all its threads. A
-   list that changes meanwhile may lack some. Returns 0; -ESRCH: there is no
-   such process; -ENOENT: this kernel has no such lists. */
-int proc_children(int pid, void (*each)(int pid, void *data), void *data);
+   list that changes meanwhile may lack some. False: there is no such process,
+   or there are no such lists. */
+bool proc_children(int pid, void (*each)(int pid, void *data), void *data);
 
 /* Calls each(pid, data) for all processes that can be seen. 0 or -errno. */
 int proc_all(void (*each)(int pid, void *data), void *data);
@@ -34,8 +38,9 @@ void proc_directories(int dir,
                       void (*each)(int dir, const char *name, void *data),
                       void *data);
 
-/* Tells whether the environment that a process was started with has `mark` as
-   one of the ids of ORRERY_FAMILY. */
-bool proc_marked(int pid, const char *mark);
+/* Calls each(id, data) for the ids in ORRERY_FAMILY of the environment that a
+   process was started with; longer ones than a mark is are left out. False:
+   there is nothing to read, for the process has ended, or may not be read. */
+bool proc_marks(int pid, void (*each)(const char *id, void *data), void *data);
 
 #endif

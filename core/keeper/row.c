@@ -17,7 +17,7 @@ static void send_one(int pid, void *data) {
 
 bool row_send(struct row *row, int keeper) {
   row->sent = row->denied = row->count = 0;
-  return proc_children(keeper, send_one, row) == 0;
+  return proc_children(keeper, send_one, row);
 }
 
 static void send_below(int pid, void *data) {
@@ -46,5 +46,5 @@ static void note_living(int pid, void *data) {
 
 bool row_has_ended(int keeper) {
   bool living = false;
-  return proc_children(keeper, note_living, &living) == 0 && !living;
+  return proc_children(keeper, note_living, &living) && !living;
 }

@@ -13,6 +13,26 @@ __asm__(".globl _start\n"
         "  mov %rsp, %rdi\n"
         "  and $-16, %rsp\n"
         "  call begin\n");
+
+/* The new process has what it runs on its stack. */
+__asm__(".globl sys_clone\n"
+        "sys_clone:\n"
+        "  lea -16(%rsi), %rsi\n"
+        "  mov %rdx, (%rsi)\n"
+        "  mov %rcx, 8(%rsi)\n"
+        "  xor %edx, %edx\n"
+        "  xor %r10d, %r10d\n"
+        "  xor %r8d, %r8d\n"
+        "  mov $56, %eax\n" /* __NR_clone */
+        "  syscall\n"
+        "  test %rax, %rax\n"
+        "  jz 1f\n"
+        "  ret\n"
+        "1: xor %ebp, %ebp\n"
+        "  pop %rax\n"
+        "  pop %rdi\n"
+        "  call *%rax\n"
+        "  ud2\n");
 #else
 __asm__(".globl _start\n"
         "_start:\n"
@@ -20,6 +40,21 @@ __asm__(".globl _start\n"
         "  mov x30, #0\n"
         "  mov x0, sp\n"
         "  bl begin\n");
+
+__asm__(".globl sys_clone\n"
+        "sys_clone:\n"
+        "  stp x2, x3, [x1, #-16]!\n"
+        "  mov x2, #0\n"
+        "  mov x3, #0\n"
+        "  mov x4, #0\n"
+        "  mov x8, #220\n" /* __NR_clone */
+        "  svc #0\n"
+        "  cbz x0, 1f\n"
+        "  ret\n"
+        "1: mov x29, #0\n"
+        "  ldp x1, x0, [sp], #16\n"
+        "  blr x1\n"
+        "  brk #1\n");
 #endif
 
 /* Called with what the kernel leaves on the stack: argc, argv, NULL, envp. */

@@ -80,6 +80,11 @@ static inline _Noreturn void sys_exit(int code) {
     SYS(__NR_exit_group, code);
 }
 
+/* Starts a process that shares this one's memory, and runs run(data) on a stack
+   whose end is given; run does not return. Returns its pid, or -errno. */
+long sys_clone(unsigned long flags, void *stack_end, void (*run)(void *),
+               void *data);
+
 /* Returns the monotonic time in ms. */
 static inline int64_t sys_now(void) {
   struct __kernel_timespec t = {0, 0};

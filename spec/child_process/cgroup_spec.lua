@@ -2,6 +2,7 @@ local helper = require "spec.helper"
 local uv = require "luv"
 local orrery = require "orrery"
 local cgroup = require "orrery.runtime.cgroup"
+local members = require "spec.fixture.members"
 
 local run, spawn = helper.run, orrery.spawn
 local core = orrery.core
@@ -101,6 +102,23 @@ describe("a control group #spawn", function()
         child:wait()
         await(function() return not is_there(path) end)
       end
+    end)
+  end)
+
+  it("is removed also if all has ended before anybody watches it", function()
+    run(function()
+      local other = spawn("sleep", { "1000" },
+        { contain = "cgroup", stdio = "ignore" })
+      local keeper = members.server()
+      orrery.process.kill(keeper, "SIGSTOP")
+      members.await_state(keeper, "T")
+      local child = spawn("true", {}, { contain = "cgroup", stdio = "ignore" })
+      local path = child.family_.path
+      child:wait()
+      orrery.process.kill(keeper, "SIGCONT")
+
+      await(function() return not is_there(path) end)
+      other:stop { grace = 0 }
     end)
   end)
 
