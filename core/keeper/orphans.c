@@ -22,6 +22,8 @@ static struct {
   struct vector takers; /* of struct taker */
   int taker_count;
   struct map strangers;     /* when they began: they bear no mark of a family */
+  struct map ended;         /* and those who are only waiting to be reaped */
+  bool thorough;            /* these are looked at as well: others may be now */
   struct family **families; /* that look */
   int count;
   struct vector wanted; /* of struct wanted: by those; helpers read it */
@@ -132,7 +134,8 @@ static void take(struct question *q) {
     f->look.vanished += q->answer == UNKNOWN && q->stat.start >= f->born;
   }
   if (q->answer != YES)
-    map_put(&orphans.strangers, q->pid, q->stat.start);
+    map_put(q->stat.ended ? &orphans.ended : &orphans.strangers, q->pid,
+            q->stat.start);
   if (q->pidfd >= 0)
     sys_close(q->pidfd);
 }
@@ -172,12 +175,14 @@ static bool is_old(const struct stat_of *stat) {
    member's. */
 static bool resolve(struct question *q) {
   const struct stat_of *stat = &q->stat;
-  const uint64_t *start = map_at(&orphans.strangers, q->pid);
+  const uint64_t *start =
+      map_at(stat->ended ? &orphans.ended : &orphans.strangers, q->pid);
   if (is_old(stat) || (!stat->ended && take_by_session(q)))
     return true;
   if (start != NULL && *start == stat->start)
     return true;
-  if (stat->state == 'D' || stat->state == 'R' || asked_count() > 0) {
+  bool busy = stat->state == 'D' || stat->state == 'R' || asked_count() > 0;
+  if (busy && !stat->ended) {
     take_answers(ASKED - 1);
     if (ask(q, help))
       return false;
@@ -204,7 +209,8 @@ static bool is_known(int pid) {
 
 static void consider(int pid) {
   struct question q = {.pid = pid};
-  if (is_asked(pid) || is_known(pid))
+  if (is_asked(pid) || is_known(pid) ||
+      (!orphans.thorough && map_at(&orphans.ended, pid) != NULL))
     return;
   q.pidfd = family_hold(pid);
   bool there = proc_stat(pid, &q.stat);
@@ -275,23 +281,26 @@ static void note_wanted(void) {
    new, if a look is to be its last one, for pids are used again, and if those
    who were strangers may be of a session that is known by now. */
 static void prepare(struct family **families, int count) {
-  bool fresh = false, anew = false;
+  bool fresh = false, last = false, led = false;
   for (int i = 0; i < count; i++) {
     struct family *f = families[i];
     fresh = fresh || f->look.fresh;
-    anew = anew || f->led || f->look.signal == 0;
+    last = last || f->look.signal == 0;
+    led = led || f->led;
     f->led = false;
   }
+  orphans.thorough = fresh || last;
   orphans.families = families;
   orphans.count = count;
   note_wanted();
   if (fresh && !families[0]->kept) {
     map_free(&orphans.strangers);
+    map_free(&orphans.ended);
     find_takers();
   }
   for (int i = 0; i < orphans.taker_count; i++) {
     struct taker *taker = taker_at(i);
-    taker->known = anew ? 0 : taker->count;
+    taker->known = led || orphans.thorough ? 0 : taker->count;
     taker->at = taker->count = 0;
   }
 }
