@@ -67,14 +67,18 @@ static void finish(struct jobs *jobs, struct job *job) {
                       {0}};
   const struct group *group = group_find(&jobs->groups, job->request.group);
   const struct member *m = job->family.members.data;
-  for (int i = 0; i < job->family.count && done.count < MOST_LEFT; i++)
+  /* Who has been reaped may not have been told of by its pidfd yet. */
+  bool none = job->family.kept && jobs->childless;
+  int count = none ? 0 : job->family.count;
+  for (int i = 0; i < count && done.count < MOST_LEFT; i++)
     if (m[i].living)
       done.left[done.count++] = m[i].pid;
   if (group != NULL && job->killing && group->populated)
     done.count = (uint32_t)group_list(group, done.left, MOST_LEFT);
   jobs_send(jobs, &done,
             offsetof(struct done, left) + done.count * sizeof *done.left);
-  jobs->emptied |= job->request.op == OP_END && job->family.living == 0;
+  jobs->emptied |=
+      job->request.op == OP_END && (none || job->family.living == 0);
   family_end(&job->family);
   job->active = false;
   if (--jobs->active == 0)
