@@ -100,9 +100,9 @@ void family_consider(int pid, void *family);
 void family_stop_row(struct family *f);
 
 /* Kills a kept family in a row, from above, and then who has become a child of
-   the keeper meanwhile. Returns how many were sent SIGKILL, also before;
-   *denied: how many could not be. False: this kernel has no lists of children.
- */
+   the keeper meanwhile. *sent is how many were sent SIGKILL, also before this
+   call, and *denied how many could not be. False: this kernel has no lists of
+   children. */
 bool family_kill_row(struct family *f, int *sent, int *denied);
 
 /* Sends a signal to each member that is known; they have been stopped for it,

@@ -238,8 +238,8 @@ static void consider_child(int pid, void *data) {
     ((int *)taker->seen.data)[taker->count++] = pid;
 }
 
-/* A kernel without lists of children: considers a process for whoever may be
-   its parent. */
+/* Considers a process for each family that its parent may belong to. This is
+   how members are found on a kernel without lists of children. */
 static void consider_any(int pid, void *data) {
   struct stat_of stat;
   (void)data;
@@ -279,8 +279,9 @@ static void note_wanted(void) {
 
 /* Takes in whom to look for. All children are considered anew if a family is
    new, if a look is to be its last one, for pids are used again, and if those
-   who were strangers may be of a session that is known by now. */
-static void prepare(struct family **families, int count) {
+   who were strangers may be of a session that is known by now. Returns whether
+   a look is to be its last one. */
+static bool prepare(struct family **families, int count) {
   bool fresh = false, last = false, led = false;
   for (int i = 0; i < count; i++) {
     struct family *f = families[i];
@@ -303,13 +304,11 @@ static void prepare(struct family **families, int count) {
     taker->known = led || orphans.thorough ? 0 : taker->count;
     taker->at = taker->count = 0;
   }
+  return last;
 }
 
 void orphans_look(struct family **families, int count) {
-  bool last = false;
-  for (int i = 0; i < count; i++)
-    last = last || families[i]->look.signal == 0;
-  prepare(families, count);
+  bool last = prepare(families, count);
   for (int i = 0; i < orphans.taker_count; i++) {
     orphans.taker = taker_at(i);
     proc_children(orphans.taker->pid, consider_child, NULL);

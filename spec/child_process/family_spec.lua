@@ -3,9 +3,9 @@
 ---
 ---     FAMILY_RUNS=20 busted --run=all spec/child_process/family_spec.lua
 ---
---- tries each 20 times, with 200 members where else a few have to do. While
---- changing what ends families, run it where nothing can get away, and where
---- somebody reaps: behind
+--- tries each 20 times, with 200 members also in those tests that otherwise
+--- have a few. While you change what ends families, run this file in a pid
+--- namespace, which nothing can leave, below an init that reaps:
 ---
 ---     unshare -pf --mount-proc --kill-child build/orrery/orrery-keeper init \
 ---       /usr/bin/timeout timeout -s KILL 600
