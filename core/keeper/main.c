@@ -46,7 +46,7 @@ static void settle(void) {
 }
 
 void keeper_main(int argc, char **argv, char **envp) {
-  proc_without_children = forbids_children(envp) || !proc_has_children();
+  proc_forbids_children = forbids_children(envp);
   if (argc > 3 && is(argv[1], "init"))
     init(argv[2], argv + 3, envp);
   settle();

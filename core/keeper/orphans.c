@@ -313,7 +313,7 @@ void orphans_look(struct family **families, int count) {
     orphans.taker = taker_at(i);
     proc_children(orphans.taker->pid, consider_child, NULL);
   }
-  if (proc_without_children)
+  if (!proc_has_children())
     proc_all(consider_any, NULL);
   take_answers(last ? 0 : ASKED);
 }

@@ -3,7 +3,7 @@
 
 enum { PATH = 64, CHUNK = 4096 };
 
-bool proc_without_children;
+bool proc_forbids_children;
 
 /* Writes "/proc/PID/…" with a thread's number in the middle if `thread` > 0. */
 static void path_of(char path[PATH], int pid, int thread, const char *rest) {
@@ -138,11 +138,26 @@ struct of_thread {
   void *data;
 };
 
+static int open_children(int pid, int thread) {
+  char path[PATH];
+  path_of(path, pid, thread, "/children");
+  return (int)sys_open(path, O_RDONLY);
+}
+
+bool proc_has_children(void) {
+  static enum { UNKNOWN, NO, YES } answer;
+  if (answer == UNKNOWN && !proc_forbids_children) {
+    int self = (int)SYS(__NR_getpid, 0), fd = open_children(self, self);
+    answer = fd >= 0 ? YES : NO;
+    if (fd >= 0)
+      sys_close(fd);
+  }
+  return answer == YES;
+}
+
 static void children_of_thread(int thread, void *data) {
   struct of_thread *of = data;
-  char path[PATH];
-  path_of(path, of->pid, thread, "/children");
-  int fd = (int)sys_open(path, O_RDONLY);
+  int fd = open_children(of->pid, thread);
   if (fd < 0)
     return;
   proc_numbers(fd, of->each, of->data);
@@ -152,20 +167,10 @@ static void children_of_thread(int thread, void *data) {
 bool proc_children(int pid, void (*each)(int pid, void *data), void *data) {
   struct of_thread of = {pid, each, data};
   char path[PATH];
-  if (proc_without_children)
+  if (!proc_has_children())
     return false;
   path_of(path, pid, 0, "/task");
   return each_entry(path, children_of_thread, &of) >= 0;
-}
-
-bool proc_has_children(void) {
-  char path[PATH];
-  int self = (int)SYS(__NR_getpid, 0);
-  path_of(path, self, self, "/children");
-  int fd = (int)sys_open(path, O_RDONLY);
-  if (fd >= 0)
-    sys_close(fd);
-  return fd >= 0;
 }
 
 int proc_all(void (*each)(int pid, void *data), void *data) {

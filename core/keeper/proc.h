@@ -11,11 +11,10 @@ struct stat_of {
   uint64_t start; /* clock ticks since boot */
 };
 
-/* Set once at the start: this is a kernel without lists of children, or we act
-   as if it were. */
-extern bool proc_without_children;
+/* Set once at the start: act as on a kernel without lists of children. */
+extern bool proc_forbids_children;
 
-/* Tells whether this kernel has lists of children. */
+/* Tells whether there are lists of children. The first call asks the kernel. */
 bool proc_has_children(void);
 
 /* Reads /proc/PID/stat; false: there is no such process. */
