@@ -14,9 +14,14 @@ enum { ASKED = 256 }; /* helpers at a time */
 struct question {
   int pid, pidfd; /* the pidfd is the caller's again with the answer */
   struct stat_of stat;
-  enum { UNKNOWN, NO, YES } answer; /* UNKNOWN: nobody could tell */
-  char mark[MARK];                  /* YES: this one */
-  int signal;                       /* that it is to get then, or 0 */
+  enum {
+    UNKNOWN, /* it ended before anybody could tell */
+    NOT_YET, /* it is in execve(2), where it has no environment */
+    NO,
+    YES
+  } answer;
+  char mark[MARK]; /* YES: this one */
+  int signal;      /* that it is to get then, or 0 */
   int helper;
 };
 

@@ -51,15 +51,15 @@ int family_hold(int pid) {
   return -1;
 }
 
-static void close_pidfd(struct member *m) {
-  if (m->pidfd >= 0)
-    sys_close(m->pidfd); /* which leaves the epoll set: nobody else has it */
-  m->pidfd = -1;
+/* A pidfd leaves the epoll set with that, for nobody else has it. */
+void family_release(int pidfd) {
+  if (pidfd >= 0)
+    sys_close(pidfd);
 }
 
 void family_end(struct family *f) {
   for (int i = 0; i < f->count; i++)
-    close_pidfd(member_at(f, i));
+    family_release(member_at(f, i)->pidfd);
   vector_free(&f->members);
   map_free(&f->places);
   map_free(&f->sessions);
@@ -74,7 +74,8 @@ void family_gone(struct family *f, int place) {
   f->living--;
   f->denied -= m->denied;
   f->unwatched -= m->pidfd < 0;
-  close_pidfd(m);
+  family_release(m->pidfd);
+  m->pidfd = -1;
 }
 
 void family_check(struct family *f) {
@@ -191,7 +192,7 @@ void family_add(struct family *f, int pid, int pidfd,
   learn(f, pid, stat);
   stop_group(f, pid, stat);
   if (family_find(f, pid) != NULL || !grow(f, pid)) {
-    close_pidfd(&(struct member){.pidfd = pidfd});
+    family_release(pidfd);
     return;
   }
   struct epoll_event event = {EPOLLIN,
@@ -221,8 +222,8 @@ void family_consider(int pid, void *family) {
   if (proc_stat(pid, &stat) && stat.start >= f->born && !stat.ended &&
       (stat.parent == f->look.parent || is_taker(stat.parent)))
     family_add(f, pid, pidfd, &stat);
-  else if (pidfd >= 0)
-    sys_close(pidfd);
+  else
+    family_release(pidfd);
 }
 
 /* Tells whether the children of a member are to be read: who is stopped has no

@@ -80,6 +80,9 @@ bool family_passed(struct family *f, bool open);
    process, or there are too few fds. */
 int family_hold(int pid);
 
+/* Closes a pidfd, if there is one. */
+void family_release(int pidfd);
+
 /* Returns the living member of that pid, or NULL. */
 const struct member *family_find(const struct family *f, int pid);
 

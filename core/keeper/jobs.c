@@ -288,11 +288,12 @@ static void go_on(struct jobs *jobs, struct job *job) {
     return signal_all(jobs, job);
   if (job->next == DECIDE)
     return decide(jobs, job, true);
-  if (job->next == KILL)
+  if (job->next == KILL) {
     killed(jobs, job);
-  if (job->next == KILL && ends)
-    return decide(jobs, job, false);
-  job->living = ends ? job->living : job->forced;
+    if (ends)
+      return decide(jobs, job, false);
+    job->living = job->forced;
+  }
   finish(jobs, job);
 }
 

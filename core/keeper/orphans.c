@@ -91,10 +91,13 @@ static void match(const char *id, void *data) {
 /* Finds out whether a process bears a mark. */
 static void examine(struct question *q) {
   struct stat_of now;
-  bool any = proc_marks(q->pid, match, q);
-  if (q->answer != YES && (any || (proc_stat(q->pid, &now) && !now.ended &&
-                                   now.start == q->stat.start)))
-    q->answer = NO;
+  long read = proc_marks(q->pid, match, q);
+  bool there = read <= 0 && proc_stat(q->pid, &now) && !now.ended &&
+               now.start == q->stat.start;
+  if (read == 0 && there && now.loaded)
+    read = proc_marks(q->pid, match, q); /* it has come out of execve(2) */
+  if (q->answer != YES && (read > 0 || there))
+    q->answer = read == 0 && !now.loaded ? NOT_YET : NO;
 }
 
 /* In a helper: finds out, and sends the signal. */
@@ -117,8 +120,7 @@ static void give(struct family *f, struct question *q) {
   if (pidfd < 0) {
     pidfd = family_hold(q->pid);
     if (!proc_stat(q->pid, &stat) || stat.start != q->stat.start) {
-      if (pidfd >= 0)
-        sys_close(pidfd);
+      family_release(pidfd);
       return;
     }
   }
@@ -131,13 +133,15 @@ static void take(struct question *q) {
     struct family *f = orphans.families[i];
     if (q->answer == YES && bears(f, q->mark))
       give(f, q);
-    f->look.vanished += q->answer == UNKNOWN && q->stat.start >= f->born;
+    if (q->stat.start < f->born)
+      continue;
+    f->look.vanished += q->answer == UNKNOWN;
+    f->look.open = f->look.open || q->answer == NOT_YET;
   }
-  if (q->answer != YES)
+  if (q->answer == UNKNOWN || q->answer == NO)
     map_put(q->stat.ended ? &orphans.ended : &orphans.strangers, q->pid,
             q->stat.start);
-  if (q->pidfd >= 0)
-    sys_close(q->pidfd);
+  family_release(q->pidfd);
 }
 
 static void take_answers(int most) {
@@ -207,11 +211,14 @@ static bool is_known(int pid) {
   return of != NULL;
 }
 
-static void consider(int pid) {
+/* Returns whether it is clear whose a process is. */
+static bool consider(int pid) {
   struct question q = {.pid = pid};
-  if (is_asked(pid) || is_known(pid) ||
+  if (is_asked(pid))
+    return false;
+  if (is_known(pid) ||
       (!orphans.thorough && map_at(&orphans.ended, pid) != NULL))
-    return;
+    return true;
   q.pidfd = family_hold(pid);
   bool there = proc_stat(pid, &q.stat);
   if (there && !is_taker(q.stat.parent))
@@ -219,8 +226,10 @@ static void consider(int pid) {
   else if (!there)
     for (int i = 0; i < orphans.count; i++)
       orphans.families[i]->look.vanished++;
-  if ((!there || resolve(&q)) && q.pidfd >= 0)
-    sys_close(q.pidfd);
+  bool resolved = !there || resolve(&q);
+  if (resolved)
+    family_release(q.pidfd);
+  return resolved && q.answer != NOT_YET;
 }
 
 /* Considers a child that was not there in the look before. */
@@ -231,10 +240,8 @@ static void consider_child(int pid, void *data) {
   (void)data;
   while (taker->at < taker->known && !known)
     known = seen[taker->at++] == pid;
-  if (!known)
-    consider(pid);
-  if (!is_asked(pid) &&
-      vector_grow(&taker->seen, (taker->count + 1) * sizeof(int)))
+  known = known || consider(pid);
+  if (known && vector_grow(&taker->seen, (taker->count + 1) * sizeof(int)))
     ((int *)taker->seen.data)[taker->count++] = pid;
 }
 

@@ -69,6 +69,8 @@ bool proc_stat(int pid, struct stat_of *stat) {
   stat->ended = (stat->state == 'Z' || stat->state == 'X') && threads < 2;
   skip(&at, 1);
   stat->start = number_at(&at);
+  skip(&at, 50 - 22);
+  stat->loaded = number_at(&at) > 0; /* the end of its environment */
   return true;
 }
 
@@ -218,19 +220,18 @@ static void search_byte(struct search *s, char c) {
   }
 }
 
-bool proc_marks(int pid, void (*each)(const char *id, void *data), void *data) {
+long proc_marks(int pid, void (*each)(const char *id, void *data), void *data) {
   struct search s = {.each = each, .data = data};
   char path[PATH], text[CHUNK];
-  long n;
-  bool any = false;
+  long n, sum = 0;
   path_of(path, pid, 0, "/environ");
   int fd = (int)sys_open(path, O_RDONLY);
   if (fd < 0)
-    return false;
-  for (; (n = sys_read(fd, text, sizeof text)) > 0; any = true)
+    return fd;
+  for (; (n = sys_read(fd, text, sizeof text)) > 0; sum += n)
     for (long i = 0; i < n; i++)
       search_byte(&s, text[i]);
   search_byte(&s, '\0');
   sys_close(fd);
-  return any;
+  return sum;
 }

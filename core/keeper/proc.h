@@ -9,6 +9,7 @@ struct stat_of {
   bool ended; /* all of it */
   int parent, group, session;
   uint64_t start; /* clock ticks since boot */
+  bool loaded;    /* false: it is in execve(2), or we may not trace it */
 };
 
 /* Set once at the start: act as on a kernel without lists of children. */
@@ -38,8 +39,9 @@ void proc_directories(int dir,
                       void *data);
 
 /* Calls each(id, data) for the ids in ORRERY_FAMILY of the environment that a
-   process was started with; longer ones than a mark is are left out. False:
-   there is nothing to read, for the process has ended, or may not be read. */
-bool proc_marks(int pid, void (*each)(const char *id, void *data), void *data);
+   process was started with; longer ones than a mark is are left out. Returns
+   how many bytes that environment has, or -errno. 0: it is empty, or the
+   process is in execve(2), or it has ended. */
+long proc_marks(int pid, void (*each)(const char *id, void *data), void *data);
 
 #endif

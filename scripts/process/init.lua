@@ -7,8 +7,7 @@ local orrery = require "orrery"
 local process = orrery.process
 
 local function ask(what, pid)
-  return orrery.run("ps", { "-o", what .. "=", "-p", pid },
-    { trim = true }).stdout
+  return orrery.run("ps", { "-o", what .. "=", "-p", pid }).stdout:match "%S+"
 end
 
 -- The shell ends at once, and leaves its child alone.
