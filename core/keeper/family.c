@@ -15,7 +15,7 @@
 enum {
   NOBODY = -1,
   PASSES = 1000,
-  VAIN = 20,          /* passes in a row that find nobody, of a look */
+  VAIN = 200,         /* passes in a row that find nobody, of a look */
   SPARE = ASKED + 32, /* fds that are not for members: /proc needs some */
 };
 
@@ -63,6 +63,7 @@ void family_end(struct family *f) {
   vector_free(&f->members);
   map_free(&f->places);
   map_free(&f->sessions);
+  map_free(&f->images);
   map_free(&f->groups);
 }
 
@@ -158,6 +159,29 @@ static void learn(struct family *f, int pid, const struct stat_of *stat) {
   f->led = f->led || ours;
 }
 
+/* Images ------------------------------------------------------------------- */
+
+/* Each execve(2) has the kernel choose at random where the program lies. So all
+   that lie where a member does have come of that one execve by forks alone, and
+   the root or one below it has called it: they are members. That is known
+   without reading an environment, for which a process may be too quick. */
+
+static int key_of(uint64_t image) {
+  return (int)(image >> 33) + 1;
+}
+
+bool family_has_image(const struct family *f, const struct stat_of *stat) {
+  const uint64_t *image = map_at(&f->images, key_of(stat->image));
+  return image != NULL && stat->image != 0 && *image == stat->image;
+}
+
+/* Takes in where a member lies. */
+static void learn_image(struct family *f, int pid, const struct stat_of *stat) {
+  if (!f->kept && stat->image != 0 && !family_has_image(f, stat) &&
+      proc_is_random(pid))
+    f->led = map_put(&f->images, key_of(stat->image), stat->image) || f->led;
+}
+
 /* Stops all of a member's group, if its session is ours. */
 static void stop_group(struct family *f, int pid, const struct stat_of *stat) {
   if (!f->look.whole || f->look.signal != SIGSTOP || stat->group <= 1 ||
@@ -190,6 +214,7 @@ void family_add(struct family *f, int pid, int pidfd,
                 const struct stat_of *stat) {
   struct look *look = &f->look;
   learn(f, pid, stat);
+  learn_image(f, pid, stat);
   stop_group(f, pid, stat);
   if (family_find(f, pid) != NULL || !grow(f, pid)) {
     family_release(pidfd);
@@ -259,9 +284,12 @@ static void look_at_root(struct family *f) {
   family_consider(root, f);
 }
 
-void family_look(struct family *f, int signal, bool whole) {
-  f->look = (struct look){
-      .active = true, .fresh = true, .signal = signal, .whole = whole};
+void family_look(struct family *f, int signal, bool whole, bool any) {
+  f->look = (struct look){.active = true,
+                          .fresh = true,
+                          .signal = signal,
+                          .whole = whole,
+                          .any = any};
   for (int i = 0; i < f->count; i++)
     member_at(f, i)->still = false;
 }
@@ -287,8 +315,9 @@ bool family_passed(struct family *f, bool open) {
   bool vain = !moved && !open && look->vanished > 0 && look->vain < VAIN;
   look->vain = vain ? look->vain + 1 : 0;
   look->quiet = moved || open || vain ? 0 : look->quiet + 1;
-  look->active =
-      look->quiet < (look->signal == 0 ? 1 : 2) && ++look->passes < PASSES;
+  look->active = look->quiet < (look->signal == 0 ? 1 : 2) &&
+                 ++look->passes < PASSES &&
+                 !(look->any && f->living > f->denied);
   look->found = look->treated = look->vanished = 0;
   look->fresh = look->open = false;
   look->moved = moved;

@@ -20,6 +20,7 @@ struct look {
   bool active;
   bool fresh;   /* there has been no pass yet */
   bool whole;   /* all are to be stopped, also by groups */
+  bool any;     /* it ends with who can be signalled: they are not all wanted */
   int signal;   /* SIGSTOP, SIGKILL, or 0: what members get that are found */
   int parent;   /* whose children are looked at */
   int found;    /* new members */
@@ -33,7 +34,7 @@ struct look {
 /* The members are found from `root` downwards, and, unless it is a kept family,
    whose orphans come to the keeper, among the children of those who take
    orphans: processes as young as the family that bear its mark, or are in a
-   session that a member has made. */
+   session that a member has made, or lie in memory where a member does. */
 struct family {
   int root;
   bool kept;
@@ -43,6 +44,7 @@ struct family {
   struct vector members; /* of struct member */
   struct map places;     /* of members, by pid: the last that had it */
   struct map sessions;   /* when a member of it began, or 0: not of ours */
+  struct map images;     /* hashes, by a part of them */
   struct map groups;     /* that were stopped whole */
   int count;
   int living, denied; /* of those that live */
@@ -64,16 +66,17 @@ void family_end(struct family *f);
 
 /* Begins to look for members, and to send each the signal. `whole`: nobody of
    the family is to stay as it is, so that where SIGSTOP is sent, all of a
-   process group may have it at once. */
-void family_look(struct family *f, int signal, bool whole);
+   process group may have it at once. `any`: to know of one is enough. */
+void family_look(struct family *f, int signal, bool whole, bool any);
 
 /* Looks below the root, and below all who are known. */
 void family_pass(struct family *f);
 
 /* Ends a pass. `open`: somebody may be a member who is not known yet. Returns
-   whether all have been found: when two passes in a row, or one without a
-   signal, have found nobody, and nobody has to stop or has just done so: a
-   signal that is sent is had only when its process runs next. */
+   whether all have been found, or as many as were wanted: when two passes in a
+   row, or one without a signal, have found nobody, and nobody has to stop or
+   has just done so: a signal that is sent is had only when its process runs
+   next. */
 bool family_passed(struct family *f, bool open);
 
 /* Returns a pidfd of a process, which is the caller's; -1: there is no such
@@ -88,6 +91,9 @@ const struct member *family_find(const struct family *f, int pid);
 
 /* Tells whether a process is in a session of which all are members. */
 bool family_has_session(struct family *f, int pid, const struct stat_of *stat);
+
+/* Tells whether a process is a fork of the one that a member is a fork of. */
+bool family_has_image(const struct family *f, const struct stat_of *stat);
 
 /* Adds a member, and takes over its pidfd; `stat` was read after it was opened.
    Does nothing more if it is known. */

@@ -94,9 +94,10 @@ static void note_left(struct job *job, int left) {
   job->due = sys_now() + AGAIN;
 }
 
-/* Begins to look for members, all of whom are to get the signal. */
+/* Begins to look for members, all of whom are to get the signal. To decide, one
+   is enough: who flees would be found again and again. */
 static void look(struct job *job, int signal, bool whole, enum next next) {
-  family_look(&job->family, signal, whole);
+  family_look(&job->family, signal, whole, next == DECIDE);
   job->next = next;
 }
 

@@ -152,12 +152,14 @@ static void take_answers(int most) {
 
 /* Looking ------------------------------------------------------------------ */
 
-/* Gives a process to the families that have its session; false: none has. */
-static bool take_by_session(struct question *q) {
+/* Gives a process to the families that have its session, or its image; false:
+   none has. */
+static bool take_by_birth(struct question *q) {
   bool any = false;
   for (int i = 0; i < orphans.count; i++) {
     struct family *f = orphans.families[i];
-    if (q->stat.start < f->born || !family_has_session(f, q->pid, &q->stat))
+    if (q->stat.start < f->born || !(family_has_session(f, q->pid, &q->stat) ||
+                                     family_has_image(f, &q->stat)))
       continue;
     give(f, q);
     any = true;
@@ -181,7 +183,7 @@ static bool resolve(struct question *q) {
   const struct stat_of *stat = &q->stat;
   const uint64_t *start =
       map_at(stat->ended ? &orphans.ended : &orphans.strangers, q->pid);
-  if (is_old(stat) || (!stat->ended && take_by_session(q)))
+  if (is_old(stat) || (!stat->ended && take_by_birth(q)))
     return true;
   if (start != NULL && *start == stat->start)
     return true;

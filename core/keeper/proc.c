@@ -43,6 +43,27 @@ static void skip(const char **at, int fields) {
   }
 }
 
+/* Reads the fields of proc(5) that tell where a program lies, from behind the
+   22nd on. They are 0 or 1 if we may not trace the process, and not all set
+   while it is in execve(2). */
+static void read_image(const char *at, struct stat_of *stat) {
+  /* its code, stack, data and heap, and the ends of its environment */
+  static const int fields[] = {26, 28, 45, 47, 50, 51};
+  uint64_t hash = 0, value = 0;
+  bool all = true;
+  int last = 22;
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    skip(&at, fields[i] - last - 1);
+    last = fields[i];
+    value = number_at(&at);
+    all = all && value > 1;
+    hash = (hash ^ value) * 0x9e3779b97f4a7c15;
+    hash ^= hash >> 29;
+  }
+  stat->loaded = value > 0;
+  stat->image = all ? hash : 0;
+}
+
 bool proc_stat(int pid, struct stat_of *stat) {
   char path[PATH], text[1024];
   path_of(path, pid, 0, "/stat");
@@ -69,9 +90,34 @@ bool proc_stat(int pid, struct stat_of *stat) {
   stat->ended = (stat->state == 'Z' || stat->state == 'X') && threads < 2;
   skip(&at, 1);
   stat->start = number_at(&at);
-  skip(&at, 50 - 22);
-  stat->loaded = number_at(&at) > 0; /* the end of its environment */
+  read_image(at, stat);
   return true;
+}
+
+/* Returns the number that a file consists of, in a base; -1: there is none. */
+static int64_t number_in(const char *path, unsigned base) {
+  char text[32];
+  int fd = (int)sys_open(path, O_RDONLY);
+  long n = fd >= 0 ? sys_read(fd, text, sizeof text) : fd;
+  int64_t number = n > 0 ? 0 : -1;
+  if (fd >= 0)
+    sys_close(fd);
+  for (long i = 0; i < n && text[i] != '\n'; i++) {
+    unsigned digit =
+        (unsigned)(text[i] <= '9' ? text[i] - '0' : text[i] - 'a' + 10);
+    number = digit < base ? number * (int)base + (int)digit : number;
+  }
+  return number;
+}
+
+bool proc_is_random(int pid) {
+  enum { ADDR_NO_RANDOMIZE = 0x40000 };
+  char path[PATH];
+  if (number_in("/proc/sys/kernel/randomize_va_space", 10) <= 0)
+    return false;
+  path_of(path, pid, 0, "/personality");
+  int64_t personality = number_in(path, 16);
+  return personality >= 0 && !(personality & ADDR_NO_RANDOMIZE);
 }
 
 int proc_numbers(int fd, void (*each)(int, void *), void *data) {

@@ -10,6 +10,7 @@ struct stat_of {
   int parent, group, session;
   uint64_t start; /* clock ticks since boot */
   bool loaded;    /* false: it is in execve(2), or we may not trace it */
+  uint64_t image; /* a hash of where its program lies in memory; 0: unknown */
 };
 
 /* Set once at the start: act as on a kernel without lists of children. */
@@ -20,6 +21,10 @@ bool proc_has_children(void);
 
 /* Reads /proc/PID/stat; false: there is no such process. */
 bool proc_stat(int pid, struct stat_of *stat);
+
+/* Tells whether a process lies where the kernel has chosen at random, so that
+   those of the same image are forks of one that has loaded a program. */
+bool proc_is_random(int pid);
 
 /* Calls each(pid, data) for the children of a process, of all its threads. A
    list that changes meanwhile may lack some. False: there is no such process,

@@ -84,22 +84,6 @@ for _, road in ipairs(members.roads) do
       end)
     end)
 
-    it("ends orphans that are loading a program, and have no environment",
-      function()
-        run(function()
-          local program <close> = members.program "members"
-          for _ = 1, 5 do
-            local child, pids = start(road, program, "loader", 11)
-            local keeper = members.keeper(child)
-
-            assert.is_true(child:kill_tree("SIGKILL"))
-            await_all(pids)
-            assert.equal(137, child:wait())
-            if keeper then members.await_reaped(keeper) end
-          end
-        end)
-      end)
-
     it("ends a member that another process traces", function()
       run(function()
         local program <close> = members.program "members"
