@@ -278,7 +278,7 @@ catalogue: ## tells which of Node's own tests have a spec, or why not
 
 # Our own programs in C and, if there is a Go that can build them, in Go.
 BENCH     := build/bench
-BENCH_C   := connect exec family handles messages own_cpu read spawn
+BENCH_C   := connect exec family handles messages own_cpu read short spawn
 BENCH_GO  := exec spawn
 BENCH_CC   = $(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra
 

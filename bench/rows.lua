@@ -352,6 +352,15 @@ local rows = {
     contenders = talkers("handles", "3000", true),
     goals = { { of = "ours", over = "C", most = 1.5 } },
   },
+  {
+    id = "short",
+    title = "short connection",
+    text = "CPU of a server for a connection: accept, read, write, close, us",
+    rounds = 7,
+    figures = { "cpu_us_per_op" },
+    contenders = talkers("short", "10000", true),
+    goals = { { of = "ours", over = "C", most = 1.6 } },
+  },
 }
 
 for _, row in ipairs(require "bench.families") do rows[#rows + 1] = row end

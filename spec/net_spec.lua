@@ -140,6 +140,35 @@ describe("handing over", function()
     end)
   end)
 
+  it("G98: gives a port that may be bound again, if all say so", function()
+    run(function()
+      local place = { port = 0, host = "127.0.0.1", reuse_port = true }
+      local server = net.create_server()
+      assert(server:listen(place))
+      local child = helper.fork [[
+        process:on("message", function(_, theirs)
+          local at = theirs:address()
+          local own = orrery.net.create_server(function(socket)
+            socket:finish "own"
+          end)
+          assert(own:listen { port = at.port, host = at.address,
+            reuse_port = true })
+          theirs:close()
+          process.send "listening"
+          process.once("message", function() own:close() end)
+        end)]]
+      child:send("server", server)
+      assert.equal("listening", (child:receive()))
+      place.port = server:address().port
+      assert.is_true(server:close())
+
+      assert.equal("own", net.connect(place.port, place.host):read_all(10000))
+      child:send "end"
+      child:disconnect()
+      helper.await_close(child)
+    end)
+  end)
+
   it("adopts no server on what cannot listen", function()
     run(function()
       local accepted, _, ends = pair()

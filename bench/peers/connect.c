@@ -1,8 +1,9 @@
 /*
 ** connect.c - a client: opens COUNT TCP connections to a port of this machine,
-** AT_ONCE of them at a time (8), and reads each to its end, which must be "ok".
+** AT_ONCE of them at a time (8), writes REQUEST to each, if there is one, and
+** reads each to its end, which must be "ok".
 **
-**   connect PORT COUNT [AT_ONCE]
+**   connect PORT COUNT [AT_ONCE [REQUEST]]
 */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,10 +20,13 @@ static _Noreturn void die(const char *what) {
   exit(1);
 }
 
-static int open_one(const struct sockaddr_in *to) {
+static int open_one(const struct sockaddr_in *to, const char *request) {
   int fd = socket(AF_INET, SOCK_STREAM, 0);
+  ssize_t size = (ssize_t)strlen(request);
   if (fd < 0 || connect(fd, (const struct sockaddr *)to, sizeof *to) < 0)
     die("connect");
+  if (size > 0 && write(fd, request, (size_t)size) != size)
+    die("write");
   return fd;
 }
 
@@ -45,7 +49,7 @@ int main(int argc, char **argv) {
   long count = argc > 2 ? atol(argv[2]) : 0;
   long at_once = argc > 3 ? atol(argv[3]) : MOST_AT_ONCE;
   if (count < 1 || at_once < 1 || at_once > MOST_AT_ONCE) {
-    fprintf(stderr, "usage: connect PORT COUNT [AT_ONCE]\n");
+    fprintf(stderr, "usage: connect PORT COUNT [AT_ONCE [REQUEST]]\n");
     return 2;
   }
   struct sockaddr_in to = {.sin_family = AF_INET,
@@ -56,7 +60,7 @@ int main(int argc, char **argv) {
     if (i >= at_once && i - at_once < count)
       finish(fds[i % at_once]);
     if (i < count)
-      fds[i % at_once] = open_one(&to);
+      fds[i % at_once] = open_one(&to, argc > 4 ? argv[4] : "");
   }
   return 0;
 }

@@ -1,16 +1,15 @@
-/* socket.c - sockets that luv has no handle of: what stream sockets are and
-   where, listening and accepting; Unix datagrams. Functions take the number of
-   an fd and leave it open: its owner stays the same. */
+/* socket.c - sockets without luv: what and where they are, binding, listening
+   and accepting; Unix datagrams. Functions take the number of an fd and leave
+   it open: its owner stays the same. */
 #include "binding.h"
 #include "engine/io.h"
+#include "engine/place.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 /* Fills in what kind of socket fd n is. Returns whether it is one; not: errno
    says why. */
@@ -45,25 +44,6 @@ static int l_listen(lua_State *L) {
   return 1;
 }
 
-/* core.accept(n) -> the orrery.fd of the next connection, non-blocking; nil,
-   errno (EAGAIN: none waits; EMFILE). */
-static int l_accept(lua_State *L) {
-  int n = orr_check_fd(L, 1);
-  orr_fd_push(L);
-  int fd = orr_accept(n);
-  if (fd < 0)
-    return orr_fail(L, -fd);
-  orr_fd_set(L, -1, fd, true);
-  return 1;
-}
-
-union place {
-  struct sockaddr any;
-  struct sockaddr_in ip4;
-  struct sockaddr_in6 ip6;
-  struct sockaddr_un unix_;
-};
-
 /* Pushes an IPv4 address; inet_ntop would take 1,700 instructions. */
 static void push_ip4(lua_State *L, const struct in_addr *at) {
   const unsigned char *bytes = (const unsigned char *)&at->s_addr;
@@ -82,7 +62,8 @@ static void push_ip4(lua_State *L, const struct in_addr *at) {
 
 /* Pushes an IP address and a port, or the path of a Unix socket and nil, or nil
    and nil if there is no address. `size` is what the kernel said. */
-static void push_place(lua_State *L, const union place *at, socklen_t size) {
+static void push_place(lua_State *L, const union orr_place *at,
+                       socklen_t size) {
   char text[INET6_ADDRSTRLEN];
   size_t before = offsetof(struct sockaddr_un, sun_path);
   if (at->any.sa_family == AF_INET) {
@@ -95,11 +76,10 @@ static void push_place(lua_State *L, const union place *at, socklen_t size) {
     lua_pushinteger(L, ntohs(at->ip6.sin6_port));
     return;
   } else if (at->any.sa_family == AF_UNIX && size > before) {
-    const char *path = at->unix_.sun_path;
+    const char *path = at->path.sun_path;
     size_t length = size - before; /* an abstract name has NULs */
-    if (length > sizeof at->unix_.sun_path)
-      length =
-          sizeof at->unix_.sun_path; /* the kernel counts a NUL behind it */
+    if (length > sizeof at->path.sun_path)
+      length = sizeof at->path.sun_path; /* the kernel counts a NUL behind it */
     lua_pushlstring(L, path, *path != '\0' ? strnlen(path, length) : length);
   } else {
     lua_pushnil(L);
@@ -108,7 +88,7 @@ static void push_place(lua_State *L, const union place *at, socklen_t size) {
 }
 
 /* Pushes 4, 6, "unix", or nil. */
-static void push_family(lua_State *L, const union place *at) {
+static void push_family(lua_State *L, const union orr_place *at) {
   switch (at->any.sa_family) {
   case AF_INET:
     lua_pushinteger(L, 4);
@@ -130,7 +110,7 @@ static void push_family(lua_State *L, const union place *at) {
    asked of a peer that has gone. */
 static int l_addresses(lua_State *L) {
   int n = orr_check_fd(L, 1);
-  union place own = {.any.sa_family = AF_UNSPEC}, peer = own;
+  union orr_place own = {.any.sa_family = AF_UNSPEC}, peer = own;
   socklen_t own_size = sizeof own, peer_size = sizeof peer;
   getsockname(n, &own.any, &own_size);
   push_place(L, &own, own_size);
@@ -138,6 +118,68 @@ static int l_addresses(lua_State *L) {
   push_place(L, &peer, peer_size);
   push_family(L, own.any.sa_family == AF_UNIX ? &own : &peer);
   return 5;
+}
+
+/* core.accept(n) -> the orrery.fd of the next connection, non-blocking; the
+   peer's address and port, or its path; the family, as core.addresses has it;
+   nil, errno (EAGAIN: none waits; EMFILE). */
+static int l_accept(lua_State *L) {
+  int n = orr_check_fd(L, 1);
+  union orr_place peer = {.any.sa_family = AF_UNSPEC};
+  socklen_t size = sizeof peer;
+  orr_fd_push(L);
+  int fd = orr_accept(n, &peer.any, &size);
+  if (fd < 0)
+    return orr_fail(L, -fd);
+  orr_fd_set(L, -1, fd, true);
+  push_place(L, &peer, size);
+  push_family(L, &peer);
+  return 4;
+}
+
+/* The types of sockets that core.bind makes. */
+static const char *const types[] = {"tcp", "udp", "unix", NULL};
+
+/* Returns whether field `name` of the table at `index`, if there is one, is
+   true. */
+static bool is_set(lua_State *L, int index, const char *name) {
+  bool on = !lua_isnoneornil(L, index) &&
+            lua_getfield(L, index, name) != LUA_TNIL && lua_toboolean(L, -1);
+  lua_settop(L, index);
+  return on;
+}
+
+/* core.bind(type, ip, port, options) -> the orrery.fd of a new socket that is
+   bound; nil, errno (EADDRINUSE, EADDRNOTAVAIL, EACCES; EINVAL: no address;
+   EAFNOSUPPORT: there is no IPv6). `type` is "tcp" or "udp"; options.ipv6_only,
+   .reuse_port and, for UDP, .reuse_addr are as socket(7) and ipv6(7) have them:
+   TCP has SO_REUSEADDR in any case.
+   core.bind("unix", path) -> a stream socket; nil, errno (ENAMETOOLONG). */
+static int l_bind(lua_State *L) {
+  int type = luaL_checkoption(L, 1, NULL, types);
+  size_t length;
+  const char *to = luaL_checklstring(L, 2, &length);
+  union orr_place place;
+  struct orr_bind how = {.type = SOCK_STREAM};
+  int size;
+  if (type == 2) {
+    size = orr_place_path(&place, to, length);
+  } else {
+    lua_Integer port = luaL_checkinteger(L, 3);
+    luaL_argcheck(L, port >= 0 && port <= 65535, 3, "not a port");
+    lua_settop(L, 4);
+    how.type = type == 0 ? SOCK_STREAM : SOCK_DGRAM;
+    how.reuse_addr = type == 0 || is_set(L, 4, "reuse_addr");
+    how.reuse_port = is_set(L, 4, "reuse_port");
+    how.ipv6_only = is_set(L, 4, "ipv6_only");
+    size = orr_place_ip(&place, to, (int)port);
+  }
+  orr_fd_push(L);
+  int fd = size < 0 ? size : orr_bind(&place, size, &how);
+  if (fd < 0)
+    return orr_fail(L, -fd);
+  orr_fd_set(L, -1, fd, true);
+  return 1;
 }
 
 /* core.unix_datagram() -> the orrery.fd of a new Unix datagram socket; nil,
@@ -151,32 +193,33 @@ static int l_unix_datagram(lua_State *L) {
   return 1;
 }
 
-/* core.is_unix_datagram(n) -> whether fd n is a Unix datagram socket. */
-static int l_is_unix_datagram(lua_State *L) {
+/* core.datagram_family(n) -> 4, 6 or "unix", of a datagram socket; nil of all
+   else. */
+static int l_datagram_family(lua_State *L) {
   int n = orr_check_fd(L, 1), domain = 0, type = 0;
-  lua_pushboolean(L, ask_kind(n, &domain, &type) && domain == AF_UNIX &&
-                         type == SOCK_DGRAM);
+  bool good = ask_kind(n, &domain, &type) && type == SOCK_DGRAM;
+  union orr_place of = {.any.sa_family = (sa_family_t)domain};
+  if (!good)
+    of.any.sa_family = AF_UNSPEC;
+  push_family(L, &of);
   return 1;
 }
 
-/* Fills in the address that an argument is: a path, or an abstract name, which
-   begins with a NUL and may have others. Returns its size; raises if it does
-   not fit. */
-static socklen_t check_path(lua_State *L, int arg, struct sockaddr_un *at) {
-  size_t length, before = offsetof(struct sockaddr_un, sun_path);
+/* Fills in the address that an argument is, a path or an abstract name. Returns
+   its size; raises if it does not fit. */
+static socklen_t check_path(lua_State *L, int arg, union orr_place *at) {
+  size_t length;
   const char *path = luaL_checklstring(L, arg, &length);
-  luaL_argcheck(L, length < sizeof at->sun_path, arg, "too long for a socket");
-  at->sun_family = AF_UNIX;
-  memcpy(at->sun_path, path, length + 1); /* Lua's strings end with a NUL */
-  bool is_abstract = length > 0 && *path == '\0';
-  return (socklen_t)(before + length + (is_abstract ? 0 : 1));
+  int size = orr_place_path(at, path, length);
+  luaL_argcheck(L, size >= 0, arg, "too long for a socket");
+  return (socklen_t)size;
 }
 
 /* core.bind_path(n, path) -> true; nil, errno. As bind(2). */
 static int l_bind_path(lua_State *L) {
   int n = orr_check_fd(L, 1);
-  union place at;
-  socklen_t size = check_path(L, 2, &at.unix_);
+  union orr_place at;
+  socklen_t size = check_path(L, 2, &at);
   if (bind(n, &at.any, size) < 0)
     return orr_fail(L, errno);
   lua_pushboolean(L, true);
@@ -189,10 +232,10 @@ static int l_send_to(lua_State *L) {
   int n = orr_check_fd(L, 1);
   size_t length;
   const char *data = luaL_checklstring(L, 2, &length);
-  union place at;
+  union orr_place at;
   struct iovec part = {(void *)data, length};
   struct msghdr message = {.msg_name = &at,
-                           .msg_namelen = check_path(L, 3, &at.unix_),
+                           .msg_namelen = check_path(L, 3, &at),
                            .msg_iov = &part,
                            .msg_iovlen = 1};
   ssize_t sent = orr_sendmsg(n, &message);
@@ -209,7 +252,7 @@ static int l_receive_from(lua_State *L) {
   ioctl(n, FIONREAD, &waiting); /* of a datagram socket: the size of the next */
   size_t size = waiting > 0 ? (size_t)waiting : 1;
   char *data = lua_newuserdatauv(L, size, 0);
-  union place from = {.any.sa_family = AF_UNSPEC};
+  union orr_place from = {.any.sa_family = AF_UNSPEC};
   struct iovec part = {data, size};
   struct msghdr message = {.msg_name = &from,
                            .msg_namelen = sizeof from,
@@ -228,9 +271,10 @@ void orr_open_socket(lua_State *L) {
   static const luaL_Reg functions[] = {{"socket_kind", l_socket_kind},
                                        {"listen", l_listen},
                                        {"accept", l_accept},
+                                       {"bind", l_bind},
                                        {"addresses", l_addresses},
                                        {"unix_datagram", l_unix_datagram},
-                                       {"is_unix_datagram", l_is_unix_datagram},
+                                       {"datagram_family", l_datagram_family},
                                        {"bind_path", l_bind_path},
                                        {"send_to", l_send_to},
                                        {"receive_from", l_receive_from},

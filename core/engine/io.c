@@ -74,10 +74,10 @@ ssize_t orr_recvmsg(int socket, struct msghdr *message) {
   return n < 0 ? -errno : n;
 }
 
-int orr_accept(int socket) {
+int orr_accept(int socket, struct sockaddr *peer, socklen_t *size) {
   int fd;
   do
-    fd = accept4(socket, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    fd = accept4(socket, peer, size, SOCK_CLOEXEC | SOCK_NONBLOCK);
   while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
   return fd < 0 ? -errno : fd;
 }

@@ -38,9 +38,10 @@ ssize_t orr_write_now(int fd, const void *data, size_t size);
    CLOEXEC. */
 ssize_t orr_recvmsg(int socket, struct msghdr *message);
 
-/* Returns the fd of the next connection, CLOEXEC and non-blocking; -EAGAIN:
-   none waits. One that its peer has given up meanwhile is passed over. */
-int orr_accept(int socket);
+/* Returns the fd of the next connection, CLOEXEC and non-blocking, and fills in
+   its peer's address, for which there are *size bytes; -EAGAIN: none waits. One
+   that its peer has given up meanwhile is passed over. */
+int orr_accept(int socket, struct sockaddr *peer, socklen_t *size);
 
 /* waitid(2) of the kernel, which unlike libc's also gives the resource usage of
    the child; `info` and `usage` may be NULL. 0 or -errno. */

@@ -72,7 +72,7 @@ function net.adopt_socket(fd, unread)
   end
   local kind, errno = core.socket_kind(fd:fileno())
   if not kind then return nil, errors.system(errno, "open") end
-  local socket = Socket.over_(fd, kind, {})
+  local socket = Socket.over_(fd, kind, {}, core.addresses(fd:fileno()))
   if unread and unread ~= "" then
     socket.bytes_read = #unread
     socket:put_back_(unread)

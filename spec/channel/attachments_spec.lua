@@ -378,19 +378,6 @@ describe("a sent handle", function()
     end)
   end)
 
-  it("G98: may be bound again where the kernel shares ports: not "
-    .. "offered yet", function()
-    run(function()
-      local ok, err = pcall(function()
-        local server = net.create_server()
-        return server:listen({ port = 0, reuse_port = true })
-      end)
-
-      assert.is_false(ok)
-      assert.matches("reuse_port", err)
-    end)
-  end)
-
   it("is a pipe, a luv handle or an fd, each arriving as such", function()
     run(function()
       local child = fork [[

@@ -160,7 +160,7 @@ describe("a server that came from another process", function()
       assert.equal(tostring(server), (child:receive(10000)))
       assert.same({ parent = true }, answers(server, 50))
 
-      server.watcher_:stop() -- the child alone accepts
+      server.handle_:stop() -- the child alone accepts
       child:send "serve"
       child:receive(10000)
       assert.same({ child = true }, answers(server, 5))
@@ -202,7 +202,7 @@ describe("a server that came from another process", function()
       assert.is_true(one:close())
       assert.is_nil(one:fileno())
       assert.equal("on", (child:receive(10000)))
-      server.watcher_:stop()
+      server.handle_:stop()
 
       assert.same({ child = true }, answers(server, 2))
       server:close()

@@ -55,6 +55,61 @@ describe("the place of a net.Server", function()
     end)
   end)
 
+  it("is shared by servers that all say reuse_port", function()
+    run(function()
+      local first <close> = net.create_server(function(socket)
+        socket:finish "1"
+      end)
+      assert(first:listen { port = 0, host = "127.0.0.1", reuse_port = true })
+      local place = first:address()
+      place = { port = place.port, host = place.address, reuse_port = true }
+      local second <close> = net.create_server(function(socket)
+        socket:finish "2"
+      end)
+      assert(second:listen(place))
+
+      local seen = {}
+      helper.eventually(function()
+        seen[net.connect(place.port, place.host):read_all()] = true
+        return seen["1"] and seen["2"]
+      end)
+      place.reuse_port = nil
+      local third = net.create_server()
+      assert.equal("EADDRINUSE", select(2, third:listen(place)).code)
+    end)
+  end)
+
+  it("leaves the file to a server that has taken the path over", function()
+    run(function()
+      local path, dir = socket_path()
+      local _ <close> = dir
+      local old, new = net.create_server(), net.create_server()
+      assert(old:listen(path))
+      assert(os.remove(path))
+      assert(new:listen(path))
+
+      assert.is_true(old:close())
+      assert.equal("socket", uv.fs_stat(path).type)
+      assert.is_true(new:close())
+      assert.is_nil(uv.fs_stat(path))
+    end)
+  end)
+
+  it("may be given as the number of an fd, which stays the caller's", function()
+    run(function()
+      local fd = assert(core.bind("tcp", "127.0.0.1", 0))
+      fd:set_nonblocking(false)
+      local server = net.create_server(function(socket) socket:finish "x" end)
+      assert(server:listen { fd = fd:fileno() })
+      local port = server:address().port
+      assert.equal("x", net.connect(port, "127.0.0.1"):read_all())
+      assert.is_true(server:close())
+
+      assert.equal(port, (select(2, core.addresses(fd:fileno()))))
+      fd:close()
+    end)
+  end)
+
   it("says what is wrong with a host, a path, an fd", function()
     run(function()
       local null = core.open("/dev/null", "r")

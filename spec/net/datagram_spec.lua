@@ -242,6 +242,47 @@ describe("dgram.Socket", function()
     end)
   end)
 
+  it("shares a port with others that say reuse_port", function()
+    run(function()
+      local opts, got = { type = "udp4", reuse_port = true }, {}
+      local sockets = {}
+      for i = 1, 2 do
+        sockets[i] = dgram.create_socket(opts, function() got[i] = true end)
+        assert(sockets[i]:bind(i == 1 and 0 or sockets[1]:address().port,
+          "127.0.0.1"))
+      end
+      local port = sockets[1]:address().port
+      helper.eventually(function() -- which gets it depends on the sender's port
+        local sender <close> = dgram.create_socket("udp4")
+        send(sender, "x", port)
+        return got[1] and got[2]
+      end)
+
+      local alone <close> = dgram.create_socket("udp4")
+      assert.equal("EADDRINUSE", select(2, alone:bind(port, "127.0.0.1")).code)
+      for i = 1, 2 do sockets[i]:close() end
+    end)
+  end)
+
+  it("binds to a bound fd, which stays the caller's", function()
+    run(function()
+      local fd = assert(core.bind("udp", "127.0.0.1", 0))
+      local socket <close> = dgram.create_socket("udp4")
+      assert(socket:bind { fd = fd:fileno() })
+      local port = socket:address().port
+      local sender <close> = dgram.create_socket("udp4")
+      send(sender, "hello", port)
+
+      assert.equal("hello", (socket:wait_for("message")))
+      assert(socket:close())
+      assert.equal(port, (select(2, core.addresses(fd:fileno()))))
+      local other <close> = dgram.create_socket("udp6")
+      local none, err = other:bind { fd = fd:fileno() }
+      assert.same({ nil, "ENOTSOCK" }, { none, err.code })
+      fd:close()
+    end)
+  end)
+
   it("raises at the caller's line for what cannot be", function()
     run(function()
       local socket <close> = bound()
@@ -251,7 +292,8 @@ describe("dgram.Socket", function()
         { "create_socket", dgram.create_socket, "udp5" },
         { "create_socket", dgram.create_socket, { typ = "udp4" } },
         { "create_socket", dgram.create_socket,
-          { type = "udp4", reuse_port = true } },
+          { type = "udp4", reuse_port = 1 } },
+        { "bind", fresh.bind, fresh, { fd = -1 } },
         { "create_socket", dgram.create_socket, "udp4", 5 },
         { "bind", fresh.bind, fresh, 70000 },
         { "bind", fresh.bind, fresh, 0, "" },

@@ -120,7 +120,7 @@ describe("net.Server:listen", function()
         { "host", server, 80, 5 }, { "host", server, 80, "" },
         { "backlog", server, 80, "::", -1 },
         { "did you mean 'port'", server, { prt = 1 } },
-        { "not available yet", server, { port = 1, reuse_port = true } },
+        { "reuse_port", server, { port = 1, reuse_port = 1 } },
         { "fd", server, { fd = -1 } }, { "path", server, { path = "a\0b" } },
         { "closed", server, closed }, { "listening already", busy, 0 },
       }
@@ -397,6 +397,22 @@ describe("net.Server", function()
         child:stop()
       end)
     end)
+
+  it("is at rest though another process has shut its socket down", function()
+    run(function()
+      local server <close> = serve()
+      local errors = {}
+      server:on("error", function(err) errors[#errors + 1] = err.code end)
+      local result = orrery.run("perl", { "-e", "shutdown(STDIN, 2) or die" },
+        { stdio = { fixture.dup(server), "ignore", "inherit" } })
+      assert.is_true(result.ok)
+      helper.eventually(function() return #errors > 0 end)
+
+      task.sleep(250)
+      assert.equal("EINVAL", errors[1])
+      assert.is_true(#errors < 10)
+    end)
+  end)
 
   it("shares its socket with another process, and no accept of either is lost",
     function()

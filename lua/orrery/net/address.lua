@@ -2,6 +2,7 @@
 --- them, and looking up names.
 
 local uv = require "orrery.runtime.luv"
+local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local options = require "orrery.runtime.options"
@@ -20,6 +21,18 @@ function address.of(name)
   if type(name) == "string" then return { path = name } end
   if not name then return nil end
   return { address = name.ip, port = name.port, family = families[name.family] }
+end
+
+--- Returns the own address of a socket.
+--- @param number integer? of its fd
+--- @return {address: string, port: integer, family: 4|6}|{path: string}|nil at
+---   the path is "" if it has none; nil if there is no fd
+function address.own(number)
+  if not number then return nil end
+  local own, port = core.addresses(number)
+  if not port then return { path = own or "" } end
+  local family = own:find(":", 1, true) and 6 or 4
+  return { address = own, port = port, family = family }
 end
 
 --- Returns an address as messages write it: "127.0.0.1:80", "[::1]:80", a path.
@@ -143,6 +156,12 @@ function checks.port(value)
   end
 end
 
+function checks.fd(value)
+  if math.type(value) ~= "integer" or value < 0 or value > 0x7fffffff then
+    return "the number of an fd"
+  end
+end
+
 function checks.host(value)
   if type(value) ~= "string" or value == "" or value:find("\0", 1, true) then
     return "a host name or address"
@@ -156,12 +175,6 @@ end
 function checks.path(value)
   if value == "" then return "a path that is not empty" end
   return options.checks.string(value)
-end
-
---- Refuses true: SO_REUSEPORT must be set before the bind, and luv 1.44 cannot.
-function checks.reuse_port(value)
-  if value == true then return "false: true is not available yet" end
-  return options.checks.boolean(value)
 end
 
 --- Splits the callback off a call's arguments, of which it is the last.

@@ -6,6 +6,7 @@ local uv = require "orrery.runtime.luv"
 local address = require "orrery.net.address"
 local class = require "orrery.runtime.class"
 local core = require "orrery.core"
+local datagram_place = require "orrery.net.datagram_place"
 local errors = require "orrery.runtime.errors"
 local fds = require "orrery.runtime.fds"
 local loop = require "orrery.runtime.loop"
@@ -29,8 +30,8 @@ local kinds = {
 --- @field type "udp4"|"udp6"|"unix"
 --- @field closed boolean?
 --- @field kind_ table of its type: see `kinds`
---- @field reuse_addr_ boolean?
---- @field ipv6_only_ boolean?
+--- @field settings_ {reuse_addr: boolean?, reuse_port: boolean?, ipv6_only:
+---   boolean?} of UDP
 --- @field binding_ boolean? it is bound, or about to be
 --- @field shared_ boolean? it came from another process, and has not received
 --- @field waiting_ function[] sends until it is bound: called then, or with err
@@ -54,7 +55,7 @@ end
 local schema = {
   type = check_type,
   reuse_addr = checks.boolean,
-  reuse_port = address.checks.reuse_port,
+  reuse_port = checks.boolean,
   ipv6_only = checks.boolean,
 }
 
@@ -62,8 +63,7 @@ local function new(opts)
   return setmetatable({
     type = opts.type,
     kind_ = kinds[opts.type],
-    reuse_addr_ = opts.reuse_addr,
-    ipv6_only_ = opts.ipv6_only,
+    settings_ = opts,
     waiting_ = {},
   }, DgramSocket)
 end
@@ -71,7 +71,11 @@ end
 --- Makes a datagram socket. Each datagram runs `on_message` as a task. Raises
 --- unless the arguments are good.
 --- @param opts "udp4"|"udp6"|"unix"|{type: string, reuse_addr: boolean?,
----   ipv6_only: boolean?} the last two are for UDP
+---   reuse_port: boolean?, ipv6_only: boolean?} all but the type are for UDP.
+---   reuse_addr: others may bind to the address, too; who has bound last gets
+---   what comes. reuse_port: others of this user who say so may, too, and the
+---   kernel divides what comes among them (SO_REUSEPORT of socket(7)).
+---   ipv6_only: "::" is not for IPv4
 --- @param on_message fun(data: string, rinfo: table)? rinfo: {address, family
 ---   (4 or 6), port, size in bytes}; of a Unix socket {path ("" if the sender
 ---   has none), family "unix", size}
@@ -142,14 +146,46 @@ local function failed(self, err)
   if not opening.refused(self, err) then self:emit("error", err) end
 end
 
+--- Makes the handle of a socket's fd.
+--- @param fd userdata orrery.fd, owned unless this fails
+--- @param kind "udp4"|"udp6"|"unix"
+--- @return userdata|UnixDatagram|nil handle
+--- @return string? code an errno's name (ENOTSOCK: it is of another kind)
+local function open(fd, kind)
+  local family = core.datagram_family(fd:fileno())
+  if family ~= (kinds[kind].family or "unix") then return nil, "ENOTSOCK" end
+  if family == "unix" then return unix_datagram.open(fd) end
+  return loop.open(uv.new_udp(), fd)
+end
+
 local function bind(self, ip, port)
-  local handle = uv.new_udp()
-  local ok, _, code = handle:bind(ip, port,
-    { reuseaddr = self.reuse_addr_, ipv6only = self.ipv6_only_ })
-  if ok then return start(self, handle) end
-  loop.close(handle)
+  local fd, errno = core.bind("udp", ip, port, self.settings_)
+  local handle, code
+  if fd then
+    handle, code = loop.open(uv.new_udp(), fd)
+  else
+    code = errors.code_of(errno)
+  end
+  if handle then return start(self, handle) end
   loop.soon(failed, self, address.failure(code, "bind",
     { address = ip, port = port }))
+end
+
+--- Takes over a socket that is bound. It may be another process's, too, so that
+--- nothing is received before somebody listens.
+local function bind_fd(self, number)
+  local fd, errno = core.dup(number)
+  local handle, code
+  if fd then
+    handle, code = open(fd, self.type)
+  else
+    code = errors.code_of(errno)
+  end
+  if not handle then
+    return loop.soon(failed, self, errors.luv(code, "bind", { fd = number }))
+  end
+  self.shared_ = self:listener_count("message") == 0
+  start(self, handle)
 end
 
 --- Opens a Unix socket, and binds it if a path is given.
@@ -168,9 +204,10 @@ local function bind_path(self, path)
 end
 
 --- Binds to a place, for which the host is looked up; to any if it is empty.
---- @param place {host: string?, port: integer?, path: string?}
+--- @param place {host: string?, port: integer?, path: string?, fd: integer?}
 local function begin(self, place)
   self.binding_ = true
+  if place.fd then return bind_fd(self, place.fd) end
   local kind, port = self.kind_, place.port or 0
   if kind.is_unix then return bind_path(self, place.path) end
   if not place.host then return bind(self, kind.any, port) end
@@ -181,38 +218,13 @@ local function begin(self, place)
   end)
 end
 
-local bind_options = {
-  port = address.checks.port,
-  host = address.checks.host,
-  exclusive = checks.boolean,
-}
-
-local bind_path_options = {
-  path = address.checks.path,
-  exclusive = checks.boolean,
-}
-
---- Returns the place that the arguments of `bind` are. Raises unless they are
---- good.
-local function place_of(self, args)
-  local given = type(args[1]) == "table" and args[1]
-  if self.kind_.is_unix then
-    local path = options.check("bind", given or { path = args[1] },
-      bind_path_options).path
-    options.argument("bind", "the path", path, address.checks.path)
-    return { path = path }
-  end
-  local target = options.check("bind",
-    given or { port = args[1], host = args[2] }, bind_options)
-  return { host = target.host, port = address.port(target.port or 0) }
-end
-
 --- Binds to an address. The arguments are one of
 ---   bind(port?, host?, cb), bind({port, host, exclusive}, cb): port 0, the
 ---     default, is one of the system's choice; without a host, the socket
 ---     receives on all addresses
 ---   bind(path, cb), bind({path, exclusive}, cb): of a Unix socket, at a path
----     where there is no file; `close` removes the one that is made there.
+---     where there is no file; `close` removes the one that is made there
+---   bind({fd}, cb): the number of a bound socket, which stays the caller's.
 --- Waits for it if a task calls without `cb`. `listening` is emitted when it
 --- is bound; if it cannot be, a task that waits gets the error, and otherwise
 --- it is an `error` event. Raises for bad arguments, and if it is bound already
@@ -224,7 +236,7 @@ end
 ---   meanwhile)
 function DgramSocket:bind(...)
   local args, cb = address.callback(...)
-  local place = place_of(self, args)
+  local place = datagram_place.to_bind(self.kind_, args)
   if self.binding_ or self.closed then
     options.raise("bind: the socket is %s already",
       self.closed and "closed" or "bound")
@@ -276,35 +288,6 @@ local function send(self, data, place, cb)
   end)
 end
 
-local function check_peer_port(value)
-  if address.port(value) == 0 then return "an integer from 1 to 65535" end
-  return address.checks.port(value)
-end
-
---- Checks the path of a peer, which may also be an abstract name, or "" (which
---- nothing has), for an answer goes to wherever a datagram came from.
-local function check_peer_path(value)
-  if type(value) == "string" and (value == "" or value:byte() == 0) then
-    return
-  end
-  return checks.string(value)
-end
-
---- Returns the place that a datagram is to go to. Raises unless it is good.
-local function peer_of(self, to, host)
-  if self.kind_.is_unix then
-    options.argument("send", "the path", to, check_peer_path)
-    if host ~= nil then
-      options.argument("send", "the callback", host, checks.callback)
-    end
-    return { path = to }
-  end
-  options.argument("send", "the port", to, check_peer_port)
-  host = host or self.kind_.own
-  options.argument("send", "the host", host, address.checks.host)
-  return { host = host, port = address.port(to) }
-end
-
 --- Sends one datagram: send(data, port, host?, cb), or of a Unix socket
 --- send(data, path, cb). By UDP it may be lost on the way without a word; a
 --- Unix socket sends once the receiver has room. If it cannot be sent and there
@@ -319,7 +302,7 @@ end
 function DgramSocket:send(data, to, host, cb)
   if type(host) == "function" then host, cb = nil, host end
   options.argument("send", "the data", data, checks.bytes)
-  local place = peer_of(self, to, host)
+  local place = datagram_place.of_peer(self.kind_, to, host)
   if cb ~= nil then
     options.argument("send", "the callback", cb, checks.callback)
   end
@@ -458,12 +441,7 @@ end
 function dgram.adopt(fd, kind)
   options.argument("adopt", "the fd", fd, fds.check)
   options.argument("adopt", "the type", kind, check_type)
-  local handle, code = nil, "ENOTSOCK"
-  if kind ~= "unix" and uv.guess_handle(fd:fileno()) == "udp" then
-    handle, code = loop.open(uv.new_udp(), fd)
-  elseif kind == "unix" and core.is_unix_datagram(fd:fileno()) then
-    handle = unix_datagram.open(fd)
-  end
+  local handle, code = open(fd, kind)
   if not handle then return nil, errors.luv(code, "open") end
   local self = new({ type = kind })
   self.binding_, self.shared_ = true, true

@@ -94,17 +94,16 @@ end
 
 -- Endpoints ------------------------------------------------------------------
 
---- @class Endpoint : Emitter what has a luv handle as long as it is open
---- @field handle_ userdata?
---- @field watcher_ Watcher? what keeps the loop alive in the handle's place
+--- @class Endpoint : Emitter what has a handle as long as it is open: luv's, or
+---   one with its interface
+--- @field handle_ userdata|table|nil
 local Endpoint = class("orrery.Endpoint", events.Emitter, owning)
 opening.Endpoint = Endpoint
 
---- Takes in a luv handle, and what watches its fd if that is not the handle.
---- @param handle userdata
---- @param watcher Watcher?
-function Endpoint:hold_(handle, watcher)
-  self.handle_, self.watcher_ = handle, watcher
+--- Takes in a handle.
+--- @param handle userdata|table
+function Endpoint:hold_(handle)
+  self.handle_ = handle
   if not self.referenced_ then self:unref() end
 end
 
@@ -118,7 +117,7 @@ end
 --- socket.
 --- @return table? address nil unless it is open
 function Endpoint:address()
-  return self.handle_ and address.of((self.handle_:getsockname()))
+  return address.own(self:fileno())
 end
 
 return opening

@@ -1,36 +1,21 @@
---- Servers of TCP and Unix connections: listening, accepting, closing. The
---- public names are in net.lua.
----
---- A server accepts by itself, in the core: luv only polls the listening fd. So
---- a connection is an fd until it is used, and an error of accept is ours to
---- handle.
+--- Servers of TCP and Unix connections: listening, counting, closing. The
+--- public names are in net.lua; what connections come from is a Listener.
 
 local address = require "orrery.net.address"
 local binding = require "orrery.net.binding"
 local class = require "orrery.runtime.class"
-local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
+local Listener = require "orrery.net.listener"
 local loop = require "orrery.runtime.loop"
 local opening = require "orrery.net.opening"
 local options = require "orrery.runtime.options"
 local scheduler = require "orrery.runtime.scheduler"
 local Socket = require "orrery.net.socket"
-local Watcher = require "orrery.runtime.watcher"
 
 local BACKLOG = 511 -- connections the kernel keeps until they are accepted
-local ACCEPTS = 64 -- in a row, before others have their turn
-local REST = 100 -- ms, after a connection could not be accepted
-
-local errnos = core.errnos
-local EAGAIN, EMFILE, ENFILE = errnos.EAGAIN, errnos.EMFILE, errnos.ENFILE
-local ENOBUFS, ENOMEM = errnos.ENOBUFS, errnos.ENOMEM
 
 local checks, Endpoint = options.checks, opening.Endpoint
-
--- An fd that is kept back as long as any server listens, and how many do: see
--- `turn_away`.
-local spare, listening = nil, 0
 
 --- @class Server : Endpoint events: listening, connection(socket),
 ---   client_error(err, socket), drop(info), error(err), close
@@ -43,8 +28,8 @@ local spare, listening = nil, 0
 --- @field target_ table? what it listens on or is about to
 --- @field fd_ userdata? orrery.fd of one from another process, until it accepts
 --- @field closing_ function[]? called once all connections have ended
---- @field handle_closing_ boolean? luv has not told the handle's close
---- @field resting_ Timer? of `rest`
+--- @field handle_closing_ boolean? the listener's close has not been told
+--- @field stream_kind_ "tcp"|"pipe" of its sockets
 local Server = class("orrery.Server", Endpoint)
 
 Server.handle_type_ = "net.Server"
@@ -109,7 +94,7 @@ function Server.new_(opts, on_connection)
   return self
 end
 
--- Accepting ------------------------------------------------------------------
+-- Connections ----------------------------------------------------------------
 
 --- Closes a connection that is one too many.
 local function drop(self, socket)
@@ -132,59 +117,16 @@ local function welcome(self, socket)
   self:emit("connection", socket)
 end
 
---- Accepts and closes the connections that wait when there are no fds left,
---- with the spare fd. (Left waiting, they would keep the fd ready, and us
---- spinning.)
---- @return boolean turned_away false: there were none, or no fd even for this
-local function turn_away(number)
-  if spare then spare:close() end
-  local turned_away = false
-  for _ = 1, ACCEPTS do
-    local fd = core.accept(number)
-    if not fd then break end
-    fd:close()
-    turned_away = true
-  end
-  spare = core.open("/", "r")
-  return turned_away
+--- Takes in a connection.
+local function on_connection(self, fd, ...)
+  welcome(self, Socket.over_(fd, self.stream_kind_, self.options_, ...))
 end
 
---- Stops polling for a while, since the poll would tell again and again of
---- connections that cannot be accepted.
-local function rest(self)
-  local watcher = self.watcher_
-  watcher:stop()
-  self.resting_ = clock.after(REST, function()
-    self.resting_ = nil
-    if self.watcher_ == watcher then watcher:start() end
-  end)
-  self.resting_:set_ref(self.referenced_)
-end
-
---- Handles what accept gave in place of a connection. EAGAIN says that none
---- waits any more. A peer can bring about the others, so they are an `error`
---- event for listeners only, and the server goes on.
-local function accept_failed(self, errno, number)
-  if errno == EAGAIN then return end
-  if errno == EMFILE or errno == ENFILE then
-    return turn_away(number) or rest(self)
-  end
-  if errno == ENOBUFS or errno == ENOMEM then rest(self) end
+--- Takes in an error of accept: an `error` event for listeners only, since a
+--- peer can bring it about, and the server goes on.
+local function on_error(self, errno)
   if self:listener_count("error") > 0 then
     self:emit("error", errors.system(errno, "accept"))
-  end
-end
-
---- Makes the function that is called when connections wait.
-local function acceptor(self, handle, kind)
-  local number = handle:fileno()
-  return function()
-    for _ = 1, ACCEPTS do
-      if self.handle_ ~= handle then return end
-      local fd, errno = core.accept(number)
-      if not fd then return accept_failed(self, errno, number) end
-      welcome(self, Socket.over_(fd, kind, self.options_))
-    end
   end
 end
 
@@ -200,53 +142,18 @@ local function announce(self, target)
   if self.target_ == target then opening.opened(self, "listening") end
 end
 
---- Counts a server that is to listen, and opens the spare fd if it is the
---- first.
---- @return true? ok
---- @return string? code (EMFILE, ENFILE)
-local function keep_spare()
-  local errno
-  if not spare then spare, errno = core.open("/", "r") end
-  if not spare then return nil, errnos[errno] end
-  listening = listening + 1
-  return true
-end
-
---- Counts off a server, and closes the spare fd after the last one.
-local function drop_spare()
-  listening = listening - 1
-  if listening > 0 or not spare then return end
-  spare:close()
-  spare = nil
-end
-
---- Lets the kernel listen, and polls for connections.
---- @return Watcher? watcher
---- @return string? code (EADDRINUSE, EINVAL)
-local function watch(self, target, handle, kind)
-  local _, _, code = handle:getsockname() -- libuv tells it late: EADDRINUSE
-  if code then return nil, code end
-  local ok, errno = core.listen(handle:fileno(), target.backlog or BACKLOG)
-  if not ok then return nil, errnos[errno] end
-  return Watcher.new(handle:fileno(), "r", acceptor(self, handle, kind),
-    function() return { "server " .. address.show(self:address()) } end)
-end
-
 --- Binds, listens and accepts.
 --- @param ip string? an address; nil: all
 --- @return Error? err nil if it listens
 local function start_listening(self, target, ip)
-  local handle, kind, place = binding.bind(target, ip)
-  if not handle then return kind end
-  local watcher
-  local kept, code = keep_spare()
-  if kept then watcher, code = watch(self, target, handle, kind) end
-  if not watcher then
-    if kept then drop_spare() end
-    loop.close(handle)
-    return address.failure(code, "listen", place)
-  end
-  self:hold_(handle, watcher)
+  local bound, err = binding.bind(target, ip)
+  if not bound then return err end
+  local listener
+  listener, err = Listener.open(bound, target.backlog or BACKLOG, self,
+    on_connection, on_error)
+  if not listener then return err end
+  self.stream_kind_ = bound.kind
+  self:hold_(listener)
   self.listening = true
 end
 
@@ -265,8 +172,11 @@ end
 ---   listen(port?, host?, backlog?, cb): port 0, the default, is one of the
 ---     system's choice; without a host, all addresses of both families
 ---   listen(path, backlog?, cb): a Unix socket
----   listen({port, host, path, fd, backlog, ipv6_only, exclusive}, cb): `fd` is
----     the number of a socket that stays the caller's
+---   listen({port, host, path, fd, backlog, ipv6_only, reuse_port, exclusive},
+---     cb): `fd` is the number of a socket, which stays the caller's;
+---     ipv6_only: "::" is not for IPv4; reuse_port: others of this user who say
+---     so may listen there, too, and the kernel divides the connections among
+---     them (SO_REUSEPORT of socket(7))
 ---   listen(handle, cb): the socket of a server, orrery.fd or luv handle, which
 ---     keeps it.
 --- Waits for it if a task calls without `cb`. `listening` is emitted when it
@@ -329,17 +239,6 @@ function Server:fileno()
   return Endpoint.fileno(self)
 end
 
---- Returns its own address: `{address, port, family}`, or `{path}` of a Unix
---- socket.
---- @return table? address nil unless it is open
-function Server:address()
-  if not self.fd_ then return Endpoint.address(self) end
-  local own, port = core.addresses(self.fd_:fileno())
-  if not port then return { path = own or "" } end
-  local family = own:find(":", 1, true) and 6 or 4
-  return { address = own, port = port, family = family }
-end
-
 -- Closing --------------------------------------------------------------------
 
 local function handle_closed(self)
@@ -350,11 +249,7 @@ end
 local function stop_listening(self)
   self.target_, self.listening = nil, false
   self.handle_closing_ = true
-  if self.watcher_ then
-    self.watcher_:close()
-    drop_spare()
-  end
-  if self.resting_ then self.resting_:stop() end
+  if self.handle_ then self.handle_:stop() end
   self:release_(handle_closed)
   opening.refused(self, errors.new("ECANCELED",
     "listen: the server was closed meanwhile"))

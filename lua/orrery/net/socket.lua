@@ -101,10 +101,14 @@ end
 --- @param kind "tcp"|"pipe"
 --- @param opts {allow_half_open: boolean?, no_delay: boolean?,
 ---   keep_alive: boolean?, pause_on_connect: boolean?}
+--- @param own_address string? these five as core.addresses gives them
+--- @param own_port integer?
+--- @param address_ string?
+--- @param port integer?
+--- @param family any
 --- @return Socket
-function Socket.over_(fd, kind, opts)
-  local own_address, own_port, address_, port, family =
-    core.addresses(fd:fileno())
+function Socket.over_(fd, kind, opts, own_address, own_port, address_, port,
+    family)
   local self = setmetatable({
     fd_ = fd,
     kind_ = kind,

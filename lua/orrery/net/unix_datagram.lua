@@ -2,13 +2,13 @@
 --- UDP handles, so that datagram.lua needs no second path for them. A place is
 --- a path here, and there is no port.
 
-local uv = require "orrery.runtime.luv"
 local class = require "orrery.runtime.class"
 local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local loop = require "orrery.runtime.loop"
 local poller = require "orrery.runtime.poller"
+local socket_file = require "orrery.net.socket_file"
 
 local RECEIVES = 64 -- in a row, before others have their turn
 local FULL = 10 -- ms until a receiver that has no room is tried again
@@ -19,7 +19,8 @@ local unix_datagram = {}
 
 --- @class UnixDatagram its methods are those of luv's UDP handles
 --- @field fd_ userdata orrery.fd, owned
---- @field made_ string? the file that `bind` has made, which `close` removes
+--- @field file_ table? that `bind` has made, and `close` removes: see
+---   net/socket_file.lua
 --- @field on_receive_ fun(code: string?, data: string?, path: string?)?
 --- @field watched_ Watched? while it receives
 --- @field waiting_ table<string, table> by path: sends that wait for room there
@@ -42,7 +43,8 @@ end
 --- Returns what it is called among what keeps the loop alive.
 --- @return string
 function UnixDatagram:name_()
-  return "dgram " .. (self.made_ or ("(fd %d)"):format(self.fd_:fileno() or -1))
+  if self.file_ then return "dgram " .. self.file_.path end
+  return ("dgram (fd %d)"):format(self:fileno() or -1)
 end
 
 --- Binds to a path, at which there must be no file.
@@ -53,7 +55,7 @@ end
 function UnixDatagram:bind(path)
   local ok, errno = core.bind_path(self.fd_:fileno(), path)
   if not ok then return nil, nil, errors.code_of(errno) end
-  self.made_ = uv.fs_realpath(path) or path -- the process may chdir
+  self.file_ = socket_file.at(path)
   return true
 end
 
@@ -143,7 +145,7 @@ function UnixDatagram:is_closing() return not self.fd_:fileno() end
 function UnixDatagram:close(fn)
   local waiting = self.waiting_
   self:recv_stop()
-  if self.made_ then uv.fs_unlink(self.made_) end
+  if self.file_ then socket_file.remove(self.file_) end
   self.fd_:close()
   self.waiting_ = {}
   for _, queue in pairs(waiting) do
@@ -164,10 +166,5 @@ function UnixDatagram:ref() set_referenced(self, true) end
 function UnixDatagram:unref() set_referenced(self, false) end
 
 function UnixDatagram:fileno() return self.fd_:fileno() end
-
---- Returns its own path; nil if it has none.
-function UnixDatagram:getsockname()
-  return (core.addresses(self.fd_:fileno()))
-end
 
 return unix_datagram

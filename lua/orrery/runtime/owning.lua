@@ -6,7 +6,6 @@
 --- The fields of such an object that are read and set here (nil if there is no
 --- such thing):
 ---   handle_      the luv handle, while the object is open
----   watcher_     what keeps the loop alive in the handle's place
 ---   fd_          an orrery.fd that is owned as long as there is no handle
 ---   referenced_  what `ref` and `unref` said last
 ---   pins_        how many times the fd is on its way to other processes
@@ -21,8 +20,7 @@ local Owning = { referenced_ = true }
 --- @return table self
 function Owning:ref()
   self.referenced_ = true
-  local holder = self.watcher_ or self.handle_
-  if holder then holder:ref() end
+  if self.handle_ then self.handle_:ref() end
   return self
 end
 
@@ -30,8 +28,7 @@ end
 --- @return table self
 function Owning:unref()
   self.referenced_ = false
-  local holder = self.watcher_ or self.handle_
-  if holder then holder:unref() end
+  if self.handle_ then self.handle_:unref() end
   return self
 end
 
@@ -67,7 +64,7 @@ end
 --- @param fn fun(self: table)
 function Owning:release_(fn)
   local handle, fd = self.handle_, self.fd_
-  self.handle_, self.watcher_, self.fd_ = nil, nil, nil
+  self.handle_, self.fd_ = nil, nil
   if self.pins_ then
     keep(self, handle, fd)
   elseif handle then
