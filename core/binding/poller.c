@@ -11,7 +11,8 @@
 
 enum { BATCH = 64 }; /* events of one wait; those left are of the next */
 
-/* What an fd is watched for, and ready for: GONE is only reported. */
+/* What an fd is watched for, and ready for. GONE: its peer has ended its side;
+   that both are over, or an error, is reported in any case. */
 enum { READ = 1, WRITE = 2, GONE = 4 };
 
 static const struct orr_name ready[] = {
@@ -45,8 +46,9 @@ static int control(lua_State *L, int operation) {
   struct poller *poller = check_poller(L);
   int fd = (int)luaL_checkinteger(L, 2);
   lua_Integer key = luaL_optinteger(L, 3, 0), wanted = luaL_optinteger(L, 4, 0);
-  struct epoll_event event = {.events = EPOLLRDHUP,
-                              .data = {.u64 = (uint64_t)key}};
+  struct epoll_event event = {.data = {.u64 = (uint64_t)key}};
+  if (wanted & GONE)
+    event.events |= EPOLLRDHUP;
   if (wanted & READ)
     event.events |= EPOLLIN;
   if (wanted & WRITE)
@@ -59,8 +61,8 @@ static int control(lua_State *L, int operation) {
 
 /* poller:add(fd, key, events) -> true; nil, errno (EPERM: a file that cannot be
    polled). Watches the fd of this number. `key` is an integer that wait gives
-   back; `events` is a sum of core.ready.read and .write. That the peer has gone
-   is reported in any case. */
+   back; `events` is a sum of core.ready.read, .write and .gone: the peer has
+   ended its side. That it has gone for good is reported in any case. */
 static int m_add(lua_State *L) {
   return control(L, EPOLL_CTL_ADD);
 }

@@ -45,6 +45,26 @@ describe("a stream over a file that others share", function()
     end)
   end)
 
+  it("waits at rest for a slow reader that has ended its own side", function()
+    run(function()
+      local one, other, ends = pair(core.socketpair)
+      local _ <close> = ends
+      one:write(("x"):rep(1 << 22))
+      local watched, calls = one.handle_.watched_, 0
+      local fn = watched.fn
+      watched.fn = function(...)
+        calls = calls + 1
+        fn(...)
+      end
+      other:finish()
+      task.sleep(50)
+
+      assert.is_true(calls < 10)
+      one:finish()
+      assert.equal(1 << 22, #other:read_all())
+    end)
+  end)
+
   it("goes on after a pause, and ends one direction of a socket", function()
     run(function()
       local one, other, ends = pair(core.socketpair)

@@ -15,6 +15,7 @@ local shared = core.shared
 if shared.poller then return shared.poller end
 
 local READ, WRITE, GONE = core.ready.read, core.ready.write, core.ready.gone
+local FIRST = READ | GONE -- what an fd is watched for to begin with
 local SOME = core.ready_batch -- that one wait gives at most
 
 local poller = {}
@@ -67,7 +68,7 @@ local function find_only()
   only = nil
   if count ~= 1 then return end
   local _, one = next(watched)
-  if one.events == READ then only = one end
+  if one.events & ~GONE == READ then only = one end
 end
 
 --- Returns a name for each entry that keeps the loop alive: its owner's.
@@ -109,10 +110,10 @@ function poller.watch(fd, fn, owner)
   local ok, err = poller.open()
   if not ok then return nil, err end
   last_key = last_key + 1
-  local added, errno = set:add(fd, last_key, READ)
+  local added, errno = set:add(fd, last_key, FIRST)
   if not added then return nil, errors.system(errno, "epoll_ctl") end
   local self = setmetatable({ fd = fd, fn = fn, owner = owner, key = last_key,
-    events = READ, referenced = false }, Watched)
+    events = FIRST, referenced = false }, Watched)
   watched[last_key] = self
   count = count + 1
   find_only()
@@ -122,8 +123,12 @@ end
 --- Sets what is waited for from now on. Does nothing once it is closed.
 --- @param read boolean
 --- @param write boolean
-function Watched:listen(read, write)
+--- @param gone boolean? false: not that the peer has ended its side, which who
+---   does not read would be told of again and again; that it has gone for good
+---   is told in any case
+function Watched:listen(read, write, gone)
   local events = (read and READ or 0) | (write and WRITE or 0)
+    | (gone == false and 0 or GONE)
   if self.closed or events == self.events then return end
   self.events = events
   find_only()

@@ -96,7 +96,7 @@ function watch(self)
       self.watched_, err = poller.watch(self.fd_:fileno(), on_ready, self)
       if err then return loop.soon(fail, self, err.code) end
     end
-    self.watched_:listen(reads, writes)
+    self.watched_:listen(reads, writes, reads)
     self.watched_:set_ref(writes or self.referenced_)
   end
 end
