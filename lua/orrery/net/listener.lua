@@ -22,7 +22,7 @@ local EAGAIN, EMFILE, ENFILE = errnos.EAGAIN, errnos.EMFILE, errnos.ENFILE
 local spare, listening = nil, 0
 
 --- @class Listener
---- @field fd_ userdata orrery.fd, owned unless it was borrowed
+--- @field fd_ userdata orrery.fd, owned
 --- @field file_ table? that the socket has made: see net/socket_file.lua
 --- @field watcher_ Watcher? while it accepts
 --- @field owner_ table the server
