@@ -15,6 +15,7 @@ local ACCEPTS = 64 -- in a row, before others have their turn
 local REST = 100 -- ms, after a connection could not be accepted
 
 local errnos = core.errnos
+local accept = core.accept
 local EAGAIN, EMFILE, ENFILE = errnos.EAGAIN, errnos.EMFILE, errnos.ENFILE
 
 -- An fd that is kept back as long as any socket listens, and how many do: see
@@ -26,11 +27,7 @@ local spare, listening = nil, 0
 --- @field file_ table? that the socket has made: see net/socket_file.lua
 --- @field watcher_ Watcher? while it accepts
 --- @field owner_ table the server
---- @field on_connection_ fun(owner: table, fd: userdata, own_address: string?,
----   own_port: integer?, address: string?, port: integer?, family: any)
 --- @field on_error_ fun(owner: table, errno: integer)
---- @field own_address_ string? that all connections have; nil: they differ
---- @field own_port_ integer?
 --- @field referenced_ boolean
 --- @field resting_ Timer? of `rest`
 local Listener = class "orrery.Listener"
@@ -100,18 +97,25 @@ local function accept_failed(self, errno)
   self.on_error_(self.owner_, errno)
 end
 
-local function on_ready(self)
-  local number, own, own_port = self.fd_:fileno(), self.own_address_,
-    self.own_port_
-  for _ = 1, ACCEPTS do
-    local fd, peer, port, family = core.accept(number)
-    if not fd then return accept_failed(self, peer) end
-    if own then
-      self.on_connection_(self.owner_, fd, own, own_port, peer, port, family)
-    else
-      self.on_connection_(self.owner_, fd, core.addresses(fd:fileno()))
+local anywhere = { ["::"] = true, ["0.0.0.0"] = true }
+
+--- Makes the function that is called when connections wait. Unless the socket
+--- is bound to all addresses, each connection has its address.
+local function acceptor(self, on_connection)
+  local owner, number = self.owner_, self.fd_:fileno()
+  local own, own_port = core.addresses(number)
+  if anywhere[own] then own = nil end
+  return function()
+    for _ = 1, ACCEPTS do
+      local fd, peer, port, family = accept(number)
+      if not fd then return accept_failed(self, peer) end
+      if own then
+        on_connection(owner, fd, own, own_port, peer, port, family)
+      else
+        on_connection(owner, fd, core.addresses(fd:fileno()))
+      end
+      if not self.watcher_ then return end
     end
-    if not self.watcher_ then return end
   end
 end
 
@@ -121,15 +125,13 @@ local function remove(self)
   self.fd_:close()
 end
 
-local anywhere = { ["::"] = true, ["0.0.0.0"] = true }
-
 --- Has a bound socket listen, and polls it.
 --- @return Watcher? watcher nil, code
-local function listen(self, backlog)
+local function listen(self, backlog, on_connection)
   local number = self.fd_:fileno()
   local ok, errno = core.listen(number, backlog)
   if not ok then return nil, errors.code_of(errno) end
-  return Watcher.new(number, "r", function() on_ready(self) end, function()
+  return Watcher.new(number, "r", acceptor(self, on_connection), function()
     return { "server " .. address.show(address.own(number)) }
   end)
 end
@@ -140,8 +142,9 @@ end
 --- @param bound table as binding.bind gives it; closed if this fails
 --- @param backlog integer connections the kernel keeps until they are accepted
 --- @param owner table the first argument of both
---- @param on_connection function see the class
---- @param on_error function
+--- @param on_connection fun(owner: table, fd: userdata, own_address: string?,
+---   own_port: integer?, address: string?, port: integer?, family: any)
+--- @param on_error fun(owner: table, errno: integer)
 --- @return Listener? listener
 --- @return Error? err (EADDRINUSE, EINVAL, EMFILE; EEXIST: that very fd listens
 ---   already)
@@ -150,14 +153,13 @@ function Listener.open(bound, backlog, owner, on_connection, on_error)
     fd_ = bound.fd,
     file_ = bound.file,
     owner_ = owner,
-    on_connection_ = on_connection,
     on_error_ = on_error,
     referenced_ = true,
   }, Listener)
   local code
   local kept, errno = keep_spare()
   if kept then
-    self.watcher_, code = listen(self, backlog)
+    self.watcher_, code = listen(self, backlog, on_connection)
   else
     code = errors.code_of(errno)
   end
@@ -166,8 +168,6 @@ function Listener.open(bound, backlog, owner, on_connection, on_error)
     remove(self)
     return nil, address.failure(code, "listen", bound.place)
   end
-  local own, port = core.addresses(bound.fd:fileno())
-  if not anywhere[own] then self.own_address_, self.own_port_ = own, port end
   return self
 end
 

@@ -108,18 +108,15 @@ local function drop(self, socket)
   })
 end
 
-local function welcome(self, socket)
+--- Takes in a connection.
+local function on_connection(self, fd, ...)
+  local socket = Socket.over_(fd, self.stream_kind_, self.options_, ...)
   if self.max_connections and self.connections >= self.max_connections then
     return drop(self, socket)
   end
   self.connections = self.connections + 1
   socket.server, socket.count_off_ = self, self.count_off_
   self:emit("connection", socket)
-end
-
---- Takes in a connection.
-local function on_connection(self, fd, ...)
-  welcome(self, Socket.over_(fd, self.stream_kind_, self.options_, ...))
 end
 
 --- Takes in an error of accept: an `error` event for listeners only, since a
