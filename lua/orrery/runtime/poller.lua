@@ -68,7 +68,7 @@ local function find_only()
   only = nil
   if count ~= 1 then return end
   local _, one = next(watched)
-  if one.events & ~GONE == READ then only = one end
+  if one.events == FIRST then only = one end
 end
 
 --- Returns a name for each entry that keeps the loop alive: its owner's.
