@@ -15,6 +15,8 @@
 enum {
   NOBODY = -1,
   PASSES = 1000,
+  QUIET = 2,          /* passes in a row that find nothing new end a look: what
+                         one reads of a list that changes may lack some */
   VAIN = 200,         /* passes in a row that find nobody, of a look */
   SPARE = ASKED + 32, /* fds that are not for members: /proc needs some */
 };
@@ -315,8 +317,7 @@ bool family_passed(struct family *f, bool open) {
   bool vain = !moved && !open && look->vanished > 0 && look->vain < VAIN;
   look->vain = vain ? look->vain + 1 : 0;
   look->quiet = moved || open || vain ? 0 : look->quiet + 1;
-  look->active = look->quiet < (look->signal == 0 ? 1 : 2) &&
-                 ++look->passes < PASSES &&
+  look->active = look->quiet < QUIET && ++look->passes < PASSES &&
                  !(look->any && f->living > f->denied);
   look->found = look->treated = look->vanished = 0;
   look->fresh = look->open = false;

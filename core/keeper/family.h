@@ -74,9 +74,8 @@ void family_pass(struct family *f);
 
 /* Ends a pass. `open`: somebody may be a member who is not known yet. Returns
    whether all have been found, or as many as were wanted: when two passes in a
-   row, or one without a signal, have found nobody, and nobody has to stop or
-   has just done so: a signal that is sent is had only when its process runs
-   next. */
+   row have found nobody, and nobody has to stop or has just done so: a signal
+   that is sent is had only when its process runs next. */
 bool family_passed(struct family *f, bool open);
 
 /* Returns a pidfd of a process, which is the caller's; -1: there is no such
