@@ -138,14 +138,18 @@ static int l_accept(lua_State *L) {
 }
 
 /* The types of sockets that core.bind makes. */
-static const char *const types[] = {"tcp", "udp", "unix", NULL};
+enum { TCP, UDP, UNIX };
+static const char *const types[] = {
+    [TCP] = "tcp", [UDP] = "udp", [UNIX] = "unix", NULL};
 
 /* Returns whether field `name` of the table at `index`, if there is one, is
    true. */
 static bool is_set(lua_State *L, int index, const char *name) {
-  bool on = !lua_isnoneornil(L, index) &&
-            lua_getfield(L, index, name) != LUA_TNIL && lua_toboolean(L, -1);
-  lua_settop(L, index);
+  if (lua_isnoneornil(L, index))
+    return false;
+  lua_getfield(L, index, name);
+  bool on = lua_toboolean(L, -1);
+  lua_pop(L, 1);
   return on;
 }
 
@@ -162,14 +166,14 @@ static int l_bind(lua_State *L) {
   union orr_place place;
   struct orr_bind how = {.type = SOCK_STREAM};
   int size;
-  if (type == 2) {
+  if (type == UNIX) {
     size = orr_place_path(&place, to, length);
   } else {
     lua_Integer port = luaL_checkinteger(L, 3);
     luaL_argcheck(L, port >= 0 && port <= 65535, 3, "not a port");
     lua_settop(L, 4);
-    how.type = type == 0 ? SOCK_STREAM : SOCK_DGRAM;
-    how.reuse_addr = type == 0 || is_set(L, 4, "reuse_addr");
+    how.type = type == TCP ? SOCK_STREAM : SOCK_DGRAM;
+    how.reuse_addr = type == TCP || is_set(L, 4, "reuse_addr");
     how.reuse_port = is_set(L, 4, "reuse_port");
     how.ipv6_only = is_set(L, 4, "ipv6_only");
     size = orr_place_ip(&place, to, (int)port);

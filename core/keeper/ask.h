@@ -16,7 +16,7 @@ struct question {
   struct stat_of stat;
   enum {
     UNKNOWN, /* it ended before anybody could tell */
-    NOT_YET, /* it is in execve(2), where it has no environment */
+    NOT_YET, /* it is in execve(2), and has no environment meanwhile */
     NO,
     YES
   } answer;

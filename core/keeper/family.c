@@ -163,10 +163,11 @@ static void learn(struct family *f, int pid, const struct stat_of *stat) {
 
 /* Images ------------------------------------------------------------------- */
 
-/* Each execve(2) has the kernel choose at random where the program lies. So all
-   that lie where a member does have come of that one execve by forks alone, and
-   the root or one below it has called it: they are members. That is known
-   without reading an environment, for which a process may be too quick. */
+/* At each execve(2) the kernel chooses the addresses of the program at random,
+   and a fork keeps them. So a process with the addresses of a member comes from
+   the same execve, which the root or a descendant of it has called: it is a
+   member, too. To know that, nobody has to read its environment before it
+   exits. */
 
 static int key_of(uint64_t image) {
   return (int)(image >> 33) + 1;
@@ -177,7 +178,7 @@ bool family_has_image(const struct family *f, const struct stat_of *stat) {
   return image != NULL && stat->image != 0 && *image == stat->image;
 }
 
-/* Takes in where a member lies. */
+/* Takes in the addresses of a member. */
 static void learn_image(struct family *f, int pid, const struct stat_of *stat) {
   if (!f->kept && stat->image != 0 && !family_has_image(f, stat) &&
       proc_is_random(pid))

@@ -34,7 +34,7 @@ struct look {
 /* The members are found from `root` downwards, and, unless it is a kept family,
    whose orphans come to the keeper, among the children of those who take
    orphans: processes as young as the family that bear its mark, or are in a
-   session that a member has made, or lie in memory where a member does. */
+   session that a member has made, or have the addresses of a member. */
 struct family {
   int root;
   bool kept;

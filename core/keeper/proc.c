@@ -43,8 +43,8 @@ static void skip(const char **at, int fields) {
   }
 }
 
-/* Reads the fields of proc(5) that tell where a program lies, from behind the
-   22nd on. They are 0 or 1 if we may not trace the process, and not all set
+/* Reads the addresses of a program; `at` points behind the 22nd field of
+   proc(5). They are 0 or 1 if we may not trace the process, and some are 0
    while it is in execve(2). */
 static void read_image(const char *at, struct stat_of *stat) {
   /* its code, stack, data and heap, and the ends of its environment */
@@ -94,8 +94,8 @@ bool proc_stat(int pid, struct stat_of *stat) {
   return true;
 }
 
-/* Returns the number that a file consists of, in a base; -1: there is none. */
-static int64_t number_in(const char *path, unsigned base) {
+/* Returns the hexadecimal number that a file consists of; -1: there is none. */
+static int64_t number_in(const char *path) {
   char text[32];
   int fd = (int)sys_open(path, O_RDONLY);
   long n = fd >= 0 ? sys_read(fd, text, sizeof text) : fd;
@@ -105,7 +105,7 @@ static int64_t number_in(const char *path, unsigned base) {
   for (long i = 0; i < n && text[i] != '\n'; i++) {
     unsigned digit =
         (unsigned)(text[i] <= '9' ? text[i] - '0' : text[i] - 'a' + 10);
-    number = digit < base ? number * (int)base + (int)digit : number;
+    number = digit < 16 ? number * 16 + (int)digit : number;
   }
   return number;
 }
@@ -113,10 +113,10 @@ static int64_t number_in(const char *path, unsigned base) {
 bool proc_is_random(int pid) {
   enum { ADDR_NO_RANDOMIZE = 0x40000 };
   char path[PATH];
-  if (number_in("/proc/sys/kernel/randomize_va_space", 10) <= 0)
+  if (number_in("/proc/sys/kernel/randomize_va_space") <= 0) /* 0, 1, 2 */
     return false;
   path_of(path, pid, 0, "/personality");
-  int64_t personality = number_in(path, 16);
+  int64_t personality = number_in(path);
   return personality >= 0 && !(personality & ADDR_NO_RANDOMIZE);
 }
 

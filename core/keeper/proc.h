@@ -10,7 +10,7 @@ struct stat_of {
   int parent, group, session;
   uint64_t start; /* clock ticks since boot */
   bool loaded;    /* false: it is in execve(2), or we may not trace it */
-  uint64_t image; /* a hash of where its program lies in memory; 0: unknown */
+  uint64_t image; /* a hash of its program's addresses; 0: unknown */
 };
 
 /* Set once at the start: act as on a kernel without lists of children. */
@@ -22,8 +22,8 @@ bool proc_has_children(void);
 /* Reads /proc/PID/stat; false: there is no such process. */
 bool proc_stat(int pid, struct stat_of *stat);
 
-/* Tells whether a process lies where the kernel has chosen at random, so that
-   those of the same image are forks of one that has loaded a program. */
+/* Tells whether the kernel has chosen the addresses of a process at random.
+   Then all with the same image come from one execve(2), by forks. */
 bool proc_is_random(int pid);
 
 /* Calls each(pid, data) for the children of a process, of all its threads. A

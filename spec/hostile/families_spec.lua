@@ -11,16 +11,7 @@ local run = helper.run
 local NO_LEAK_CHECK = "ASAN_OPTIONS="
   .. helper.without_leak_check.ASAN_OPTIONS
 
---- Starts a process of a kind of spec/fixture/members.c, which becomes `pids`.
---- [w]
-local function start(road, program, kind, count)
-  local child = members.start(road, program[1], { kind })
-  return child, members.read(child, count)
-end
-
-local function await_all(pids)
-  for _, pid in ipairs(pids) do helper.await_end(pid) end
-end
+local start, await_all = members.start_kind, members.await_all
 
 for _, road in ipairs(members.roads) do
   describe("child:stop by the " .. road[1], function()

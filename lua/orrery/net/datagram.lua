@@ -147,11 +147,13 @@ local function failed(self, err)
 end
 
 --- Makes the handle of a socket's fd.
---- @param fd userdata orrery.fd, owned unless this fails
 --- @param kind "udp4"|"udp6"|"unix"
+--- @param fd userdata? orrery.fd, owned unless this fails; nil: there is none
+--- @param errno integer? why
 --- @return userdata|UnixDatagram|nil handle
 --- @return string? code an errno's name (ENOTSOCK: it is of another kind)
-local function open(fd, kind)
+local function open(kind, fd, errno)
+  if not fd then return nil, errors.code_of(errno) end
   local family = core.datagram_family(fd:fileno())
   if family ~= (kinds[kind].family or "unix") then return nil, "ENOTSOCK" end
   if family == "unix" then return unix_datagram.open(fd) end
@@ -159,13 +161,8 @@ local function open(fd, kind)
 end
 
 local function bind(self, ip, port)
-  local fd, errno = core.bind("udp", ip, port, self.settings_)
-  local handle, code
-  if fd then
-    handle, code = loop.open(uv.new_udp(), fd)
-  else
-    code = errors.code_of(errno)
-  end
+  local handle, code = open(self.type,
+    core.bind("udp", ip, port, self.settings_))
   if handle then return start(self, handle) end
   loop.soon(failed, self, address.failure(code, "bind",
     { address = ip, port = port }))
@@ -174,13 +171,7 @@ end
 --- Takes over a socket that is bound. It may be another process's, too, so that
 --- nothing is received before somebody listens.
 local function bind_fd(self, number)
-  local fd, errno = core.dup(number)
-  local handle, code
-  if fd then
-    handle, code = open(fd, self.type)
-  else
-    code = errors.code_of(errno)
-  end
+  local handle, code = open(self.type, core.dup(number))
   if not handle then
     return loop.soon(failed, self, errors.luv(code, "bind", { fd = number }))
   end
@@ -441,7 +432,7 @@ end
 function dgram.adopt(fd, kind)
   options.argument("adopt", "the fd", fd, fds.check)
   options.argument("adopt", "the type", kind, check_type)
-  local handle, code = open(fd, kind)
+  local handle, code = open(kind, fd)
   if not handle then return nil, errors.luv(code, "open") end
   local self = new({ type = kind })
   self.binding_, self.shared_ = true, true

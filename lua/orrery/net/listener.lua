@@ -62,7 +62,7 @@ local function turn_away(number)
   if spare then spare:close() end
   local turned_away = false
   for _ = 1, ACCEPTS do
-    local fd = core.accept(number)
+    local fd = accept(number)
     if not fd then break end
     fd:close()
     turned_away = true
