@@ -23,16 +23,22 @@ function address.of(name)
   return { address = name.ip, port = name.port, family = families[name.family] }
 end
 
---- Returns the own address of a socket.
---- @param number integer? of its fd
---- @return {address: string, port: integer, family: 4|6}|{path: string}|nil at
----   the path is "" if it has none; nil if there is no fd
-function address.own(number)
-  if not number then return nil end
-  local own, port = core.addresses(number)
+--- Returns an address as core.addresses has it in our words.
+--- @param own string? an IP address, or a path
+--- @param port integer? nil of a path
+--- @return {address: string, port: integer, family: 4|6}|{path: string} at
+---   the path is "" if there is none
+function address.place(own, port)
   if not port then return { path = own or "" } end
   local family = own:find(":", 1, true) and 6 or 4
   return { address = own, port = port, family = family }
+end
+
+--- Returns the own address of a socket.
+--- @param number integer? of its fd
+--- @return table? at as `address.place` has it; nil if there is no fd
+function address.own(number)
+  return number and address.place(core.addresses(number))
 end
 
 --- Returns an address as messages write it: "127.0.0.1:80", "[::1]:80", a path.

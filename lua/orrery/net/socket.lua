@@ -202,10 +202,8 @@ function Socket:sent_() self:destroy() end
 --- @return table? address nil unless it is connected
 function Socket:address()
   if self.closed or self.pending_ then return nil end
-  if self.kind_ == "pipe" then return { path = self.local_address or "" } end
-  local ip = self.local_address
-  return ip and { address = ip, port = self.local_port,
-    family = ip:find(":", 1, true) and 6 or 4 }
+  if self.kind_ == "tcp" and not self.local_port then return nil end
+  return address.place(self.local_address, self.local_port)
 end
 
 --- Returns the luv handle of a TCP connection, or nil if there is none.
