@@ -17,13 +17,14 @@ if shared.poller then return shared.poller end
 local READ, WRITE, GONE = core.ready.read, core.ready.write, core.ready.gone
 local FIRST = READ | GONE -- what an fd is watched for to begin with
 local SOME = core.ready_batch -- that one wait gives at most
+local LENT = 4 * SOME -- fds that a library which has the set counts as
 
 local poller = {}
 shared.poller = poller
 
 local set -- the core's
 local watcher -- luv's handle of it
-local watched, last_key, count = {}, 0, 0 -- by key; how many there are
+local watched, last_key, count = {}, 0, 0 -- by key; how many fds there are
 -- The one entry, if exactly one is watched and only for reading: an event of
 -- luv's can then mean no other, and the set need not be asked.
 local only
@@ -31,7 +32,7 @@ local referenced = 0 -- entries that keep the loop alive
 local ready = {} -- what one wait gives: key, events, key, events …
 
 --- @class Watched an fd in the set; it does not own the fd
---- @field fd integer
+--- @field fd integer? nil: see `poller.lend`
 --- @field key integer
 --- @field fn fun(owner: any, readable: boolean, writable: boolean, gone:
 --- boolean)
@@ -42,9 +43,9 @@ local ready = {} -- what one wait gives: key, events, key, events …
 local Watched = class "orrery.Watched"
 
 --- Calls the functions of up to SOME fds that are ready. Returns how many the
---- set gave.
+--- set gave, those included that it has served by itself.
 local function call_some()
-  local n = set:wait(ready)
+  local n, all = set:wait(ready)
   for i = 1, 2 * n, 2 do
     local one, events = watched[ready[i]], ready[i + 1]
     if one then
@@ -52,7 +53,7 @@ local function call_some()
         events & GONE ~= 0)
     end
   end
-  return n
+  return all
 end
 
 --- Calls the functions of all fds that are ready, which the set gives in turn.
@@ -94,6 +95,24 @@ function poller.open()
   if not watcher then return nil, errors.luv(code, "poll") end
   watcher:unref()
   return true
+end
+
+--- Gives the set to a library of ours in C, which watches fds of its own in it
+--- and serves them in the same wait. The entry says whether those keep the loop
+--- alive; it is to be closed after the last of them.
+--- @param owner table with a method `name_`
+--- @return userdata? set
+--- @return Watched|Error entry; err (EMFILE, ENFILE)
+function poller.lend(owner)
+  local ok, err = poller.open()
+  if not ok then return nil, err end
+  last_key = last_key + 1
+  local self = setmetatable({ owner = owner, key = last_key, events = 0,
+    referenced = false }, Watched)
+  watched[last_key] = self
+  count = count + LENT
+  find_only()
+  return set, self
 end
 
 --- Calls fn(owner, readable, writable, gone) whenever `fd` can be read, can be
@@ -152,9 +171,9 @@ function Watched:close()
   self:set_ref(false)
   self.closed = true
   watched[self.key] = nil
-  count = count - 1
+  count = count - (self.fd and 1 or LENT)
   find_only()
-  set:remove(self.fd)
+  if self.fd then set:remove(self.fd) end
 end
 
 return poller

@@ -22,17 +22,22 @@ shared.scheduler = scheduler
 --- Loaded by the first task that is cancelled or out of time.
 local function errors() return require "orrery.runtime.errors" end
 
-local WAIT, DONE, CANCELLED = {}, {}, {} -- what travels through yield, resume
+-- What travels through yield and resume.
+local WAIT, DONE, UNSEEN, CANCELLED = {}, {}, {}, {}
 local SHIELD = 5000 -- ms that __close handlers of a cancelled task may wait
 local POOL = 64 -- idle coroutines kept
 
 local pool = {}
 local current -- the task that is running
+local spare -- one that nobody has seen, in its coroutine, for the next `call`
 
 --- @class Task it is joined by `runtime/joining.lua`
 --- @field status "running"|"done"|"failed"|"cancelled"
 --- @field fn_ function
 --- @field args_ table? until it begins
+--- @field a_ any the arguments of one that was `call`ed
+--- @field b_ any
+--- @field seen_ boolean? it has waited, or somebody has asked for it
 --- @field thread_ thread? while it runs
 --- @field results_ table? once it is done, packed
 --- @field err_ any what it raised, with `trace_`
@@ -114,7 +119,16 @@ local function body(self)
   end
 end
 
---- Resumes a task. If it yields anything but a wait of ours, it fails.
+--- Fails a task that has yielded anything but a wait of ours, or raised outside
+--- of its function.
+local function break_off(self, thread, ok, token)
+  coroutine.close(thread)
+  loop.remember(ok and "coroutine.yield in a task: only Orrery's waiting "
+    .. "functions may suspend it" or token)
+  settle(self, false, ok and "coroutine.yield in a task" or token)
+end
+
+--- Resumes a task.
 local function resume(self, value)
   if not self.thread_ then return end
   local thread = self.thread_
@@ -122,10 +136,7 @@ local function resume(self, value)
   local ok, token = coroutine.resume(thread, value)
   current = nil
   if ok and (token == WAIT or token == DONE) then return end
-  coroutine.close(thread)
-  loop.remember(ok and "coroutine.yield in a task: only Orrery's waiting "
-    .. "functions may suspend it" or token)
-  settle(self, false, ok and "coroutine.yield in a task" or token)
+  break_off(self, thread, ok, token)
 end
 
 local function begin(self)
@@ -153,10 +164,67 @@ function scheduler.go(fn, ...)
   return new(fn, ...)
 end
 
+local function new_spare(thread)
+  return setmetatable({ status = "running", thread_ = thread }, Task)
+end
+
+--- Runs one function after the other for `call`, in one coroutine, and as one
+--- task as long as nobody has seen it.
+local function call_body(self, on_end, fn, a, b)
+  while true do
+    local ok, err = xpcall(fn, loop.remember, a, b)
+    if ok and not self.seen_ then
+      a, b = nil, nil -- luacheck: ignore (not kept meanwhile)
+      on_end, fn, a, b = coroutine.yield(UNSEEN)
+    else
+      self.on_end_, self.a_, self.b_ = on_end, a, b
+      settle(self, ok, err)
+      if spare then return DONE end
+      self = new_spare(coroutine.running())
+      spare, a, b = self, nil, nil -- luacheck: ignore
+      on_end, fn, a, b = coroutine.yield(DONE)
+    end
+  end
+end
+
+--- Starts fn(a, b) as a task that begins at once, and returns when it waits or
+--- has ended. For callbacks of the loop only, which no task runs. What neither
+--- waits nor asks for its task needs none of its own: the next call has it,
+--- too.
+--- @param on_end fun(self: Task) called at the end of one that has waited, was
+---   asked for or has raised; its `a_` and `b_` are the arguments
+--- @param fn function
+--- @param a any
+--- @param b any
+function scheduler.call(on_end, fn, a, b)
+  local self = spare
+  local ok, token
+  if self then
+    spare, current, self.fn_ = nil, self, fn
+    ok, token = coroutine.resume(self.thread_, on_end, fn, a, b)
+  else
+    self = new_spare(coroutine.create(call_body))
+    current, self.fn_ = self, fn
+    ok, token = coroutine.resume(self.thread_, self, on_end, fn, a, b)
+  end
+  current = nil
+  if token == UNSEEN then
+    spare = self
+    return
+  end
+  self.on_end_, self.a_, self.b_, self.seen_ = on_end, a, b, true
+  if not ok or (token ~= WAIT and token ~= DONE) then
+    break_off(self, self.thread_, ok, token)
+  end
+end
+
 --- Returns the running task; nil outside any, also in a coroutine that is none.
 --- @return Task? task
 function scheduler.current()
-  if current and coroutine.running() == current.thread_ then return current end
+  if current and coroutine.running() == current.thread_ then
+    current.seen_ = true
+    return current
+  end
 end
 
 -- Waiting --------------------------------------------------------------------
