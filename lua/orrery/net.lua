@@ -43,8 +43,9 @@ end
 --- Makes a socket and connects it. The arguments are one of
 ---   connect(port, host?, cb): the host is "localhost" unless given
 ---   connect(path, cb): a Unix socket
----   connect({port, host, family, path, allow_half_open, no_delay, keep_alive},
----     cb)
+---   connect({port, host, family, local_address, path, allow_half_open,
+---     no_delay, keep_alive}, cb): `local_address` is the IP address to connect
+---     from
 --- Tries all addresses of the host, one after the other. Waits for the outcome
 --- if a task calls without `cb`. `connect` is emitted when it is connected, and
 --- then cb(socket) is called; if it cannot be, a task that waits gets the
@@ -52,7 +53,8 @@ end
 --- @param ... any see above
 --- @return Socket? socket connected, if it has waited
 --- @return Error? err (ECONNREFUSED, ENOENT, EACCES, ETIMEDOUT, EHOSTUNREACH,
----   ENETUNREACH, ENOTFOUND, ENAMETOOLONG; ECANCELED: it was closed meanwhile)
+---   ENETUNREACH, ENOTFOUND, ENAMETOOLONG; EADDRNOTAVAIL, EINVAL: it cannot be
+---   connected from there; ECANCELED: it was closed meanwhile)
 function net.connect(...)
   local target, cb = connecting.target_(...)
   return Socket.new_(target):open_(target, cb)

@@ -158,7 +158,9 @@ local function is_over(dest)
 end
 
 local function check_destination(value)
-  if type(value) ~= "table" or not (value.write and value.finish) then
+  local kind = type(value)
+  if kind ~= "table" and kind ~= "userdata"
+    or not (value.write and value.finish) then
     return "a stream to write to"
   end
 end

@@ -151,4 +151,20 @@ describe("the place of a net.Server", function()
       first:close()
     end)
   end)
+
+  it("takes the connections of a server that nobody listens to", function()
+    run(function()
+      local idle, port = serve()
+      local server = net.create_server(function(socket) socket:finish("2") end)
+      assert(server:listen(idle))
+      for _ = 1, 20 do
+        assert.equal("2", net.connect(port, "127.0.0.1"):read_all())
+      end
+      server:close()
+
+      idle:on("connection", function(socket) socket:finish("1") end)
+      assert.equal("1", net.connect(port, "127.0.0.1"):read_all())
+      idle:close()
+    end)
+  end)
 end)

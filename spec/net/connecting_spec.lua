@@ -92,6 +92,27 @@ describe("net.connect", function()
     end)
   end)
 
+  it("connects from the local address that is given", function()
+    run(function()
+      local from
+      local _ <close>, port = serve(function(socket)
+        from = socket.remote_address
+        socket:finish()
+      end)
+      local socket = net.connect { port = port, host = "127.0.0.1",
+        local_address = "127.0.0.2" }
+      socket:read_all()
+      assert.same({ "127.0.0.2", "127.0.0.2" }, { from, socket.local_address })
+
+      for given, code in pairs { ["192.0.2.1"] = "EADDRNOTAVAIL",
+        ["::1"] = "EINVAL" } do
+        local none, err = net.connect { port = port, host = "127.0.0.1",
+          local_address = given }
+        assert.same({ nil, code }, { none, err.code })
+      end
+    end)
+  end)
+
   it("sends what is written and finished before it is connected, in order",
     function()
       run(function()
@@ -186,6 +207,7 @@ describe("net.connect", function()
         { "port" }, { "port", 70000 }, { "path", "" }, { "host", 80, "" },
         { "path", { path = "a", port = 1 } },
         { "family", { port = 1, family = 5 } },
+        { "local_address", { port = 1, local_address = "localhost" } },
         { "unknown option", { prt = 1 } },
       } do
         for _, connect in ipairs { net.connect, function(...)

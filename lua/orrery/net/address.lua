@@ -105,6 +105,14 @@ local function literal(host)
   return known
 end
 
+--- Returns an IP address as luv reads it.
+--- @param text string
+--- @return string? ip nil if the text is none
+function address.ip(text)
+  local known = literal(text)
+  return known and known[1].address or nil
+end
+
 local function addresses(found)
   local list = {}
   for i, one in ipairs(found) do
@@ -172,6 +180,10 @@ function checks.host(value)
   if type(value) ~= "string" or value == "" or value:find("\0", 1, true) then
     return "a host name or address"
   end
+end
+
+function checks.ip(value)
+  if checks.host(value) or not address.ip(value) then return "an IP address" end
 end
 
 function checks.family(value)

@@ -77,6 +77,16 @@ local function attempt_failed(self, places, i, code)
   refused(self, address.failure(code, "connect", places[i]))
 end
 
+--- Has a handle connect to a place. Returns what luv does.
+local function aim(handle, place, done)
+  if place.path then return handle:connect(place.path, done) end
+  if place.from then
+    local ok, message, code = handle:bind(place.from, 0)
+    if not ok then return nil, message, code end
+  end
+  return handle:connect(place.address, place.port, done)
+end
+
 function attempt(self, places, i)
   if self.closed then return end
   local place = places[i]
@@ -89,12 +99,7 @@ function attempt(self, places, i)
     if code then return attempt_failed(self, places, i, code) end
     connected(self, handle, kind)
   end)
-  local ok, _, code
-  if place.path then
-    ok, _, code = handle:connect(place.path, done)
-  else
-    ok, _, code = handle:connect(place.address, place.port, done)
-  end
+  local ok, _, code = aim(handle, place, done)
   if ok then return end
   loop.soon(function() attempt_failed(self, places, i, code) end)
 end
@@ -110,9 +115,11 @@ local function start_connecting(self, target)
   address.resolve(target.host or "localhost", target.family,
     function(err, list)
       if err then return refused(self, err) end
+      local from = target.local_address and address.ip(target.local_address)
       local places = {}
       for i, one in ipairs(list) do
-        places[i] = { address = one.address, port = address.port(target.port) }
+        places[i] = { address = one.address, port = address.port(target.port),
+          from = from }
       end
       attempt(self, places, 1)
     end)
@@ -123,6 +130,7 @@ connect_options.port = address.checks.port
 connect_options.host = address.checks.host
 connect_options.family = address.checks.family
 connect_options.path = address.checks.path
+connect_options.local_address = address.checks.ip
 
 --- Returns the arguments of `connect` as a table. Raises unless they are good.
 --- @param ... any port, host, cb; path, cb; or options, cb

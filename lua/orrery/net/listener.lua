@@ -99,16 +99,20 @@ end
 
 local anywhere = { ["::"] = true, ["0.0.0.0"] = true }
 
---- Makes the function that is called when connections wait. Unless the socket
---- is bound to all addresses, each connection has its address.
-local function acceptor(self, on_connection)
-  local owner, number = self.owner_, self.fd_:fileno()
-  local own, own_port = core.addresses(number)
+--- Makes a function that accepts connections and calls on_connection for each.
+--- Unless the socket is bound to all addresses, each connection has its
+--- address.
+--- @param on_connection fun(owner: table, fd: userdata, own_address: string?,
+---   own_port: integer?, address: string?, port: integer?, family: any)
+--- @return fun(number: integer, most: integer): integer? accept_some
+function Listener:for_each(on_connection)
+  local owner = self.owner_
+  local own, own_port = core.addresses(self.fd_:fileno())
   if anywhere[own] then own = nil end
-  return function()
-    for _ = 1, ACCEPTS do
+  return function(number, most)
+    for _ = 1, most do
       local fd, peer, port, family = accept(number)
-      if not fd then return accept_failed(self, peer) end
+      if not fd then return peer end
       if own then
         on_connection(owner, fd, own, own_port, peer, port, family)
       else
@@ -127,28 +131,31 @@ end
 
 --- Has a bound socket listen, and polls it.
 --- @return Watcher? watcher nil, code
-local function listen(self, backlog, on_connection)
+local function listen(self, backlog)
   local number = self.fd_:fileno()
   local ok, errno = core.listen(number, backlog)
   if not ok then return nil, errors.code_of(errno) end
-  return Watcher.new(number, "r", acceptor(self, on_connection), function()
+  local accept_some = self.owner_:acceptor_(self)
+  return Watcher.new(number, "r", function()
+    local failed = accept_some(number, ACCEPTS)
+    if failed then accept_failed(self, failed) end
+  end, function()
     return { "server " .. address.show(address.own(number)) }
   end)
 end
 
---- Lets a bound socket listen, and calls on_connection for each connection,
---- and on_error for what accept gives in place of one, which any peer may bring
---- about, until `stop`.
+--- Lets a bound socket listen, and calls, until `stop`, what the owner's
+--- acceptor_(listener) has given, when connections wait: accept_some(number,
+--- most) accepts at most so many, and returns the errno that says why it could
+--- not. on_error is called for what any peer may bring about there.
 --- @param bound table as binding.bind gives it; closed if this fails
 --- @param backlog integer connections the kernel keeps until they are accepted
---- @param owner table the first argument of both
---- @param on_connection fun(owner: table, fd: userdata, own_address: string?,
----   own_port: integer?, address: string?, port: integer?, family: any)
+--- @param owner table
 --- @param on_error fun(owner: table, errno: integer)
 --- @return Listener? listener
 --- @return Error? err (EADDRINUSE, EINVAL, EMFILE; EEXIST: that very fd listens
 ---   already)
-function Listener.open(bound, backlog, owner, on_connection, on_error)
+function Listener.open(bound, backlog, owner, on_error)
   local self = setmetatable({
     fd_ = bound.fd,
     file_ = bound.file,
@@ -159,7 +166,7 @@ function Listener.open(bound, backlog, owner, on_connection, on_error)
   local code
   local kept, errno = keep_spare()
   if kept then
-    self.watcher_, code = listen(self, backlog, on_connection)
+    self.watcher_, code = listen(self, backlog)
   else
     code = errors.code_of(errno)
   end
@@ -169,6 +176,18 @@ function Listener.open(bound, backlog, owner, on_connection, on_error)
     return nil, address.failure(code, "listen", bound.place)
   end
   return self
+end
+
+--- Accepts nothing until `go_on`.
+function Listener:pause()
+  if self.resting_ then self.resting_:stop() end
+  self.resting_ = nil
+  if self.watcher_ then self.watcher_:stop() end
+end
+
+--- Accepts again. Does nothing if it is accepting.
+function Listener:go_on()
+  if self.watcher_ and not self.resting_ then self.watcher_:start() end
 end
 
 --- Accepts no more. Does nothing the second time.

@@ -52,9 +52,14 @@ local function close_if_drained(self)
   self:emit("close")
 end
 
+--- Has `close` answered if the connection that has ended was the last one.
+function Server:ended_()
+  if self.closing_ then loop.soon(close_if_drained, self) end
+end
+
 local function connection_ended(self)
   self.connections = self.connections - 1
-  if self.closing_ then loop.soon(close_if_drained, self) end
+  self:ended_()
 end
 
 --- Ends a connection if its handler has ended with an error of this connection:
@@ -127,6 +132,14 @@ local function on_error(self, errno)
   end
 end
 
+--- Returns what accepts connections; see `Listener.open`. Servers of a protocol
+--- have their own.
+--- @param listener Listener
+--- @return fun(number: integer, most: integer): integer? accept_some
+function Server:acceptor_(listener)
+  return listener:for_each(on_connection)
+end
+
 -- Listening ------------------------------------------------------------------
 
 local function failed(self, target, err)
@@ -147,7 +160,7 @@ local function start_listening(self, target, ip)
   if not bound then return err end
   local listener
   listener, err = Listener.open(bound, target.backlog or BACKLOG, self,
-    on_connection, on_error)
+    on_error)
   if not listener then return err end
   self.stream_kind_ = bound.kind
   self:hold_(listener)
@@ -165,6 +178,16 @@ local function begin(self, target)
   address.resolve(target.host, nil, at)
 end
 
+--- Leaves the connections of another server, whose socket this one listens on,
+--- to this one, unless somebody listens to that one for them. (It would take
+--- some of them, and nobody would answer these.)
+local function take_from(other)
+  if type(other) == "table" and other.handle_type_ == "net.Server"
+    and other.handle_ and other:listener_count("connection") == 0 then
+    other.handle_:pause()
+  end
+end
+
 --- Starts to listen. The arguments are one of
 ---   listen(port?, host?, backlog?, cb): port 0, the default, is one of the
 ---     system's choice; without a host, all addresses of both families
@@ -175,7 +198,8 @@ end
 ---     so may listen there, too, and the kernel divides the connections among
 ---     them (SO_REUSEPORT of socket(7))
 ---   listen(handle, cb): the socket of a server, orrery.fd or luv handle, which
----     keeps it.
+---     keeps it; a server without a listener of `connection` accepts nothing
+---     until it has one.
 --- Waits for it if a task calls without `cb`. `listening` is emitted when it
 --- listens; if it cannot, a task that waits gets the error, and otherwise it is
 --- an `error` event. Raises for bad arguments, and if it listens already. [w]
@@ -193,6 +217,7 @@ function Server:listen(...)
     self.target_ = target or {}
     if err then return loop.soon(failed, self, self.target_, err) end
     begin(self, target)
+    if self.listening then take_from(args[1]) end
   end, Server.__close)
 end
 
@@ -217,10 +242,13 @@ function Server:adopt_(fd)
 end
 
 --- Begins to accept with the first listener of `connection`, if it has not
---- begun. If that fails, the server is closed and emits `error`.
+--- begun, or has left that to another server. If that fails, the server is
+--- closed and emits `error`.
 function Server:listeners_changed_(event, count)
+  if event ~= "connection" or count == 0 then return end
+  if self.handle_ then return self.handle_:go_on() end
   local fd, target = self.fd_, self.target_
-  if not fd or event ~= "connection" or count == 0 then return end
+  if not fd then return end
   self.fd_ = nil
   local err = start_listening(self, target)
   if not err then return end
@@ -243,10 +271,15 @@ local function handle_closed(self)
   close_if_drained(self)
 end
 
+--- Called when the server stops listening; servers of a protocol end what
+--- connections are idle.
+function Server:stopped_() end
+
 local function stop_listening(self)
   self.target_, self.listening = nil, false
   self.handle_closing_ = true
   if self.handle_ then self.handle_:stop() end
+  self:stopped_()
   self:release_(handle_closed)
   opening.refused(self, errors.new("ECANCELED",
     "listen: the server was closed meanwhile"))
@@ -285,7 +318,7 @@ end
 --- @param by integer negative: they have ended
 function Server:moved_(by)
   self.given_away_ = self.given_away_ + by
-  if self.closing_ then loop.soon(close_if_drained, self) end
+  self:ended_()
 end
 
 --- Asks how many connections are open, here and in the processes to which they

@@ -16,6 +16,7 @@
 ---   after_cr_            whether a "\n" that comes next ends no line, for a
 ---                        "\r" has done so
 ---   keeps_unread_        whether what was read ahead outlives `destroy`
+---   quiet_               whether an error is none for `error` listeners
 ---   was_flowing_ was_paused_  what `unread_` found, for `put_back_`
 ---
 --- What the class calls: start_reading_, abandon_reading_, take_over_; for
@@ -107,13 +108,15 @@ local function answer_reader(self, data, err)
   if wake then wake(data, err) end
 end
 
---- Notes the end, or the error that is the end.
+--- Notes the end, or the error that is the end: luv's code for it, or what a
+--- handle that is none of luv's has made of it.
 local function on_end(self, err)
   stop_reading(self)
   self.ended = true
   if err then
-    self.read_error_ = errors.luv(err, "read", { of_ = self })
-    if self:listener_count("error") > 0 then
+    if not errors.is(err) then err = errors.luv(err, "read") end
+    self.read_error_, err.of_ = err, self
+    if not self.quiet_ and self:listener_count("error") > 0 then
       self:emit("error", self.read_error_)
     end
   end
