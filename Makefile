@@ -11,6 +11,8 @@ LUA_INC   ?= $(firstword $(wildcard /usr/include/lua5.4 \
                /usr/local/include/lua5.4 /usr/local/include))
 LUA_LIB   ?= -llua5.4
 JANSSON   ?= -ljansson
+LLHTTP_INC ?= /usr/share/include/llhttp
+LLHTTP_SRC ?= /usr/share/llhttp
 BUILD     ?= build
 FUZZ_SECONDS ?= 20
 
@@ -19,12 +21,14 @@ FUZZ_SECONDS ?= 20
 LUA_PACKAGES  := lua5.4 liblua5.4-dev lua-luv
 RUN_PACKAGES  := gcc libc6-dev lua-check \
                  $(if $(filter lua5.4,$(LUA)),$(LUA_PACKAGES))
-TEST_PACKAGES := $(RUN_PACKAGES) $(LUA_PACKAGES) libjansson-dev lua-busted \
+# What parts of Orrery need that others do without.
+PART_PACKAGES := libjansson-dev node-llhttp
+TEST_PACKAGES := $(RUN_PACKAGES) $(LUA_PACKAGES) $(PART_PACKAGES) lua-busted \
                  luarocks strace time procps util-linux nodejs python3 \
                  fish ksh tcsh zsh
 # What spec/clients runs; Debian starts the servers among them if it starts any.
 CLIENT_PACKAGES := supervisor s6 tini tmux less redis-server redis-tools git \
-                 openssh-server openssh-client
+                 openssh-server openssh-client curl
 LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev \
                  shellcheck musl-tools gcc-aarch64-linux-gnu \
                  libc6-dev-arm64-cross
@@ -52,7 +56,7 @@ deps: deps-run deps-lint deps-clients ## installs what any target needs
 
 deps-run:
 	$(call install,$(RUN_PACKAGES))
-	-@.ci/packages libjansson-dev
+	-@for package in $(PART_PACKAGES); do .ci/packages $$package; done
 
 deps-lint:
 	$(call install,$(LINT_PACKAGES))
@@ -86,31 +90,46 @@ WARNINGS  := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 # The engine is compiled without Lua: it knows system calls and nothing else.
 ENGINE_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) -fPIC -fvisibility=hidden \
                 $(CFLAGS)
-ALL_CFLAGS    = -Icore -I$(LUA_INC) $(ENGINE_CFLAGS)
+ALL_CFLAGS    = -Icore -I$(LUA_INC) $(LLHTTP_CFLAGS) $(ENGINE_CFLAGS)
+# llhttp and all that use it are compiled alike.
+LLHTTP_CFLAGS = -isystem $(LLHTTP_INC) -DLLHTTP_STRICT_MODE=1
 
-# Two modules: jansson is loaded with orrery.json only.
+# Three modules: jansson is loaded with orrery.json only, and llhttp, which is
+# compiled in, is in orrery.http only.
 ENGINE    := $(wildcard core/engine/*.c)
 BINDING   := $(wildcard core/binding/*.c)
 JSON_SOURCES := $(wildcard core/json/*.c)
-SOURCES   := $(ENGINE) $(BINDING) $(JSON_SOURCES)
+HTTP_SOURCES := $(wildcard core/http/*.c)
+SOURCES   := $(ENGINE) $(BINDING) $(JSON_SOURCES) $(HTTP_SOURCES)
 KEEPER_SOURCES := $(wildcard core/keeper/*.c)
 HEADERS   := $(wildcard core/*/*.h)
 OBJECTS   := $(patsubst core/%.c,$(BUILD)/obj/%.o,$(ENGINE) $(BINDING))
 JSON_OBJECTS := $(JSON_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
                 $(patsubst %,$(BUILD)/obj/binding/%.o,pace utf8 values)
+HTTP_OBJECTS := $(HTTP_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
+                $(patsubst %,$(BUILD)/obj/llhttp/%.o,api http llhttp) \
+                $(patsubst %,$(BUILD)/obj/%.o,binding/binding engine/buffer \
+                  engine/io engine/poll)
 CORE      := $(BUILD)/orrery/core.so
 JSON      := $(BUILD)/orrery/json.so
+HTTP      := $(BUILD)/orrery/http.so
 MODULES   := $(BUILD)/orrery/modules.luac
 KEEPER    := $(BUILD)/orrery/orrery-keeper
 
-# All else works without JSON.
-build: $(CORE) $(KEEPER) $(MODULES) ## builds the core and the bytecode (default)
-	@if echo '#include <jansson.h>' | \
-	    $(CC) $(ALL_CFLAGS) -fsyntax-only -x c - 2>/dev/null; then \
-	  $(MAKE) -s $(JSON); \
+# Builds a module if what it includes is there, or says what is missing.
+define build_with
+	@if echo '#include "$(2)"' | \
+	    $(CC) $(ALL_CFLAGS) -w -fsyntax-only -x c - 2>/dev/null; then \
+	  $(MAKE) -s $(1); \
 	else \
-	  echo "  without $(JSON): no jansson.h (Debian: libjansson-dev)"; \
+	  echo "  without $(1): no $(3)"; \
 	fi
+endef
+
+# All else works without JSON and HTTP.
+build: $(CORE) $(KEEPER) $(MODULES) ## builds the core and the bytecode (default)
+	$(call build_with,$(JSON),jansson.h,jansson.h (Debian: libjansson-dev))
+	$(call build_with,$(HTTP),$(LLHTTP_SRC)/api.c,llhttp (Debian: node-llhttp))
 
 # Names what is missing.
 needs:
@@ -148,6 +167,13 @@ $(BUILD)/obj/%.o: core/%.c $(HEADERS) Makefile | needs
 	@echo "  CC   $<"
 	@$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
+# Not ours: no warnings.
+$(BUILD)/obj/llhttp/%.o: $(LLHTTP_SRC)/%.c Makefile
+	@mkdir -p $(@D)
+	@echo "  CC   $<"
+	@$(CC) -std=c11 -w -fPIC -fvisibility=hidden $(LLHTTP_CFLAGS) $(CFLAGS) \
+	  -c -o $@ $<
+
 $(CORE): $(OBJECTS)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
@@ -170,6 +196,11 @@ $(JSON): $(JSON_OBJECTS)
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	@$(CC) -shared $(CFLAGS) $(LDFLAGS) -o $@ $^ $(JANSSON)
+
+$(HTTP): $(HTTP_OBJECTS)
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@$(CC) -shared $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 run: deps-run ## builds, and runs scripts/tour.lua
 	@$(MAKE) build
@@ -206,7 +237,7 @@ roads:
 # Another libc and another processor. Each has headers of its own; those of Lua
 # and jansson, which are for any, are looked for after them.
 OTHER_CC  := musl-gcc aarch64-linux-gnu-gcc
-OTHER_CFLAGS = -Icore $(ENGINE_CFLAGS) -isystem $(LUA_INC) \
+OTHER_CFLAGS = -Icore $(ENGINE_CFLAGS) $(LLHTTP_CFLAGS) -isystem $(LUA_INC) \
                -idirafter /usr/include \
                -idirafter /usr/include/$(shell $(CC) -print-multiarch)
 
@@ -243,7 +274,7 @@ asan: build ## runs all specs on a core with AddressSanitizer and UBSan
 	  busted --run=all --exclude-tags=clients
 
 # libFuzzer, with the sanitizers; clang only.
-FUZZERS   := frames msgpack json
+FUZZERS   := frames msgpack json http
 FUZZED    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
              -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_SHARED := spec/fuzz/fds.c spec/fuzz/values.c
@@ -266,10 +297,11 @@ fuzz: deps-run deps-lint ## fuzzes each decoder for FUZZ_SECONDS (20)
 fuzzers: $(FUZZERS:%=$(BUILD)/%)
 
 $(FUZZERS:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/%.c $(FUZZ_SHARED) \
-    $(wildcard spec/fuzz/*.h) $(OBJECTS) $(JSON_OBJECTS)
+    $(wildcard spec/fuzz/*.h) $(OBJECTS) $(JSON_OBJECTS) $(HTTP_OBJECTS)
 	@echo "  FUZZ $<"
 	@$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $(FUZZ_SHARED) \
-	  $(sort $(OBJECTS) $(JSON_OBJECTS)) $(JANSSON) $(LUA_LIB) -lm
+	  $(sort $(OBJECTS) $(JSON_OBJECTS) $(HTTP_OBJECTS)) $(JANSSON) $(LUA_LIB) \
+	  -lm
 
 catalogue: ## tells which of Node's own tests have a spec, or why not
 	@$(LUA) spec/catalogue.lua
@@ -278,12 +310,13 @@ catalogue: ## tells which of Node's own tests have a spec, or why not
 
 # Our own programs in C and, if there is a Go that can build them, in Go.
 BENCH     := build/bench
-BENCH_C   := connect exec family handles messages own_cpu read short spawn
+BENCH_C   := connect exec family handles http messages own_cpu read short \
+             spawn
 BENCH_GO  := exec spawn
 BENCH_CC   = $(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra
 
 bench: deps ## measures all rows beside C and others, or ROW="spawn"
-	$(call install,lua-cjson)
+	$(call install,lua-cjson wrk nginx-light)
 	@$(MAKE) build bench-programs
 	$(LUA) bench/run.lua $(ROW)
 
@@ -334,7 +367,7 @@ BIN         = $(DESTDIR)$(PREFIX)/bin
 install: build ## installs into PREFIX (/usr/local)
 	install -d "$(SHARE)" "$(LIB)/orrery" "$(BIN)"
 	cp -r lua/orrery "$(SHARE)/"
-	for so in $(CORE) $(JSON) $(KEEPER); do \
+	for so in $(CORE) $(JSON) $(HTTP) $(KEEPER); do \
 	  [ ! -e $$so ] || install -m 755 $$so "$(LIB)/orrery/" || exit 1; \
 	done
 	$(call COMPILE,$(SHARE),$(LIB),$(COPIED))

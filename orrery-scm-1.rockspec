@@ -18,7 +18,7 @@ supported_platforms = { "linux" }
 dependencies = { "lua >= 5.4", "luv >= 1.44" }
 
 -- By make, so that there is bytecode. JSON is left out if there is no
--- jansson.h.
+-- jansson.h, HTTP if there is no llhttp.
 build = {
   type = "make",
   build_target = "build",

@@ -5,6 +5,7 @@
 --- in `_`. The functions are found at run time, their texts by debug.getinfo.
 
 local helper = require "spec.helper"
+local native = require "orrery.http.native"
 local orrery = require "orrery"
 local source = require "spec.fixture.source"
 
@@ -124,8 +125,25 @@ local function class_of(object)
   return type(meta.__index) == "table" and meta.__index or meta
 end
 
-local MODULES = { "child_process", "dgram", "events", "net", "process",
+local MODULES = { "child_process", "dgram", "events", "http", "net", "process",
   "stream", "task" }
+
+--- Returns an object, or the methods, of each public class of http. [w]
+local function http_objects()
+  local accepted
+  local server = orrery.http.create_server(function(req, res)
+    accepted = req.socket
+    res:finish()
+  end)
+  server:listen(0, "127.0.0.1")
+  local request = orrery.http.get { host = "127.0.0.1",
+    port = server:address().port, agent = false }
+  local response = request:await_response()
+  response:read_all()
+  server:close()
+  return { ["request:"] = request, ["response:"] = response,
+    ["agent:"] = request.agent, ["server:"] = server, ["socket:"] = accepted }
+end
 
 --- Makes an object of each public class. [w]
 local function objects()
@@ -171,10 +189,30 @@ describe("a public function", function()
         check(name, class_of(object), faults)
       end
       close()
+      for name, object in pairs(http_objects()) do
+        check(name, class_of(object), faults)
+      end
+      check("request:", native.request.methods, faults)
+      check("response:", native.response.methods, faults)
 
       table.sort(faults)
       assert.equal("", table.concat(faults, "\n"))
     end)
+  end)
+end)
+
+describe("a public method in C", function()
+  it("says above it what it does, by the name that users call it by", function()
+    local text = source.read "core/http/request.c"
+      .. source.read "core/http/response.c"
+    for _, class in ipairs { "request", "response" } do
+      for name, fn in pairs(native[class].methods) do
+        local is_c = type(fn) == "function"
+          and debug.getinfo(fn, "S").what == "C"
+        local above = ("/* %s:%s("):format(class, name)
+        assert(not is_c or text:find(above, 1, true), above)
+      end
+    end
   end)
 end)
 

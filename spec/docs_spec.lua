@@ -37,7 +37,8 @@ function run.sh(code)
 end
 
 for _, path in ipairs { "docs/child_process.md", "docs/channel.md",
-  "docs/families.md", "docs/process.md", "docs/troubleshooting.md" } do
+  "docs/families.md", "docs/http.md", "docs/http_client.md",
+  "docs/process.md", "docs/troubleshooting.md" } do
   describe(path, function()
     for i, block in ipairs(blocks(path)) do
       it(("block %d prints what it says"):format(i), function()

@@ -11,16 +11,19 @@ local source = require "spec.fixture.source"
 --- module of its room; what lies in the folder of its name is private.
 local FLOORS = {
   "inspect", "json", "runtime", "events", "task", "stream", "net", "dgram",
-  "channel", "process", "child_process", "init", "cli",
+  "http", "channel", "process", "child_process", "init", "cli",
 }
 
 --- Private modules that the rooms above theirs may use.
 local DOORS = {
   ["channel.messaging"] = true,
   ["child_process.keeper"] = true,
+  ["net.address"] = true,
   ["net.datagram"] = true,
   ["stream.pipe_reader"] = true,
   ["stream.pty"] = true,
+  ["stream.reading"] = true,
+  ["stream.writing"] = true,
 }
 
 --- The one module that uses what is above it.

@@ -6,6 +6,7 @@ local orrery = require "orrery"
 
 local run = helper.run
 local process, net, stream = orrery.process, orrery.net, orrery.stream
+local http = orrery.http
 
 local NONE = "/does not exist"
 
@@ -27,7 +28,7 @@ local function clean(result)
   elseif result.handle_type_ == "net.Server" then
     result:close(nothing)
   elseif result.destroy then
-    result:on("error", nothing)
+    if result.on then result:on("error", nothing) end
     result:destroy()
   elseif result.cancel then
     result:cancel()
@@ -126,6 +127,26 @@ local calls = {
   ["connect"] = function(v) return (net.connect(v)) end,
   ["adopt_socket"] = function(v) return (net.adopt_socket(v)) end,
   ["adopt_server"] = function(v) return (net.adopt_server(v)) end,
+  ["http.create_server"] = function(v)
+    return (http.create_server(v or 1))
+  end,
+  ["its max_pipelined"] = function(v)
+    return (http.create_server({ max_pipelined = v or 0 }))
+  end,
+  ["its handler"] = function(v) return (http.create_server({}, v or 1)) end,
+  ["http.request"] = function(v) return (http.request(v)) end,
+  ["request's options"] = function(v)
+    return (http.request("http://127.0.0.1:1", v or 1))
+  end,
+  ["request's headers"] = function(v)
+    return (http.request("http://127.0.0.1:1", { headers = v or 1 }))
+  end,
+  ["http.get"] = function(v) return (http.get(v)) end,
+  ["http.fetch"] = function(v) return (http.fetch(v)) end,
+  ["fetch's body"] = function(v)
+    return (http.fetch("http://127.0.0.1:1", { body = v or 1 }))
+  end,
+  ["http.agent"] = function(v) return (http.agent(v or 1)) end,
   ["dgram.adopt"] = function(v) return (orrery.dgram.adopt(v, "udp4")) end,
   ["create_socket"] = function(v) return (orrery.dgram.create_socket(v)) end,
 }
@@ -144,6 +165,21 @@ describe("a wrong argument", function()
     assert.matches("got function$", text)
     text = misuse(function() orrery.spawn("ls", {}, 5) end)
     assert.matches("options must be a table, got number 5$", text)
+  end)
+
+  it("of a response is named at the user's line", function()
+    run(function()
+      local server <close> = http.create_server(function(_, res)
+        check("set_header", function(v) res:set_header("X-A", v) end)
+        check("its name", function(v) res:set_header(v, "x") end)
+        check("write_head", function(v) res:write_head(v) end)
+        check("status_code", function(v) res.status_code = v end)
+        res:finish("done")
+      end)
+      assert(server:listen(0, "127.0.0.1"))
+      assert.equal("done", assert(http.fetch("http://127.0.0.1:"
+        .. server:address().port, { agent = false })).body)
+    end)
   end)
 
   it("fault D10: of `off` names what removes all", function()

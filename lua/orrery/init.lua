@@ -24,6 +24,7 @@ local parts = {
   core = { "orrery.core" },
   net = { "orrery.net" },
   dgram = { "orrery.dgram" },
+  http = { "orrery.http" },
   null = { "orrery.core", "null" },
   array = { "orrery.core", "array" },
   inspect = { "orrery.inspect" },

@@ -67,7 +67,8 @@ local function write(path, text)
 end
 
 describe("make build #long", function()
-  it("fault E7: goes on without jansson.h and luv, which it names", function()
+  it("fault E7: goes on without jansson.h, llhttp and luv, which it "
+    .. "names", function()
     run(function()
       local shop <close> = workshop.new()
       local bad = shop.path .. "/bad"
@@ -75,10 +76,11 @@ describe("make build #long", function()
       write(bad .. "/jansson.h", "#error none")
       write(bad .. "/lua", OTHER_LUA:format(bad))
       local text = there(shop.path .. "/src", ("chmod +x %s/lua && "
-        .. "make install PREFIX=%s LUA=%s/lua CFLAGS='-O0 -I%s'"):format(bad,
-        shop.path, bad, bad))
+        .. "make install PREFIX=%s LUA=%s/lua LLHTTP_SRC=%s "
+        .. "CFLAGS='-O0 -I%s'"):format(bad, shop.path, bad, bad, bad))
 
       assert.matches("without build/orrery/json%.so: no jansson%.h", text)
+      assert.matches("without build/orrery/http%.so: no llhttp", text)
       assert.matches("without bytecode: [^\n]* has no luv", text)
       assert.matches("orrery%.json was not built, .*libjansson%-dev",
         there("/", shop.path .. "/bin/orrery -e 'print(pcall(function() "

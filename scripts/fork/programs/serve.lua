@@ -1,13 +1,13 @@
--- Accepts connections of the server that it is sent, too. Started by
--- server.lua.
+-- Serves HTTP on the socket that it is sent. Started by server.lua.
 
-local process = require "orrery".process
+local orrery = require "orrery"
+local process = orrery.process
 
 process.on("message", function(message, server)
   if message ~= "server" then return end
-  server:on("connection", function(socket)
-    socket:finish "answered by the child"
+  local http_server = orrery.http.create_server(function(_, res)
+    res:finish "answered by the child"
   end)
-  server:on("listening", function() process.send "listening" end)
-  process.on("disconnect", function() server:close() end)
+  http_server:listen(server, function() process.send "listening" end)
+  process.on("disconnect", function() http_server:close() end)
 end)

@@ -1,0 +1,366 @@
+/* connection.c - the life of a server's connections: what is read becomes
+   exchanges, in order, and each connection ends so that no answer is lost (RFC
+   9112, 9.6). */
+#include "engine/io.h"
+#include "server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { LINGERED = 256 << 10 }; /* bytes that are read after the end */
+
+static void on_ready(struct orr_watch *watch, uint32_t events, void *context);
+
+/* Beginning and end ------------------------------------------------------- */
+
+int orr_connection_new(struct orr_http_server *server, int fd) {
+  struct orr_connection *c = server->spares;
+  if (c == NULL)
+    c = malloc(sizeof *c);
+  else
+    server->spares = c->next;
+  if (c == NULL)
+    return -ENOMEM;
+  *c = (struct orr_connection){.watch = {.ready = on_ready},
+                               .server = server,
+                               .number = ++server->last_number,
+                               .events = EPOLLIN,
+                               .fd = -1};
+  int rc = orr_poll_add(server->poll, fd, &c->watch, c->events);
+  if (rc < 0) {
+    orr_connection_free(c);
+    return rc;
+  }
+  c->fd = fd;
+  orr_http_init(&c->parser, HTTP_REQUEST, &server->fields, server->max_head);
+  c->next = server->connections;
+  if (c->next != NULL)
+    c->next->prev = c;
+  server->connections = c;
+  server->count++;
+  orr_deadline_start(server, ORR_HEAD, &c->deadline);
+  orr_deadline_start(server, ORR_REQUEST, &c->request_deadline);
+  return 0;
+}
+
+/* Ends the connection after its last answer. If the peer may still be sending,
+   a plain close would have the kernel answer with a reset, and that takes from
+   the peer what it has not read so far. */
+static void end(struct orr_connection *c, lua_State *L) {
+  if (!c->refused || c->at_end) {
+    orr_connection_cut(c, L);
+    return;
+  }
+  c->lingering = true;
+  shutdown(c->fd, SHUT_WR);
+  orr_deadline_stop(&c->request_deadline);
+  orr_deadline_start(c->server, ORR_LINGER, &c->deadline);
+}
+
+/* Reads and drops what comes after the end, until the peer has seen it. */
+static void linger(struct orr_connection *c, lua_State *L) {
+  ssize_t n = orr_read(c->fd, c->server->in, sizeof c->server->in);
+  if (n == -EAGAIN)
+    return;
+  if (n > 0)
+    c->lingered += (uint32_t)n;
+  if (n <= 0 || c->lingered > LINGERED)
+    orr_connection_cut(c, L);
+}
+
+/* Reading ----------------------------------------------------------------- */
+
+/* Tells whether bytes may be read or parsed: others would grow without bound,
+   as bodies that nobody reads and answers that the client does not. */
+static bool may_go_on(const struct orr_connection *c) {
+  const struct orr_exchange *x = c->incoming;
+  if (c->fd < 0 || c->ending)
+    return false;
+  if (x != NULL)
+    return x->discards || x->body.length < ORR_HIGH_WATER;
+  if (c->last != NULL && !c->last->told)
+    return false; /* another protocol follows it */
+  return c->pipelined < c->server->max_pipelined &&
+         orr_connection_queued(c) < ORR_HIGH_WATER;
+}
+
+/* Parses what has come. Returns how many bytes are done with. */
+static size_t take_in(struct orr_connection *c, lua_State *L, const char *data,
+                      size_t length) {
+  size_t used = 0;
+  bool more = false;
+  while (!more && may_go_on(c)) {
+    struct orr_http_found found;
+    enum orr_http_event event =
+        orr_http_next(&c->parser, data + used, length - used, &found);
+    used += found.used;
+    more = !orr_connection_found(c, L, event, &found);
+  }
+  c->held = !more;
+  if (c->fd >= 0)
+    orr_connection_deliver(c, L);
+  return used;
+}
+
+/* Parses what was read earlier, as far as that may be now. Returns whether
+   there was anything to take in. */
+static bool take_rest(struct orr_connection *c, lua_State *L) {
+  bool taken = false;
+  size_t used = 1;
+  while ((c->in.length > 0 || c->held) && used > 0 && may_go_on(c)) {
+    taken = taken || c->held;
+    used = take_in(c, L, (const char *)c->in.data, c->in.length);
+    if (c->fd < 0)
+      return false;
+    taken = taken || used > 0;
+    c->in.length -= used;
+    if (used > 0)
+      memmove(c->in.data, c->in.data + used, c->in.length);
+  }
+  if (c->in.length == 0 && c->in.capacity > 0)
+    orr_buffer_free(&c->in);
+  return taken;
+}
+
+/* Parses what is in the server's buffer, and keeps what is left of it. Returns
+   false if there is no memory. */
+static bool take_new(struct orr_connection *c, lua_State *L, size_t length) {
+  const char *data = c->server->in;
+  size_t used = take_in(c, L, data, length);
+  c->refused = c->refused || used < length;
+  if (used == length || c->fd < 0 || c->ending)
+    return true;
+  c->refused = false;
+  if (orr_buffer_reserve(&c->in, length - used) < 0)
+    return false;
+  memcpy(c->in.data, data + used, length - used);
+  c->in.length = length - used;
+  return true;
+}
+
+/* Notes that the peer has finished sending. It is still answered (RFC 9112,
+   9.6: a half-closed connection), but for a request that is not complete. */
+static void take_end(struct orr_connection *c, lua_State *L) {
+  c->at_end = true;
+  if (c->incoming != NULL ||
+      (c->first == NULL && c->unsent == NULL && orr_connection_queued(c) == 0))
+    orr_connection_cut(c, L);
+}
+
+/* Reads once, and takes in what has come. */
+static void receive(struct orr_connection *c, lua_State *L) {
+  bool more = c->in.length > 0;
+  if (more && orr_buffer_reserve(&c->in, ORR_READ / 4) < 0) {
+    orr_connection_cut(c, L);
+    return;
+  }
+  void *to = more ? (void *)(c->in.data + c->in.length) : c->server->in;
+  size_t room = more ? c->in.capacity - c->in.length : sizeof c->server->in;
+  ssize_t n = orr_read(c->fd, to, room);
+  if (n == -EAGAIN)
+    return;
+  bool failed = n < 0;
+  if (n == 0)
+    take_end(c, L);
+  else if (n > 0 && more)
+    c->in.length += (size_t)n; /* settle parses it */
+  else if (n > 0)
+    failed = !take_new(c, L, (size_t)n);
+  if (failed)
+    orr_connection_cut(c, L);
+}
+
+/* Settling ---------------------------------------------------------------- */
+
+/* Tells Lua about answers that are with the kernel now. */
+static void tell_sent(struct orr_connection *c, lua_State *L) {
+  struct orr_exchange *x = c->first;
+  if (x != NULL && (x->needs_drain || x->waits_flush) &&
+      orr_exchange_push_live(L, x, true)) {
+    x->needs_drain = x->waits_flush = false;
+    orr_server_tell(L, x->server, "flushed", 1);
+  }
+  struct orr_exchange *unsent = c->unsent;
+  c->unsent = NULL;
+  while (unsent != NULL) {
+    x = unsent;
+    unsent = x->next;
+    if (orr_exchange_push_live(L, x, true))
+      orr_server_tell(L, x->server, "sent", 1);
+    x->next = NULL;
+    x->listed = false;
+    if (x->complete)
+      orr_exchange_over(x, L);
+  }
+}
+
+/* Has the deadline run that fits to what is waited for. */
+static void set_deadline(struct orr_connection *c) {
+  struct orr_deadline *deadline = &c->deadline;
+  bool begun = c->incoming != NULL || (c->in.length > 0 && c->first == NULL);
+  bool runs = deadline->next != NULL;
+  if (c->incoming != NULL || c->first != NULL || c->unsent != NULL ||
+      c->out.length > 0) {
+    orr_deadline_stop(deadline);
+  } else if (c->in.length > 0 && !(runs && deadline->kind == ORR_HEAD)) {
+    orr_deadline_start(c->server, ORR_HEAD, deadline);
+  } else if (c->in.length == 0 && c->requests > 0 && !runs) {
+    orr_deadline_start(c->server, ORR_IDLE, deadline);
+  }
+  if (begun && c->request_deadline.next == NULL)
+    orr_deadline_start(c->server, ORR_REQUEST, &c->request_deadline);
+}
+
+/* Has the socket watched for what is waited for. */
+static void set_events(struct orr_connection *c, lua_State *L) {
+  bool reads = c->lingering || (!c->at_end && may_go_on(c));
+  uint32_t events = reads ? EPOLLIN : 0;
+  if (c->out.length > 0)
+    events |= EPOLLOUT;
+  if (events == c->events)
+    return;
+  c->events = events;
+  if (orr_poll_change(c->server->poll, c->fd, &c->watch, events) < 0)
+    orr_connection_cut(c, L);
+}
+
+/* Tells whether it is between two requests, or has had none so far. */
+static bool is_idle(const struct orr_connection *c) {
+  return c->first == NULL && c->unsent == NULL && c->incoming == NULL &&
+         c->in.length == 0 && orr_connection_queued(c) == 0;
+}
+
+/* Ends the connection if it is idle, and a last look brings no request either:
+   one may have come while the loop was busy. */
+static void leave_if_idle(struct orr_connection *c, lua_State *L) {
+  c->leaves = false;
+  if (!is_idle(c))
+    return;
+  receive(c, L);
+  if (c->fd >= 0 && is_idle(c))
+    c->ending = c->refused = true;
+}
+
+/* Does what is due, while the connection is pinned. */
+static void settle(struct orr_connection *c, lua_State *L) {
+  if (c->leaves)
+    leave_if_idle(c, L);
+  do /* what is sent makes room for more answers */
+    orr_connection_send(c, L);
+  while (c->fd >= 0 && take_rest(c, L));
+  if (c->dropped != NULL) {
+    struct orr_exchange *dropped = c->dropped;
+    c->dropped = NULL;
+    orr_exchanges_abandon(dropped, L);
+  }
+  if (c->first != NULL && !c->first->told)
+    orr_connection_hand_over(c, L);
+  if (c->fd < 0)
+    return;
+  if (orr_connection_queued(c) == 0) {
+    if (c->unsent != NULL || (c->first != NULL && c->first->seen_response))
+      tell_sent(c, L);
+    if (c->fd >= 0 && c->first == NULL && (c->ending || c->at_end))
+      end(c, L);
+  }
+  if (c->fd >= 0 && !c->lingering)
+    set_deadline(c);
+  c->leaves = c->leaves || (c->server->closing && is_idle(c));
+}
+
+/* A connection, and what is to be done with it. */
+struct service {
+  struct orr_connection *connection;
+  void (*what)(struct orr_connection *, lua_State *);
+};
+
+/* Does it, and settles. */
+static int l_serve(lua_State *L) {
+  const struct service *service = lua_touserdata(L, 1);
+  struct orr_connection *c = service->connection;
+  service->what(c, L);
+  if (c->fd >= 0 && !c->lingering)
+    settle(c, L);
+  return 0;
+}
+
+/* Serves a connection: what it answers meanwhile is sent in one go. (Another
+   one that is served at this moment keeps the server's buffers for itself.) If
+   Lua raises, for want of memory or by a fault of ours, the connection is cut,
+   and the others live on. */
+static void serve(struct orr_connection *c, lua_State *L,
+                  void (*what)(struct orr_connection *, lua_State *)) {
+  struct orr_http_server *server = c->server;
+  struct service service = {.connection = c, .what = what};
+  bool alone = server->serving == NULL;
+  c->pinned = true;
+  if (alone)
+    server->serving = c;
+  lua_pushcfunction(L, l_serve);
+  lua_pushlightuserdata(L, &service);
+  int rc = lua_pcall(L, 1, 0, 0);
+  if (rc != LUA_OK)
+    orr_connection_cut(c, NULL);
+  if (alone)
+    server->serving = NULL;
+  c->pinned = false;
+  if (c->fd >= 0 && c->leaves && !c->ending && rc == LUA_OK)
+    orr_connection_touch(c, L);
+  if (c->fd >= 0)
+    set_events(c, L);
+  else
+    orr_connection_free(c);
+  if (rc != LUA_OK)
+    lua_error(L);
+}
+
+static void nothing(struct orr_connection *c, lua_State *L) {
+  (void)c;
+  (void)L;
+}
+
+void orr_connection_settle(struct orr_connection *c, lua_State *L) {
+  serve(c, L, nothing);
+}
+
+void orr_connection_end_idle(struct orr_connection *c, lua_State *L) {
+  c->leaves = true;
+  orr_connection_touch(c, L);
+}
+
+static void on_idle(struct orr_connection *c, lua_State *L) {
+  (void)L;
+  c->leaves = true;
+}
+
+/* A request that is late is none any more once its answer is the last. */
+static void on_late(struct orr_connection *c, lua_State *L) {
+  if (c->ending)
+    return;
+  orr_connection_refuse(c, L, 408, "the request did not come in time");
+}
+
+void orr_connection_late(struct orr_connection *c, lua_State *L, int kind) {
+  if (kind == ORR_LINGER)
+    orr_connection_cut(c, L);
+  else
+    serve(c, L, kind == ORR_IDLE ? on_idle : on_late);
+}
+
+/* The socket is ready. One that waits inside of a handler for others is told of
+   again. */
+static void on_ready(struct orr_watch *watch, uint32_t events, void *context) {
+  struct orr_connection *c = (struct orr_connection *)(void *)watch;
+  lua_State *L = context;
+  if (c->server->serving != NULL)
+    return;
+  if (events & EPOLLERR || !(events & (EPOLLIN | EPOLLOUT)))
+    orr_connection_cut(c, L); /* the peer has gone for good */
+  else if (c->lingering)
+    serve(c, L, linger);
+  else
+    serve(c, L, events & EPOLLIN && !c->at_end ? receive : nothing);
+}

@@ -1,0 +1,22 @@
+/* tell.c - the functions of Lua's that a server calls. */
+#include "server.h"
+
+bool orr_server_push(lua_State *L, struct orr_http_server *server, int which) {
+  if (lua_rawgeti(L, LUA_REGISTRYINDEX, server->refs[which]) != LUA_TNIL)
+    return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+void orr_server_tell(lua_State *L, struct orr_http_server *server,
+                     const char *name, int count) {
+  int base = lua_gettop(L) - count;
+  luaL_checkstack(L, 4, name);
+  if (orr_server_push(L, server, ORR_ON_EVENT)) {
+    lua_insert(L, base + 1);
+    lua_pushstring(L, name);
+    lua_insert(L, base + 2);
+    lua_call(L, count + 1, 0);
+  }
+  lua_settop(L, base);
+}
