@@ -183,16 +183,13 @@ static void tell_sent(struct orr_connection *c, lua_State *L) {
     x->needs_drain = x->waits_flush = false;
     orr_server_tell(L, x->server, "flushed", 1);
   }
-  struct orr_exchange *unsent = c->unsent;
-  c->unsent = NULL;
-  while (unsent != NULL) {
-    x = unsent;
-    unsent = x->next;
-    if (orr_exchange_push_live(L, x, true))
-      orr_server_tell(L, x->server, "sent", 1);
+  while ((x = c->unsent) != NULL) {
+    c->unsent = x->next;
     x->next = NULL;
     x->listed = false;
-    if (x->complete)
+    if (orr_exchange_push_live(L, x, true))
+      orr_server_tell(L, x->server, "sent", 1);
+    if (x->complete || x != c->incoming)
       orr_exchange_over(x, L);
   }
 }

@@ -57,7 +57,7 @@ static void advance(struct orr_connection *c, lua_State *L) {
       *end = x;
     } else {
       x->listed = false;
-      if (x->complete)
+      if (x->complete || x != c->incoming)
         orr_exchange_over(x, L);
     }
   }
@@ -261,6 +261,7 @@ static void remove_last(struct orr_connection *c) {
       c->last = c->last->next;
     c->last->next = NULL;
   }
+  last->listed = false;
   c->pipelined--;
 }
 
@@ -273,6 +274,17 @@ static void answer(struct orr_connection *c, lua_State *L, int status,
   orr_exchange_refuse(x, status, reason);
   orr_exchange_finished(x, L);
   c->ending = true;
+}
+
+/* Gives up the rest of a request that is answered already: another answer would
+   be taken for that to the next one. */
+static void drop_rest(struct orr_connection *c, lua_State *L,
+                      struct orr_exchange *x) {
+  c->incoming = NULL;
+  c->ending = true;
+  x->aborted = true;
+  if (!x->listed) /* else it is told of when its answer has been sent */
+    orr_exchange_abandon(x, L);
 }
 
 void orr_connection_refuse(struct orr_connection *c, lua_State *L, int status,
@@ -296,10 +308,13 @@ void orr_connection_refuse(struct orr_connection *c, lua_State *L, int status,
     orr_connection_cut(c, L);
     return;
   }
+  if (x != NULL && x->finished) {
+    drop_rest(c, L, x);
+    return;
+  }
   if (x != NULL) {
     c->incoming = NULL;
-    if (c->last == x)
-      remove_last(c);
+    remove_last(c);
     orr_exchange_abandon(x, L);
   }
   if (c->fd >= 0)

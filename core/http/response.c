@@ -362,8 +362,8 @@ static void append_body(lua_State *L, struct orr_exchange *x, const char *data,
    there is room for more. */
 static bool send_some(lua_State *L, struct orr_exchange *x) {
   struct orr_connection *c = x->at;
-  if (c->first == x && orr_connection_queued(c) >= ORR_HIGH_WATER &&
-      c->out.length == 0)
+  bool is_full = c->events & EPOLLOUT; /* the socket, when it was tried last */
+  if (c->first == x && !is_full && orr_connection_queued(c) >= ORR_HIGH_WATER)
     orr_connection_send(c, L);
   if (x->at == NULL)
     return false;

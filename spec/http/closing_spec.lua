@@ -8,6 +8,8 @@ local with, serve, connect, head = fixture.with, fixture.serve,
   fixture.connect, fixture.head
 local GET, CHUNKED = fixture.GET, fixture.CHUNKED
 
+local LONG = 8 << 20 -- bytes that the kernel does not take at once
+
 local function hello(_, res) res:finish("hello") end
 
 --- A handler that answers once its request is told to go on.
@@ -311,6 +313,22 @@ describe("a bad request", function()
 
     assert.not_matches("never", client:rest() or "")
   end))
+
+  it("in a body is not answered twice, and the answer is sent as a whole", with(
+    function(_, res)
+      res:once("close", function() end)
+      res:write(("x"):rep(LONG))
+      res:finish()
+    end, function(client)
+      client:send(head("POST /", CHUNKED) .. fixture.chunk "some")
+      assert.matches("200", client:line()) -- most of the rest is not sent
+      client:send "no chunk\r\n"
+      local more = client:rest()
+      collectgarbage()
+
+      assert.matches("%x\r\nx+\r\n0\r\n\r\n$", more)
+      assert.is_true(#more > LONG and #more < LONG + 1000)
+    end))
 
   it("in a body gives its handler ECONNRESET, and nothing it writes is sent",
     with(function(req, res)
