@@ -108,6 +108,8 @@ void orr_connection_cut(struct orr_connection *c, lua_State *L) {
 int orr_connection_detach(struct orr_connection *c, lua_State *L) {
   struct orr_exchange *lists[LISTS] = {c->unsent, c->first, c->dropped,
                                        c->incoming};
+  struct orr_http_server *server = c->server;
+  struct orr_connection *known = c->known ? c : NULL;
   int fd = c->fd;
   leave(c);
   c->first = c->last = c->unsent = c->incoming = c->dropped = NULL;
@@ -117,6 +119,7 @@ int orr_connection_detach(struct orr_connection *c, lua_State *L) {
       orr_exchange_over(x, L);
     }
   orr_connection_free(c);
+  tell_gone(server, L, known);
   return fd;
 }
 

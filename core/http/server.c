@@ -182,10 +182,10 @@ static int m_end_all(lua_State *L) {
   return 0;
 }
 
-/* server:finish() - lets each connection end with its next answer; "drained" is
-   told when there is none left. */
+/* server:finish(on) - says whether each connection is to end with its next
+   answer. */
 static int m_finish(lua_State *L) {
-  check_server(L)->closing = true;
+  check_server(L)->closing = lua_toboolean(L, 2);
   return 0;
 }
 

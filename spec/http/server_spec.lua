@@ -158,6 +158,24 @@ describe("http server", function()
       assert.equal("hello", client:ask(GET).body)
     end))
 
+  it("keeps new connections though old ones of before it was closed are there",
+    with(function(req, res)
+      if req.url == "/old" then req:wait_for("go") end
+      res:finish()
+    end, function(old, server, port)
+      local waiting
+      server:once("request", function(req) waiting = req end)
+      old:send(head "GET /old")
+      helper.eventually(function() return waiting end)
+      server:close(function() end)
+      assert(server:listen(port, "127.0.0.1"))
+      local new <close> = connect(port)
+
+      assert.equal("keep-alive", new:ask(GET).headers.connection)
+      waiting:emit("go")
+      old:answer()
+    end))
+
   it("can be listening again after it was closed", function()
     run(function()
       local server <close> = http.create_server(hello)

@@ -39,6 +39,28 @@ describe("a server's event upgrade", function()
       assert.equal("late", client:rest())
     end))
 
+  it("lets the server close without it", with(hello, function(client, server)
+    client:send(UPGRADE)
+    local _, socket = server:wait_for("upgrade")
+
+    assert.is_true(server:close())
+    socket:destroy()
+  end))
+
+  it("leaves nothing of its request's socket to the next connection", with(
+    function(req, res) res:finish(tostring(req.socket.remote_port)) end,
+    function(client, server)
+      server:on("upgrade", function(_, socket) socket:destroy() end)
+      client:send(GET)
+      client:answer()
+      client:send(UPGRADE)
+      client:rest()
+      local other <close> = connect(server:address().port)
+      other:send(GET)
+
+      assert.equal(tostring(other.socket.local_port), other:answer().body)
+    end))
+
   it("http upgrade-binary: leaves any byte as it is", with(hello,
     function(client, server)
       echo_upgrades(server)

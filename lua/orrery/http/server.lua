@@ -275,6 +275,7 @@ function Server:acceptor_()
     return function() return EAGAIN end
   end
   local engine = self.engine_
+  engine:finish(false) -- it may have been closed, and still have connections
   return function(number, most)
     if self.max_connections then return accept_limited(self, number, most) end
     local _, errno = engine:accept(number, most)
@@ -299,7 +300,7 @@ end
 function Server:stopped_()
   local engine = self.engine_
   if not engine then return end
-  engine:finish()
+  engine:finish(true)
   engine:end_idle()
   if engine:count() == 0 then return loop.soon(close_engine, self) end
   self.lent_:set_ref(self.referenced_)
