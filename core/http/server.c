@@ -93,6 +93,16 @@ static int l_server(lua_State *L) {
   return orr_fail(L, -rc);
 }
 
+/* Tells Lua of the connection that was taken in last, if somebody listens. */
+static void announce(lua_State *L, struct orr_http_server *server) {
+  struct orr_connection *c = server->connections;
+  if (!server->hears_connections)
+    return;
+  c->known = true;
+  lua_pushlightuserdata(L, c);
+  orr_server_tell(L, server, "connection", 1);
+}
+
 /* server:accept(n, most) -> how many connections have been taken in; an errno,
    if that is why there were no more (EAGAIN: none waits; EMFILE). Accepts from
    the listening socket n at most so many. */
@@ -111,6 +121,7 @@ static int m_accept(lua_State *L) {
       close(fd);
       break;
     }
+    announce(L, server);
   }
   lua_pushinteger(L, count);
   if (rc >= 0)
@@ -134,6 +145,7 @@ static int m_take(lua_State *L) {
     orr_append(L, &c->in, unread, length);
     orr_connection_touch(c, L);
   }
+  announce(L, server);
   lua_pushboolean(L, true);
   return 1;
 }
@@ -153,14 +165,15 @@ static int m_settle(lua_State *L) {
   return 0;
 }
 
-/* server:listen_for(upgrade, connect, check_continue, client_error) - says
-   which of these events somebody listens to. */
+/* server:listen_for(upgrade, connect, check_continue, client_error, connection)
+   - says which of these events somebody listens to. */
 static int m_listen_for(lua_State *L) {
   struct orr_http_server *server = check_server(L);
   server->upgrades = lua_toboolean(L, 2);
   server->connects = lua_toboolean(L, 3);
   server->checks_continue = lua_toboolean(L, 4);
   server->hears_errors = lua_toboolean(L, 5);
+  server->hears_connections = lua_toboolean(L, 6);
   return 0;
 }
 

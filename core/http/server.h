@@ -85,7 +85,8 @@ struct orr_http_server {
   uint64_t last_number;          /* of a connection */
   bool scheduled; /* Lua is going to have the dirty ones settled */
   bool closing;   /* each connection ends with its answer */
-  bool upgrades, connects, checks_continue, hears_errors; /* has listeners */
+  /* Whether somebody listens to these events. */
+  bool upgrades, connects, checks_continue, hears_errors, hears_connections;
   uint32_t max_head, max_requests, max_pipelined;
   char keep_alive[64]; /* the headers that announce it; "": none */
   /* The headers that the responses of the second `date_at` end with; the first

@@ -158,6 +158,24 @@ describe("http server", function()
       assert.equal("hello", client:ask(GET).body)
     end))
 
+  it("tells of each connection, before its first request", with(
+    function(_, res) res:finish("hello") end,
+    function(client, server, port)
+      local ports, ended = {}, 0
+      server:on("connection", function(socket)
+        ports[#ports + 1] = socket.remote_port
+        socket:once("close", function() ended = ended + 1 end)
+      end)
+      client:ask(GET) -- which has been there before
+      local other <close> = connect(port)
+      other:ask(GET)
+      other:ask(GET)
+
+      assert.same({ other.socket.local_port }, ports)
+      other.socket:destroy()
+      helper.eventually(function() return ended == 1 end)
+    end))
+
   it("keeps new connections though old ones of before it was closed are there",
     with(function(req, res)
       if req.url == "/old" then req:wait_for("go") end

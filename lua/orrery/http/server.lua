@@ -79,7 +79,9 @@ function Server.new_(opts, on_request)
   self.connections = nil
   for name, value in pairs(opts) do self[name] = value end
   self.handler_ = on_request
-  self:on("connection", function(socket) self:take_over_(socket) end)
+  self:on("connection", function(socket)
+    if not server_socket.is(socket) then self:take_over_(socket) end
+  end)
   return self
 end
 
@@ -131,6 +133,10 @@ function told.aborted(_, req) req:on_aborted_() end
 function told.flushed(_, res) res:on_flushed_() end
 function told.sent(_, res) res:on_sent_() end
 function told.cut(_, res) res:on_cut_() end
+function told.connection(self, connection)
+  self:emit("connection", server_socket.of_connection(connection))
+end
+
 function told.gone(_, connection) server_socket.gone(connection) end
 
 local function settle(self)
@@ -199,14 +205,16 @@ local function keeping(self)
     :format(ms // 1000), kept
 end
 
-local heard = { "upgrade", "connect", "check_continue", "client_error" }
+local heard = { "upgrade", "connect", "check_continue", "client_error",
+  "connection" }
 
+--- Tells the core what somebody listens to; to `connection` we do ourselves.
 local function tell_listeners(self)
-  local counts = {}
+  local any = {}
   for i, event in ipairs(heard) do
-    counts[i] = self:listener_count(event) > 0
+    any[i] = self:listener_count(event) > (event == "connection" and 1 or 0)
   end
-  self.engine_:listen_for(table.unpack(counts))
+  self.engine_:listen_for(table.unpack(any))
 end
 
 --- Makes the core's part, with the settings of now, unless it is there.

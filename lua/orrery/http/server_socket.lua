@@ -31,22 +31,33 @@ end
 
 local known = {} -- by what the core calls the connection
 
---- Returns the socket of a request's connection, which is one for all of its
---- requests; one that is closed if the connection is over.
---- @param request ServerRequest
+--- Returns the socket of a connection, which is one for all of its requests.
+--- @param connection userdata as the core calls it
 --- @return HttpSocket
-function server_socket.of(request)
-  local connection = request:connection_()
-  local self = connection and known[connection]
+function server_socket.of_connection(connection)
+  local self = known[connection]
   if self then return self end
-  self = setmetatable({ connection_ = connection, closed = not connection },
-    HttpSocket)
-  if not connection then return self end
+  self = setmetatable({ connection_ = connection }, HttpSocket)
   self.local_address, self.local_port, self.remote_address, self.remote_port,
     self.remote_family = core.addresses(native.connection_fd(connection))
   known[connection] = self
   return self
 end
+
+--- Returns the socket of a request's connection; one that is closed if that is
+--- over.
+--- @param request ServerRequest
+--- @return HttpSocket
+function server_socket.of(request)
+  local connection = request:connection_()
+  return connection and server_socket.of_connection(connection)
+    or setmetatable({ closed = true }, HttpSocket)
+end
+
+--- Tells whether a value is such a socket.
+--- @param value any
+--- @return boolean
+function server_socket.is(value) return getmetatable(value) == HttpSocket end
 
 --- Tells that a connection has gone.
 --- @param connection userdata as the core calls it
