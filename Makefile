@@ -28,7 +28,7 @@ TEST_PACKAGES := $(RUN_PACKAGES) $(LUA_PACKAGES) $(PART_PACKAGES) lua-busted \
                  fish ksh tcsh zsh
 # What spec/clients runs; Debian starts the servers among them if it starts any.
 CLIENT_PACKAGES := supervisor s6 tini tmux less redis-server redis-tools git \
-                 openssh-server openssh-client curl
+                 openssh-server openssh-client curl nginx-light
 LINT_PACKAGES := lua-check clang clang-format clang-tidy libclang-rt-dev \
                  shellcheck musl-tools gcc-aarch64-linux-gnu \
                  libc6-dev-arm64-cross
@@ -316,7 +316,7 @@ BENCH_GO  := exec spawn
 BENCH_CC   = $(CC) -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra
 
 bench: deps ## measures all rows beside C and others, or ROW="spawn"
-	$(call install,lua-cjson wrk nginx-light)
+	$(call install,lua-cjson wrk)
 	@$(MAKE) build bench-programs
 	$(LUA) bench/run.lua $(ROW)
 

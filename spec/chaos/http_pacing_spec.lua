@@ -48,7 +48,8 @@ describe("a client whose requests cross the end of its connections #chaos",
     it("has each of them answered, by Node's server", function()
       run(function()
         local peer <close> = orrery.spawn(node.NODE,
-          { "-e", SERVER:format(TIMEOUT) }, { stdio = { "pipe", "pipe", "inherit" } })
+          { "-e", SERVER:format(TIMEOUT) },
+          { stdio = { "pipe", "pipe", "inherit" } })
         local url = ("http://127.0.0.1:%d/"):format(peer.stdout:lines()())
         local answered = 0
         paced(TIMEOUT, function(state)

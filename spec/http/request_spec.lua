@@ -397,6 +397,24 @@ describe("a request whose client has gone", function()
     assert.equal("ECONNRESET", req.got[2].code)
   end))
 
+  it("is not finished by a pipe, as if the part that came were all", with(
+    function(req)
+      local function nothing() return function() end end
+      req:pipe {
+        writable = true,
+        on = nothing,
+        write = function() return true end,
+        finish = function() req.finished = true end,
+      }
+    end, function(client, server)
+      client:send(head("POST /", "Content-Length: 10") .. "part")
+      local req = server:wait_for("request")
+      client.socket:finish()
+      req:wait_for("close", 15000)
+
+      assert.is_nil(req.finished)
+    end))
+
   it("is aborted while its handler waits, and nothing can be written",
     with(function(req, res)
       req:wait_for("aborted")

@@ -35,6 +35,7 @@ Request.pipe = stream.Stream.pipe
 Request.readable = true
 Request.chunks_ = {} -- of all that have read nothing so far: never changed
 Request.quiet_ = true -- a client that goes is no error of the server's
+Request.ends_whole_ = true -- what is cut off must not be taken for a body
 
 native.request.getters.socket = function(self)
   local socket = http_socket.of(self)

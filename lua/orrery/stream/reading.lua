@@ -17,6 +17,8 @@
 ---                        "\r" has done so
 ---   keeps_unread_        whether what was read ahead outlives `destroy`
 ---   quiet_               whether an error is none for `error` listeners
+---   ends_whole_          whether `end` says that all has come, and an error that
+---                        nothing more will is none
 ---   was_flowing_ was_paused_  what `unread_` found, for `put_back_`
 ---
 --- What the class calls: start_reading_, abandon_reading_, take_over_; for
@@ -59,7 +61,7 @@ local function finish_reading(self)
   if self.end_emitted_ then return end
   if buffered(self) then return self:close_if_over_() end
   self.end_emitted_ = true
-  self:emit("end")
+  if not (self.ends_whole_ and self.read_error_) then self:emit("end") end
   if self.stillborn_ then return self:emit_close_() end
   if self.after_end_ then self:after_end_() end
   self:close_if_over_()
