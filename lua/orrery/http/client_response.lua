@@ -27,7 +27,7 @@ local ClientResponse = class("orrery.ClientResponse", stream.Stream)
 
 ClientResponse.reads_ahead_ = true
 ClientResponse.complete, ClientResponse.aborted = false, false
-ClientResponse.ends_whole_ = true -- what is cut off must not be taken for a body
+ClientResponse.ends_whole_ = true -- what is cut off must not be taken for all
 ClientResponse.handle_type_ = nil -- it has no fd that a message could carry
 
 function ClientResponse.__tostring(self)

@@ -17,8 +17,8 @@
 ---                        "\r" has done so
 ---   keeps_unread_        whether what was read ahead outlives `destroy`
 ---   quiet_               whether an error is none for `error` listeners
----   ends_whole_          whether `end` says that all has come, and an error that
----                        nothing more will is none
+---   ends_whole_          whether `end` says that all has come: after an error
+---                        there is none
 ---   was_flowing_ was_paused_  what `unread_` found, for `put_back_`
 ---
 --- What the class calls: start_reading_, abandon_reading_, take_over_; for
