@@ -166,9 +166,10 @@ local function check_destination(value)
 end
 
 --- Copies what this stream reads to another, as fast as that takes it, and ends
---- the other with the end. Stops when the other is closed or finished, or
---- cannot be written to: then no more is read here, and what the other has not
---- taken can be read or piped again.
+--- the other with the end; or destroys it, if this is a body that is cut off:
+--- nobody must take the part for the whole. Stops when the other is closed or
+--- finished, or cannot be written to: then no more is read here, and what the
+--- other has not taken can be read or piped again.
 --- @param dest Stream
 --- @return Stream dest
 function Stream:pipe(dest)
@@ -203,7 +204,10 @@ function Stream:pipe(dest)
     dest:on("finish", stop_if),
     dest:on("unwritable_", stop),
     dest:on("close", stop),
-    self:on("close", stop),
+    self:on("close", function()
+      stop()
+      if self.ends_whole_ and self.read_error_ then dest:destroy() end
+    end),
     self:on("end", function()
       stop()
       dest:finish()
