@@ -157,6 +157,19 @@ local function is_over(dest)
     or dest.write_error_ ~= nil
 end
 
+--- Stops a pipe whose source is at its end.
+local function stop_at_end(dest, stop)
+  stop()
+  dest:finish()
+end
+
+--- Stops a pipe whose source is closed, which comes without an end if it was
+--- cut off.
+local function stop_at_close(self, dest, stop)
+  stop()
+  if self.ends_whole_ and self.read_error_ then dest:destroy() end
+end
+
 local function check_destination(value)
   local kind = type(value)
   if kind ~= "table" and kind ~= "userdata"
@@ -204,14 +217,8 @@ function Stream:pipe(dest)
     dest:on("finish", stop_if),
     dest:on("unwritable_", stop),
     dest:on("close", stop),
-    self:on("close", function()
-      stop()
-      if self.ends_whole_ and self.read_error_ then dest:destroy() end
-    end),
-    self:on("end", function()
-      stop()
-      dest:finish()
-    end),
+    self:on("close", function() stop_at_close(self, dest, stop) end),
+    self:on("end", function() stop_at_end(dest, stop) end),
   }
   return dest
 end
