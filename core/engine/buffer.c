@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { FIRST = 1024, DOUBLED = 1 << 20 }; /* bytes: at first; doubled below */
 
@@ -34,6 +35,18 @@ int orr_buffer_reserve(struct orr_buffer *buffer, size_t more) {
   reserved += wanted - buffer->capacity;
   buffer->data = data;
   buffer->capacity = wanted;
+  return 0;
+}
+
+int orr_buffer_append(struct orr_buffer *buffer, const void *data,
+                      size_t length) {
+  if (length == 0)
+    return 0;
+  int rc = orr_buffer_reserve(buffer, length);
+  if (rc < 0)
+    return rc;
+  memcpy(buffer->data + buffer->length, data, length);
+  buffer->length += length;
   return 0;
 }
 

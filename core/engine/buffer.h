@@ -15,6 +15,10 @@ struct orr_buffer {
    changed. */
 int orr_buffer_reserve(struct orr_buffer *buffer, size_t more);
 
+/* Appends a copy of some bytes. 0; -ENOMEM: nothing has changed. */
+int orr_buffer_append(struct orr_buffer *buffer, const void *data,
+                      size_t length);
+
 /* Frees the bytes. The buffer is empty then, and may be used again. */
 void orr_buffer_free(struct orr_buffer *buffer);
 

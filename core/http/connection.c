@@ -134,11 +134,7 @@ static bool take_new(struct orr_connection *c, lua_State *L, size_t length) {
   if (used == length || c->fd < 0 || c->ending)
     return true;
   c->refused = false;
-  if (orr_buffer_reserve(&c->in, length - used) < 0)
-    return false;
-  memcpy(c->in.data, data + used, length - used);
-  c->in.length = length - used;
-  return true;
+  return orr_buffer_append(&c->in, data + used, length - used) == 0;
 }
 
 /* Notes that the peer has finished sending. It is still answered (RFC 9112,

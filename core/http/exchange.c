@@ -125,11 +125,7 @@ struct text {
 
 static void add(struct text *text, const void *data, size_t length) {
   if (text->rc == 0)
-    text->rc = orr_buffer_reserve(text->buffer, length);
-  if (text->rc < 0)
-    return;
-  memcpy(text->buffer->data + text->buffer->length, data, length);
-  text->buffer->length += length;
+    text->rc = orr_buffer_append(text->buffer, data, length);
 }
 
 static void add_string(struct text *text, const char *string) {
@@ -333,6 +329,12 @@ int orr_exchange_render(struct orr_exchange *x, int64_t length) {
   add_tail(&text, x, &given);
   x->fixed = x->head_out = true;
   return text.rc;
+}
+
+int orr_exchange_go_on(struct orr_exchange *x) {
+  static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+  x->expects_continue = false;
+  return orr_buffer_append(orr_exchange_out(x), text, sizeof text - 1);
 }
 
 int orr_exchange_refuse(struct orr_exchange *x, int status,

@@ -118,7 +118,7 @@ static bool is_name(const char *bytes, size_t length, const char *name) {
   return true;
 }
 
-/* The fields that say where a message is for, and where it ends. */
+/* The fields that name the host, and those that tell the length of the body. */
 struct framing {
   size_t hosts, lengths, codings;      /* how many of each there are */
   const struct orr_http_field *coding; /* the last Transfer-Encoding */
@@ -158,8 +158,8 @@ static struct orr_http_fault judge_codings(const char *list, size_t length) {
   return none();
 }
 
-/* Judges what says where the body ends. That llhttp has read the same is the
-   last question: it goes on from there by itself. */
+/* Judges the fields that tell the length of the body. At last it compares them
+   with what llhttp has read, since llhttp finds the end of the body by that. */
 static struct orr_http_fault judge_framing(const llhttp_t *llhttp,
                                            const char *head,
                                            const struct framing *framing) {

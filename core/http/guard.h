@@ -16,9 +16,9 @@ struct orr_http_fault {
   const char *reason;
 };
 
-/* Returns whether bytes of a line have a CR that something else than LF
-   follows. They end where the line does, or those that are there; with
-   `goes_on`, bytes of the same line are in front of them. */
+/* Returns whether bytes of a line have a CR without a LF behind it. The bytes
+   are the line up to its end, or as much of it as has come; `goes_on` says that
+   the line has begun before them. */
 bool orr_http_has_stray_cr(const char *bytes, size_t length, bool goes_on);
 
 /* Judges any line of a head or of trailers that has no stray CR. All lines are

@@ -4,8 +4,6 @@
 #include "http.h"
 #include "userdata.h"
 
-#include <string.h>
-
 /* Adds an exchange to those that are to be answered. */
 static void append(struct orr_connection *c, struct orr_exchange *x) {
   if (c->last != NULL)
@@ -19,11 +17,7 @@ static void append(struct orr_connection *c, struct orr_exchange *x) {
 
 /* Has what a response has waited with, since it was not its turn, be sent. */
 static void move_out(struct orr_connection *c, struct orr_exchange *x) {
-  struct orr_buffer *to = orr_connection_out(c);
-  if (x->out.length > 0 && orr_buffer_reserve(to, x->out.length) == 0) {
-    memcpy(to->data + to->length, x->out.data, x->out.length);
-    to->length += x->out.length;
-  }
+  orr_buffer_append(orr_connection_out(c), x->out.data, x->out.length);
   orr_buffer_free(&x->out);
 }
 
@@ -99,17 +93,10 @@ static void call(struct orr_connection *c, lua_State *L, struct orr_exchange *x,
    judge its request first. */
 static void answer_expectation(struct orr_connection *c,
                                struct orr_exchange *x) {
-  static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
   x->expects_continue =
       x->expects_continue && !x->complete && x->body.length == 0;
-  if (!x->expects_continue || c->server->checks_continue)
-    return;
-  struct orr_buffer *out = orr_exchange_out(x);
-  if (orr_buffer_reserve(out, sizeof go_on) == 0) {
-    memcpy(out->data + out->length, go_on, sizeof go_on - 1);
-    out->length += sizeof go_on - 1;
-  }
-  x->expects_continue = false;
+  if (x->expects_continue && !c->server->checks_continue)
+    orr_exchange_go_on(x);
 }
 
 /* Gives Lua a request that it has not been told of, unless another protocol
@@ -172,12 +159,8 @@ static bool take_body(struct orr_exchange *x,
                       const struct orr_http_found *found) {
   if (x->discards)
     return true;
-  if (orr_buffer_reserve(&x->body, found->length) < 0)
-    return false;
-  memcpy(x->body.data + x->body.length, found->data, found->length);
-  x->body.length += found->length;
   x->has_news = true;
-  return true;
+  return orr_buffer_append(&x->body, found->data, found->length) == 0;
 }
 
 /* Makes trailers the request's own. */

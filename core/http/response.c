@@ -112,7 +112,7 @@ static void check_open(lua_State *L, const struct orr_exchange *x,
     luaL_error(L, "%s: the head has been written already", what);
 }
 
-/* Raises if a header that decides where the message ends says what cannot
+/* Raises if a header that tells the length of the message says what cannot
    be. */
 static void check_framing(lua_State *L, const char *name, size_t name_length,
                           const char *value, size_t length) {
@@ -141,8 +141,8 @@ static void add_record(lua_State *L, struct orr_field_sink *sink,
     luaL_error(L, "not enough memory");
 }
 
-/* Returns where a header goes: nowhere if the client has gone, for then nothing
-   would free it. */
+/* Returns the buffer that takes a header; NULL if the client has gone, for then
+   nothing would free it. */
 static struct orr_buffer *headers_of(struct orr_exchange *x) {
   return x->at == NULL ? NULL : &x->headers;
 }
@@ -262,14 +262,12 @@ static int m_write_information(lua_State *L) {
 /* response:write_continue() -> whether the client is there: it may send the
    body. */
 static int m_write_continue(lua_State *L) {
-  static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
   struct orr_exchange *x = check(L);
-  struct orr_buffer *out = orr_exchange_out(x);
-  lua_pushboolean(L, out != NULL && !x->head_out && x->http_minor > 0);
+  lua_pushboolean(L, x->at != NULL && !x->head_out && x->http_minor > 0);
   if (!lua_toboolean(L, -1))
     return 1;
-  x->expects_continue = false;
-  orr_append(L, out, text, sizeof text - 1);
+  if (orr_exchange_go_on(x) < 0)
+    return luaL_error(L, "not enough memory");
   orr_connection_touch(x->at, L);
   return 1;
 }

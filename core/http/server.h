@@ -99,7 +99,7 @@ struct orr_http_server {
 };
 
 /* Pushes the value `which` of the server; returns false, and pushes nothing, if
-   it has been collected. */
+   it is closed. */
 bool orr_server_push(lua_State *L, struct orr_http_server *server, int which);
 
 /* Calls on_event(name, …) with the `count` values on top of the stack. */
@@ -294,6 +294,9 @@ bool orr_exchange_is_coded(const struct orr_exchange *exchange);
 
 /* Notes that the response is complete. */
 void orr_exchange_finished(struct orr_exchange *exchange, lua_State *L);
+
+/* Tells the client to go on with its body. 0 or -ENOMEM. */
+int orr_exchange_go_on(struct orr_exchange *exchange);
 
 /* Answers a request that cannot be taken, or that has not come in time. */
 int orr_exchange_refuse(struct orr_exchange *exchange, int status,

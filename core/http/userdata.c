@@ -37,12 +37,8 @@ const char *orr_check_text(lua_State *L, int index, const char *what,
 
 void orr_append(lua_State *L, struct orr_buffer *buffer, const void *data,
                 size_t length) {
-  if (length == 0)
-    return;
-  if (orr_buffer_reserve(buffer, length) < 0)
+  if (orr_buffer_append(buffer, data, length) < 0)
     luaL_error(L, "not enough memory");
-  memcpy(buffer->data + buffer->length, data, length);
-  buffer->length += length;
 }
 
 /* object.key */

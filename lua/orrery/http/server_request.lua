@@ -26,9 +26,7 @@ local stream = require "orrery.stream"
 --- @field destroyed_ boolean?
 local Request = native.request.methods
 
-for name, member in pairs(events.Emitter) do
-  if name:sub(1, 2) ~= "__" then Request[name] = member end
-end
+events.extend(Request)
 for name, member in pairs(reading) do Request[name] = member end
 Request.pipe = stream.Stream.pipe
 

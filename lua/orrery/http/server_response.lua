@@ -17,13 +17,9 @@ local writing = require "orrery.stream.writing"
 --- @field closed boolean the client has all of it, or has gone
 --- @field req ServerRequest
 --- @field callbacks_ function[]? of writes that are not sent so far
---- @field cut_ boolean? its client has gone before it was complete
 local Response = native.response.methods
 
-for name, member in pairs(events.Emitter) do
-  if name:sub(1, 2) ~= "__" then Response[name] = member end
-end
-
+events.extend(Response)
 Response.write_wait = writing.write_wait
 
 native.response.getters.socket = function(self) return self.req.socket end
