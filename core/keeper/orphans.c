@@ -111,11 +111,13 @@ static bool bears(const struct family *f, const char *mark) {
   return memcmp(f->mark, mark, strlen(mark) + 1) == 0;
 }
 
-/* Adds a process to a family. There may be several of one mark, and each needs
-   a pidfd of its own. */
+/* Adds a process to a family, unless it is known there. There may be several of
+   one mark, and each needs a pidfd of its own. */
 static void give(struct family *f, struct question *q) {
   struct stat_of stat;
   int pidfd = q->pidfd;
+  if (family_find(f, q->pid) != NULL)
+    return;
   q->pidfd = -1;
   if (pidfd < 0) {
     pidfd = family_hold(q->pid);
@@ -152,16 +154,24 @@ static void take_answers(int most) {
 
 /* Looking ------------------------------------------------------------------ */
 
-/* Gives a process to the families that have its session, or its image; false:
-   none has. */
+/* Tells whether a family has a process's session, or its image. */
+static bool is_of_birth(struct family *f, const struct question *q) {
+  return q->stat.start >= f->born && (family_has_session(f, q->pid, &q->stat) ||
+                                      family_has_image(f, &q->stat));
+}
+
+/* Gives a process to the families that have its session, or its image, and to
+   those of the same mark, which may have only begun to look; false: there are
+   none. */
 static bool take_by_birth(struct question *q) {
   bool any = false;
   for (int i = 0; i < orphans.count; i++) {
-    struct family *f = orphans.families[i];
-    if (q->stat.start < f->born || !(family_has_session(f, q->pid, &q->stat) ||
-                                     family_has_image(f, &q->stat)))
+    if (!is_of_birth(orphans.families[i], q))
       continue;
-    give(f, q);
+    const char *mark = orphans.families[i]->mark;
+    for (int j = 0; j < orphans.count; j++)
+      if (bears(orphans.families[j], mark))
+        give(orphans.families[j], q);
     any = true;
   }
   return any;

@@ -8,6 +8,25 @@ local run = helper.run
 
 local start, await_all = members.start_kind, members.await_all
 
+-- One in a session of its own, without a living parent. Both print their pids.
+local WITH_ORPHAN = [[echo $$
+(setsid sh -c 'echo $$; exec sleep 1000' &)
+exec sleep 1000]]
+
+--- Has signals sent to a child's family while it is there, one after the other,
+--- by so many tasks at a time. Returns the tasks. [w]
+local function keep_signalling(child, count)
+  local tasks = {}
+  for i = 1, count do
+    tasks[i] = orrery.go(function()
+      while child:kill_tree("SIGWINCH") do end
+      return true
+    end)
+  end
+  orrery.sleep(5) -- so that the next request comes in the midst of those
+  return tasks
+end
+
 for _, road in ipairs(members.roads) do
   describe("the end of a family by the " .. road[1], function()
     it("is that of orphans that are loading a program, and have no environment",
@@ -33,6 +52,20 @@ for _, road in ipairs(members.roads) do
 
         assert.equal(137, members.stop(child, { grace = 0 }).code)
         await_all(pids)
+      end)
+    end)
+
+    it("is that of an orphan to whom others are sending signals", function()
+      run(function()
+        for _ = 1, 10 do
+          local child = members.start(road, "sh", { "-c", WITH_ORPHAN })
+          local pids = members.read(child, 2)
+          local tasks = keep_signalling(child, 8)
+
+          assert.equal("SIGKILL", members.stop(child, { grace = 0 }).signal)
+          for _, task in ipairs(tasks) do assert.is_true(task:join()) end
+          assert.is_nil(members.stat(pids[2]))
+        end
       end)
     end)
   end)
