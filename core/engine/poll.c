@@ -8,6 +8,7 @@
 
 int orr_poll_open(struct orr_poll *poll) {
   poll->at = poll->count = 0;
+  poll->turns = NULL;
   poll->fd = epoll_create1(EPOLL_CLOEXEC);
   return poll->fd < 0 ? -errno : 0;
 }
@@ -64,10 +65,19 @@ int orr_poll_remove_watch(struct orr_poll *poll, int fd,
   return orr_poll_remove(poll, fd);
 }
 
+/* Notes that a turn begins or ends; a wait within a turn is part of it. */
+static void note_turn(struct orr_poll *poll, uint64_t under_way) {
+  uint64_t turns = atomic_load_explicit(poll->turns, memory_order_relaxed);
+  if ((turns & 1) != under_way)
+    atomic_store_explicit(poll->turns, turns + 1, memory_order_release);
+}
+
 int orr_poll_wait(struct orr_poll *poll) {
   int n = epoll_wait(poll->fd, poll->events, ORR_POLL_BATCH, 0);
   poll->at = 0;
   poll->count = n < 0 ? 0 : n;
+  if (poll->turns != NULL)
+    note_turn(poll, 1);
   return poll->count;
 }
 
@@ -82,5 +92,7 @@ uint32_t orr_poll_next(struct orr_poll *poll, int64_t *key, void *context) {
     if (watch != NULL)
       watch->ready(watch, event.events, context);
   }
+  if (poll->turns != NULL)
+    note_turn(poll, 0);
   return 0;
 }

@@ -4,6 +4,7 @@
 #ifndef ORR_POLL_H
 #define ORR_POLL_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 
@@ -21,6 +22,9 @@ struct orr_poll {
   /* The events of the wait that is running: `at` is the next to be served. */
   struct epoll_event events[ORR_POLL_BATCH];
   int at, count;
+  /* What counts its turns, twice: odd while one is under way. NULL: nobody
+     wants to know. */
+  _Atomic uint64_t *turns;
 };
 
 /* Opens the set. 0 or -errno. */

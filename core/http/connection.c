@@ -41,6 +41,7 @@ int orr_connection_new(struct orr_http_server *server, int fd) {
     c->next->prev = c;
   server->connections = c;
   server->count++;
+  orr_load_add(&server->load->connections, 1);
   orr_deadline_start(server, ORR_HEAD, &c->deadline);
   orr_deadline_start(server, ORR_REQUEST, &c->request_deadline);
   return 0;
@@ -226,21 +227,46 @@ static bool is_idle(const struct orr_connection *c) {
          c->in.length == 0 && orr_connection_queued(c) == 0;
 }
 
-/* Ends the connection if it is idle, and a last look brings no request either:
-   one may have come while the loop was busy. */
+/* Gives the connection away, or has that be tried again. Returns false if it
+   cannot be. */
+static bool give_away(struct orr_connection *c, lua_State *L) {
+  struct orr_http_server *server = c->server;
+  if (server->giver == NULL || c->known || c->at_end)
+    return false;
+  int rc = server->giver->give(server->giver, server->service, c->fd);
+  if (rc == -EAGAIN || rc == -ETOOMANYREFS)
+    orr_deadline_start(server, ORR_MOVE, &c->deadline);
+  else if (rc == 0)
+    close(orr_connection_detach(c, L));
+  return rc == 0 || rc == -EAGAIN || rc == -ETOOMANYREFS;
+}
+
+/* Tells whether an idle connection of a server that is to leave is not ended
+   now: it is going to be given away, or cannot be, and is told with its next
+   answer that it is the last. */
+static bool stays(const struct orr_connection *c) {
+  bool moves = c->deadline.next != NULL && c->deadline.kind == ORR_MOVE;
+  return c->server->giver != NULL && (c->known || moves);
+}
+
+/* Ends the connection, or gives it away, if it is idle, and a last look brings
+   no request either: one may have come while the loop was busy. */
 static void leave_if_idle(struct orr_connection *c, lua_State *L) {
-  c->leaves = false;
+  bool leaves = c->leaves;
+  c->leaves = c->moves = false;
   if (!is_idle(c))
     return;
   receive(c, L);
-  if (c->fd >= 0 && is_idle(c))
+  if (c->fd >= 0 && is_idle(c) && !give_away(c, L) && leaves && !stays(c))
     c->ending = c->refused = true;
 }
 
 /* Does what is due, while the connection is pinned. */
 static void settle(struct orr_connection *c, lua_State *L) {
-  if (c->leaves)
+  if (c->leaves || c->moves)
     leave_if_idle(c, L);
+  if (c->fd < 0)
+    return;
   do /* what is sent makes room for more answers */
     orr_connection_send(c, L);
   while (c->fd >= 0 && take_rest(c, L));
@@ -261,7 +287,7 @@ static void settle(struct orr_connection *c, lua_State *L) {
   }
   if (c->fd >= 0 && !c->lingering)
     set_deadline(c);
-  c->leaves = c->leaves || (c->server->closing && is_idle(c));
+  c->leaves = c->leaves || (c->server->closing && is_idle(c) && !stays(c));
 }
 
 /* A connection, and what is to be done with it. */
@@ -324,9 +350,24 @@ void orr_connection_end_idle(struct orr_connection *c, lua_State *L) {
   orr_connection_touch(c, L);
 }
 
+bool orr_connection_move_idle(struct orr_connection *c, lua_State *L) {
+  if (c->known || c->at_end || c->moves || c->requests == 0 || !is_idle(c))
+    return false;
+  c->moves = true;
+  orr_connection_touch(c, L);
+  return true;
+}
+
 static void on_idle(struct orr_connection *c, lua_State *L) {
   (void)L;
   c->leaves = true;
+}
+
+/* It could not be given away: it is tried again, or the time for that is over.
+ */
+static void on_move(struct orr_connection *c, lua_State *L) {
+  (void)L;
+  c->leaves = c->leaves || c->server->closing;
 }
 
 /* A request that is late is none any more once its answer is the last. */
@@ -339,6 +380,8 @@ static void on_late(struct orr_connection *c, lua_State *L) {
 void orr_connection_late(struct orr_connection *c, lua_State *L, int kind) {
   if (kind == ORR_LINGER)
     orr_connection_cut(c, L);
+  else if (kind == ORR_MOVE)
+    serve(c, L, on_move);
   else
     serve(c, L, kind == ORR_IDLE ? on_idle : on_late);
 }
@@ -356,4 +399,36 @@ static void on_ready(struct orr_watch *watch, uint32_t events, void *context) {
     serve(c, L, linger);
   else
     serve(c, L, events & EPOLLIN && !c->at_end ? receive : nothing);
+}
+
+/* A socket that is about to be taken in. */
+struct taking {
+  struct orr_http_server *server;
+  int fd; /* -1: it is the connection's */
+};
+
+static int l_take(lua_State *L) {
+  struct taking *taking = lua_touserdata(L, 1);
+  struct orr_http_server *server = taking->server;
+  if (orr_connection_new(server, taking->fd) < 0)
+    return 0;
+  struct orr_connection *c = server->connections;
+  taking->fd = -1;
+  orr_server_announce(L, server);
+  if (c->fd >= 0 && server->serving == NULL)
+    serve(c, L, receive);
+  return 0;
+}
+
+void orr_connection_take(struct orr_http_server *server, lua_State *L, int fd) {
+  struct taking taking = {.server = server, .fd = fd};
+  int top = lua_gettop(L);
+  if (server->poll != NULL && lua_checkstack(L, 4)) {
+    lua_pushcfunction(L, l_take);
+    lua_pushlightuserdata(L, &taking);
+    lua_pcall(L, 1, 0, 0); /* what failed has cut the connection */
+  }
+  lua_settop(L, top);
+  if (taking.fd >= 0)
+    close(taking.fd);
 }

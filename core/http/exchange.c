@@ -70,6 +70,7 @@ struct orr_exchange *orr_exchange_new(lua_State *L,
   if (found != NULL)
     take_head(x, connection, found);
   orr_exchange_hold(L, x);
+  orr_load_add(&x->server->load->requests, 1);
   return x;
 }
 
@@ -98,6 +99,8 @@ static void free_used(struct orr_buffer *buffer) {
 void orr_exchange_over(struct orr_exchange *x, lua_State *L) {
   if (L != NULL)
     orr_exchange_let_go(L, x);
+  if (!x->over)
+    orr_load_add(&x->server->load->requests, -1);
   x->at = NULL;
   x->listed = false;
   x->over = true;
@@ -275,7 +278,8 @@ static void add_framing(struct text *text, struct orr_exchange *x,
 static bool is_last(const struct orr_exchange *x, const struct given *given,
                     int64_t length) {
   const struct orr_http_server *server = x->server;
-  return !x->keeps_alive || given->close || server->closing ||
+  bool leaves = server->closing && (server->giver == NULL || x->at->known);
+  return !x->keeps_alive || given->close || leaves ||
          x->framing == ORR_UNTIL_END || (length >= 0 && !x->complete) ||
          (server->max_requests > 0 && x->number >= server->max_requests);
 }

@@ -66,6 +66,7 @@ static void leave(struct orr_connection *c) {
   else
     server->connections = c->next;
   server->count--;
+  orr_load_add(&server->load->connections, -1);
   if (server->serving == c)
     server->out.length = 0;
 }

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { MOVE = 5 }; /* ms between two tries to give a connection away */
+
 static struct orr_http_server *check_server(lua_State *L) {
   struct orr_http_server *server = orr_check_self(L, ORR_HTTP_SERVER);
   luaL_argcheck(L, server->poll != NULL, 1, "the server is closed");
@@ -34,6 +36,7 @@ static void read_settings(lua_State *L, struct orr_http_server *server) {
   for (size_t i = 0; i < sizeof times / sizeof *times; i++)
     server->deadlines[times[i].kind].length =
         setting(L, times[i].name, INT32_MAX);
+  server->deadlines[ORR_MOVE].length = MOVE;
   server->max_head = (uint32_t)setting(L, "max_header_size", INT32_MAX);
   server->max_requests =
       (uint32_t)setting(L, "max_requests_per_socket", INT32_MAX);
@@ -51,6 +54,13 @@ static void drop_values(lua_State *L, struct orr_http_server *server) {
     luaL_unref(L, LUA_REGISTRYINDEX, server->refs[i]);
     server->refs[i] = LUA_NOREF;
   }
+}
+
+/* Takes in a connection that the primary of a cluster has accepted. */
+static void take(struct orr_taker *taker, int fd, void *context) {
+  size_t before = offsetof(struct orr_http_server, taker);
+  void *server = (char *)taker - before;
+  orr_connection_take(server, context, fd);
 }
 
 /* native.server(settings, poller, on_request, on_event) -> orrery.http_server;
@@ -84,6 +94,8 @@ static int l_server(lua_State *L) {
   lua_pushvalue(L, -1); /* as long as it is open, it is not collected */
   server->refs[ORR_SELF] = luaL_ref(L, LUA_REGISTRYINDEX);
   server->poll = poll;
+  server->taker.take = take;
+  server->load = &server->own_load;
   server->late = orr_connection_late;
   int rc = orr_deadlines_open(server);
   if (rc == 0)
@@ -91,16 +103,6 @@ static int l_server(lua_State *L) {
   server->poll = NULL;
   drop_values(L, server);
   return orr_fail(L, -rc);
-}
-
-/* Tells Lua of the connection that was taken in last, if somebody listens. */
-static void announce(lua_State *L, struct orr_http_server *server) {
-  struct orr_connection *c = server->connections;
-  if (!server->hears_connections)
-    return;
-  c->known = true;
-  lua_pushlightuserdata(L, c);
-  orr_server_tell(L, server, "connection", 1);
 }
 
 /* server:accept(n, most) -> how many connections have been taken in; an errno,
@@ -121,7 +123,7 @@ static int m_accept(lua_State *L) {
       close(fd);
       break;
     }
-    announce(L, server);
+    orr_server_announce(L, server);
   }
   lua_pushinteger(L, count);
   if (rc >= 0)
@@ -145,7 +147,7 @@ static int m_take(lua_State *L) {
     orr_append(L, &c->in, unread, length);
     orr_connection_touch(c, L);
   }
-  announce(L, server);
+  orr_server_announce(L, server);
   lua_pushboolean(L, true);
   return 1;
 }
@@ -202,6 +204,46 @@ static int m_finish(lua_State *L) {
   return 0;
 }
 
+/* server:taker() -> light userdata: the struct orr_taker that takes connections
+   for this server as long as it is open. */
+static int m_taker(lua_State *L) {
+  lua_pushlightuserdata(L, &check_server(L)->taker);
+  return 1;
+}
+
+/* server:report(load) - counts there, in a struct orr_load that lasts, what the
+   server has. */
+static int m_report(lua_State *L) {
+  struct orr_http_server *server = check_server(L);
+  luaL_checktype(L, 2, LUA_TLIGHTUSERDATA);
+  struct orr_load *load = lua_touserdata(L, 2), *own = server->load;
+  orr_load_add(&load->connections, (int)atomic_load(&own->connections));
+  orr_load_add(&load->requests, (int)atomic_load(&own->requests));
+  server->load = load;
+  return 0;
+}
+
+/* server:give_to(giver?, service) - idle connections are given away from now on
+   in place of being ended, by a struct orr_giver that lasts. */
+static int m_give_to(lua_State *L) {
+  struct orr_http_server *server = check_server(L);
+  server->giver = lua_touserdata(L, 2);
+  server->service = (uint32_t)luaL_optinteger(L, 3, 0);
+  return 0;
+}
+
+/* server:move(most) -> how many connections are going to be given away, of
+   those that are between two requests: at most so many. */
+static int m_move(lua_State *L) {
+  struct orr_http_server *server = check_server(L);
+  lua_Integer most = luaL_checkinteger(L, 2), count = 0;
+  struct orr_connection *c = server->connections;
+  for (; c != NULL && count < most && server->giver != NULL; c = c->next)
+    count += orr_connection_move_idle(c, L);
+  lua_pushinteger(L, count);
+  return 1;
+}
+
 /* server:count() -> how many connections there are. */
 static int m_count(lua_State *L) {
   struct orr_http_server *server = orr_check_self(L, ORR_HTTP_SERVER);
@@ -241,6 +283,8 @@ void orr_open_http_server(lua_State *L) {
       {"settle", m_settle},     {"listen_for", m_listen_for},
       {"end_idle", m_end_idle}, {"end_all", m_end_all},
       {"finish", m_finish},     {"count", m_count},
+      {"taker", m_taker},       {"report", m_report},
+      {"give_to", m_give_to},   {"move", m_move},
       {"close", m_close},       {NULL, NULL}};
   static const luaL_Reg meta[] = {{"__gc", m_close}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"server", l_server}, {NULL, NULL}};

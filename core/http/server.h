@@ -14,6 +14,7 @@
 #define ORR_HTTP_SERVER_H
 
 #include "engine/buffer.h"
+#include "engine/load.h"
 #include "engine/poll.h"
 #include "message.h"
 
@@ -29,7 +30,14 @@
 
 /* What the deadlines of a connection are for. Each kind has one length, so the
    first of its list is the first that is due. */
-enum { ORR_HEAD, ORR_REQUEST, ORR_IDLE, ORR_LINGER, ORR_DEADLINES };
+enum {
+  ORR_HEAD,
+  ORR_REQUEST,
+  ORR_IDLE,
+  ORR_LINGER,
+  ORR_MOVE, /* until it is tried again to give the connection away */
+  ORR_DEADLINES
+};
 
 struct orr_deadline {
   struct orr_deadline *next, *prev; /* NULL: it does not run */
@@ -71,9 +79,16 @@ struct orr_connection;
 struct orr_http_server {
   struct orr_watch timer; /* of `timer_fd` */
   struct orr_poll *poll;  /* NULL: closed */
-  int refs[ORR_VALUES];   /* in the registry; as long as it is open */
-  int timer_fd;           /* owned; -1: closed */
-  int64_t armed;          /* when it fires, ms; 0: never */
+  /* In a worker of a cluster: what takes connections for this server; where it
+     counts what it has, which lasts; and, once it is to leave, what takes those
+     that are idle. Elsewhere it counts for itself. */
+  struct orr_taker taker;
+  struct orr_load *load, own_load;
+  struct orr_giver *giver; /* NULL: idle connections are ended */
+  uint32_t service;        /* of those that are given away */
+  int refs[ORR_VALUES];    /* in the registry; as long as it is open */
+  int timer_fd;            /* owned; -1: closed */
+  int64_t armed;           /* when it fires, ms; 0: never */
   struct orr_deadlines deadlines[ORR_DEADLINES];
   /* What is done when one of a kind is over. */
   void (*late)(struct orr_connection *connection, lua_State *L, int kind);
@@ -101,6 +116,9 @@ struct orr_http_server {
 /* Pushes the value `which` of the server; returns false, and pushes nothing, if
    it is closed. */
 bool orr_server_push(lua_State *L, struct orr_http_server *server, int which);
+
+/* Tells Lua of the connection that was taken in last, if somebody listens. */
+void orr_server_announce(lua_State *L, struct orr_http_server *server);
 
 /* Calls on_event(name, …) with the `count` values on top of the stack. */
 void orr_server_tell(lua_State *L, struct orr_http_server *server,
@@ -137,6 +155,7 @@ struct orr_connection {
   bool pinned;        /* somebody is still to look at it: not to be freed */
   bool held;          /* the parser may have found more than was taken in */
   bool leaves;        /* is to end if it is between two requests */
+  bool moves;         /* is to be given away then */
   bool known;         /* Lua has an object of it: see "gone" */
   bool at_end;        /* the peer has finished sending */
   bool ending;        /* takes no more requests; ends when all is sent */
@@ -146,6 +165,10 @@ struct orr_connection {
 
 /* Takes in a connected socket. 0, or -errno: the fd is still the caller's. */
 int orr_connection_new(struct orr_http_server *server, int fd);
+
+/* Takes in a connected socket that another process has accepted, and what has
+   come from it by now. Closes it if there is no memory. Never raises. */
+void orr_connection_take(struct orr_http_server *server, lua_State *L, int fd);
 
 /* Ends it at once: what is queued is lost, and what is under way aborted, which
    Lua is told unless L is NULL. It may be the one that is being served. */
@@ -158,6 +181,10 @@ void orr_connection_free(struct orr_connection *connection);
 /* Has it end if it is between two requests, after a last look at what has come:
    that is due when the turn ends. */
 void orr_connection_end_idle(struct orr_connection *connection, lua_State *L);
+
+/* Has it be given away if it is between two requests, and Lua has no object of
+   it; due when the turn ends. Returns whether it will, as it looks now. */
+bool orr_connection_move_idle(struct orr_connection *connection, lua_State *L);
 
 /* Does what is due after any change: parses, sends, ends, and has the socket
    watched for what is wanted. Frees it if it is over. */

@@ -20,3 +20,12 @@ void orr_server_tell(lua_State *L, struct orr_http_server *server,
   }
   lua_settop(L, base);
 }
+
+void orr_server_announce(lua_State *L, struct orr_http_server *server) {
+  struct orr_connection *c = server->connections;
+  if (!server->hears_connections)
+    return;
+  c->known = true;
+  lua_pushlightuserdata(L, c);
+  orr_server_tell(L, server, "connection", 1);
+}

@@ -291,6 +291,50 @@ function Server:acceptor_()
   end
 end
 
+--- See `Server:count_for_` of net.
+function Server:count_for_(worker)
+  local err = open_engine(self)
+  if err then errors.raise(err) end
+  self.engine_:report((worker:load()))
+end
+
+--- See `Server:taker_` of net. Where there is a limit, each connection is
+--- looked at here.
+function Server:taker_()
+  local engine = self.engine_
+  engine:finish(false)
+  if not self.max_connections then return engine:taker() end
+  return function(number)
+    if engine:count() >= self.max_connections then
+      return drop(self, core.own(number))
+    end
+    if not engine:take(number) then core.own(number):close() end
+  end
+end
+
+--- Has connections that are between two requests go to another process, now and
+--- as others come to be: in place of being ended when the server is closed.
+--- @param worker ClusterWorker
+--- @param service integer what they are connections of
+function Server:give_idle_(worker, service)
+  local engine = self.engine_
+  if engine then engine:give_to(select(2, worker:load()), service) end
+end
+
+--- Gives away some of the connections that are idle.
+--- @param most integer
+--- @return integer given
+function Server:share_(worker, service, most)
+  local engine = self.engine_
+  if not engine then return 0 end
+  engine:give_to(select(2, worker:load()), service)
+  local moved = engine:move(most)
+  loop.later(function()
+    if self.engine_ and self.listening then self.engine_:give_to(nil) end
+  end)
+  return moved
+end
+
 --- Takes in a connection that `emit("connection", socket)` has brought.
 --- @param socket Socket
 function Server:take_over_(socket)
