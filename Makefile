@@ -94,13 +94,16 @@ ALL_CFLAGS    = -Icore -I$(LUA_INC) $(LLHTTP_CFLAGS) $(ENGINE_CFLAGS)
 # llhttp and all that use it are compiled alike.
 LLHTTP_CFLAGS = -isystem $(LLHTTP_INC) -DLLHTTP_STRICT_MODE=1
 
-# Three modules: jansson is loaded with orrery.json only, and llhttp, which is
-# compiled in, is in orrery.http only.
+# Four modules: jansson is loaded with orrery.json only, llhttp, which is
+# compiled in, is in orrery.http only, and orrery.cluster is for processes that
+# are of one.
 ENGINE    := $(wildcard core/engine/*.c)
 BINDING   := $(wildcard core/binding/*.c)
 JSON_SOURCES := $(wildcard core/json/*.c)
 HTTP_SOURCES := $(wildcard core/http/*.c)
-SOURCES   := $(ENGINE) $(BINDING) $(JSON_SOURCES) $(HTTP_SOURCES)
+CLUSTER_SOURCES := $(wildcard core/cluster/*.c)
+SOURCES   := $(ENGINE) $(BINDING) $(JSON_SOURCES) $(HTTP_SOURCES) \
+             $(CLUSTER_SOURCES)
 KEEPER_SOURCES := $(wildcard core/keeper/*.c)
 HEADERS   := $(wildcard core/*/*.h)
 OBJECTS   := $(patsubst core/%.c,$(BUILD)/obj/%.o,$(ENGINE) $(BINDING))
@@ -110,9 +113,13 @@ HTTP_OBJECTS := $(HTTP_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
                 $(patsubst %,$(BUILD)/obj/llhttp/%.o,api http llhttp) \
                 $(patsubst %,$(BUILD)/obj/%.o,binding/binding engine/buffer \
                   engine/io engine/poll)
+CLUSTER_OBJECTS := $(CLUSTER_SOURCES:core/%.c=$(BUILD)/obj/%.o) \
+                $(patsubst %,$(BUILD)/obj/%.o,binding/binding engine/io \
+                  engine/poll)
 CORE      := $(BUILD)/orrery/core.so
 JSON      := $(BUILD)/orrery/json.so
 HTTP      := $(BUILD)/orrery/http.so
+CLUSTER   := $(BUILD)/orrery/cluster.so
 MODULES   := $(BUILD)/orrery/modules.luac
 KEEPER    := $(BUILD)/orrery/orrery-keeper
 
@@ -127,7 +134,7 @@ define build_with
 endef
 
 # All else works without JSON and HTTP.
-build: $(CORE) $(KEEPER) $(MODULES) ## builds the core and the bytecode (default)
+build: $(CORE) $(CLUSTER) $(KEEPER) $(MODULES) ## builds the core and the bytecode (default)
 	$(call build_with,$(JSON),jansson.h,jansson.h (Debian: libjansson-dev))
 	$(call build_with,$(HTTP),$(LLHTTP_SRC)/api.c,llhttp (Debian: node-llhttp))
 
@@ -202,9 +209,14 @@ $(HTTP): $(HTTP_OBJECTS)
 	@echo "  LINK $@"
 	@$(CC) -shared $(CFLAGS) $(LDFLAGS) -o $@ $^
 
-run: deps-run ## builds, and runs scripts/tour.lua
+$(CLUSTER): $(CLUSTER_OBJECTS)
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	@$(CC) -shared $(CFLAGS) $(LDFLAGS) -o $@ $^
+
+run: deps-run ## builds, and runs scripts/cluster/http_cluster.lua
 	@$(MAKE) build
-	@$(LUA) bin/orrery scripts/tour.lua
+	@$(LUA) bin/orrery scripts/cluster/http_cluster.lua
 
 # Checking ---------------------------------------------------------------------
 
@@ -367,7 +379,7 @@ BIN         = $(DESTDIR)$(PREFIX)/bin
 install: build ## installs into PREFIX (/usr/local)
 	install -d "$(SHARE)" "$(LIB)/orrery" "$(BIN)"
 	cp -r lua/orrery "$(SHARE)/"
-	for so in $(CORE) $(JSON) $(HTTP) $(KEEPER); do \
+	for so in $(CORE) $(CLUSTER) $(JSON) $(HTTP) $(KEEPER); do \
 	  [ ! -e $$so ] || install -m 755 $$so "$(LIB)/orrery/" || exit 1; \
 	done
 	$(call COMPILE,$(SHARE),$(LIB),$(COPIED))

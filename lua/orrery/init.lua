@@ -25,6 +25,7 @@ local parts = {
   net = { "orrery.net" },
   dgram = { "orrery.dgram" },
   http = { "orrery.http" },
+  cluster = { "orrery.cluster" },
   null = { "orrery.core", "null" },
   array = { "orrery.core", "array" },
   inspect = { "orrery.inspect" },

@@ -10,6 +10,7 @@
 --- and those of a channel to the parent, if there is one: message, disconnect.
 
 local core = require "orrery.core"
+local dotted = require "orrery.runtime.dotted"
 local events = require "orrery.events"
 local exit = require "orrery.process.exit"
 local options = require "orrery.runtime.options"
@@ -58,20 +59,11 @@ for module, names in pairs {
   for _, name in ipairs(names) do functions[name] = module end
 end
 
---- Returns a function that calls fn with its arguments, called with a dot or a
---- colon.
-local function dotted(fn)
-  return function(first, ...)
-    if rawequal(first, process) then return fn(...) end
-    return fn(first, ...)
-  end
-end
-
 local ADDS_LISTENER = { on = true, once = true, prepend = true }
 
 --- Puts a method of emitters into the module. Signals may be named in any case.
 local function add_emitter_method(name, method)
-  process[name] = dotted(function(event, ...)
+  process[name] = dotted(process, function(event, ...)
     event = signals.event(event)
     if ADDS_LISTENER[name] then signals.check_catchable(name, event) end
     return method(bus, event, ...)
@@ -142,7 +134,7 @@ local loaded = {
 local function find(name)
   local module = functions[name]
   if module then
-    return dotted((loaded[module] or require(module))[name])
+    return dotted(process, (loaded[module] or require(module))[name])
   end
   local compute = kept[name] or require "orrery.process.identity"[name]
   return compute and compute(process)

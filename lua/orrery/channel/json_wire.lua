@@ -9,6 +9,7 @@ local clock = require "orrery.runtime.clock"
 local core = require "orrery.core"
 local errors = require "orrery.runtime.errors"
 local given_away = require "orrery.channel.given_away"
+local words = require "orrery.channel.words"
 local json = require "orrery.json"
 local loop = require "orrery.runtime.loop"
 
@@ -454,7 +455,7 @@ local commands = {
     channel:answer_(message.id, message.failed == true, message.message)
   end,
   NODE_ORRERY = function(channel, message)
-    given_away.hear(channel, message.message)
+    words.hear(channel, message.message)
   end,
 }
 

@@ -5,6 +5,7 @@ local attachments = require "orrery.channel.attachments"
 local Callback = require "orrery.channel.callback"
 local given_away = require "orrery.channel.given_away"
 local core = require "orrery.core"
+local words = require "orrery.channel.words"
 
 local MESSAGE, REQUEST = core.frame.message, core.frame.request
 local REPLY, INTERNAL = core.frame.reply, core.frame.internal
@@ -63,7 +64,7 @@ function wire.receive(channel, kind, value, id, flags, description, fd)
   elseif kind == REPLY then
     channel:answer_(id, flags & FAILED ~= 0, value)
   elseif kind == INTERNAL then
-    given_away.hear(channel, value)
+    words.hear(channel, value)
   end
 end
 

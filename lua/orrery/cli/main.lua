@@ -127,6 +127,7 @@ function cli.main(args)
   if os.getenv("ORRERY_CHANNEL_FD") or os.getenv("NODE_CHANNEL_FD") then
     require "orrery.process" -- takes the channel over before the script runs
   end
+  if os.getenv("ORRERY_WORKER") then require "orrery.cluster" end
   start_collector()
   self_process:raise_nofile()
   self_process:ignore_sigpipe()

@@ -3,6 +3,7 @@
 
 local address = require "orrery.net.address"
 local core = require "orrery.core"
+local elsewhere = require "orrery.net.elsewhere"
 local errors = require "orrery.runtime.errors"
 local fds = require "orrery.runtime.fds"
 local options = require "orrery.runtime.options"
@@ -57,7 +58,9 @@ function binding.target(args)
   local given = type(first) == "table" and first or from_list(args)
   local target = options.copy(options.check("listen", given, listen_options))
   target.port = address.port(target.port or 0)
-  if target.fd then return from_number(target.fd, target) end
+  if target.fd and not elsewhere.wants(target) then
+    return from_number(target.fd, target)
+  end
   return target
 end
 

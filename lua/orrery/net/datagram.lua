@@ -7,6 +7,7 @@ local address = require "orrery.net.address"
 local class = require "orrery.runtime.class"
 local core = require "orrery.core"
 local datagram_place = require "orrery.net.datagram_place"
+local elsewhere = require "orrery.net.elsewhere"
 local errors = require "orrery.runtime.errors"
 local fds = require "orrery.runtime.fds"
 local loop = require "orrery.runtime.loop"
@@ -128,6 +129,7 @@ end
 --- datagrams from them.
 local function start(self, handle)
   self:hold_(handle)
+  if elsewhere.road then elsewhere.road.opened(self) end
   if not self.shared_ then receive(self, handle) end
   loop.soon(announce, self, handle)
   local waiting = self.waiting_
@@ -179,6 +181,20 @@ local function bind_fd(self, number)
   start(self, handle)
 end
 
+--- Has another process bind for this socket.
+local function bind_elsewhere(self, place, ip)
+  elsewhere.road.bind(self, place, ip, function(err, fd)
+    if self.closed then
+      if fd then fd:close() end
+      return
+    end
+    if err then return failed(self, err) end
+    local handle, code = open(self.type, fd)
+    if handle then return start(self, handle) end
+    failed(self, errors.luv(code, "bind"))
+  end)
+end
+
 --- Opens a Unix socket, and binds it if a path is given.
 local function bind_path(self, path)
   local place = { path = path }
@@ -198,14 +214,19 @@ end
 --- @param place {host: string?, port: integer?, path: string?, fd: integer?}
 local function begin(self, place)
   self.binding_ = true
-  if place.fd then return bind_fd(self, place.fd) end
   local kind, port = self.kind_, place.port or 0
+  local away = not kind.is_unix and elsewhere.wants(place)
+  local function at(ip)
+    if away then return bind_elsewhere(self, place, ip) end
+    bind(self, ip, port)
+  end
+  if place.fd and not away then return bind_fd(self, place.fd) end
   if kind.is_unix then return bind_path(self, place.path) end
-  if not place.host then return bind(self, kind.any, port) end
+  if not place.host then return at(kind.any) end
   address.resolve(place.host, kind.family, function(err, list)
     if self.closed then return end
     if err then return loop.soon(failed, self, err) end
-    bind(self, list[1].address, port)
+    at(list[1].address)
   end)
 end
 

@@ -25,7 +25,8 @@ local bind_path_options = {
 --- good.
 --- @param kind {is_unix: boolean?}
 --- @param args table without the callback
---- @return {host: string?, port: integer?, path: string?, fd: integer?} place
+--- @return {host: string?, port: integer?, path: string?, fd: integer?,
+---   exclusive: boolean?} place
 function datagram_place.to_bind(kind, args)
   local given = type(args[1]) == "table" and args[1]
   if kind.is_unix then
@@ -38,7 +39,7 @@ function datagram_place.to_bind(kind, args)
   local target = options.check("bind",
     given or { port = args[1], host = args[2] }, bind_options)
   return { fd = target.fd, host = target.host,
-    port = address.port(target.port or 0) }
+    port = address.port(target.port or 0), exclusive = target.exclusive }
 end
 
 local function check_peer_port(value)

@@ -28,6 +28,7 @@ local spare, listening = nil, 0
 --- @field watcher_ Watcher? while it accepts
 --- @field owner_ table the server
 --- @field on_error_ fun(owner: table, errno: integer)
+--- @field on_closed_ function? called when it is closed
 --- @field referenced_ boolean
 --- @field resting_ Timer? of `rest`
 local Listener = class "orrery.Listener"
@@ -221,6 +222,7 @@ function Listener:close(fn)
   self:stop()
   drop_spare()
   remove(self)
+  if self.on_closed_ then self.on_closed_() end
   if fn then loop.soon(fn) end
 end
 

@@ -117,7 +117,9 @@ end
 --- socket.
 --- @return table? address nil unless it is open
 function Endpoint:address()
-  return address.own(self:fileno())
+  local handle = self.handle_
+  local place = type(handle) == "table" and handle.place_
+  return place or address.own(self:fileno())
 end
 
 return opening

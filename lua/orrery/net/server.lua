@@ -5,6 +5,7 @@ local address = require "orrery.net.address"
 local binding = require "orrery.net.binding"
 local class = require "orrery.runtime.class"
 local core = require "orrery.core"
+local elsewhere = require "orrery.net.elsewhere"
 local errors = require "orrery.runtime.errors"
 local Listener = require "orrery.net.listener"
 local loop = require "orrery.runtime.loop"
@@ -27,6 +28,7 @@ local checks, Endpoint = options.checks, opening.Endpoint
 --- @field count_off_ function what its sockets call when they are closed
 --- @field target_ table? what it listens on or is about to
 --- @field fd_ userdata? orrery.fd of one from another process, until it accepts
+--- @field counts_for_ ClusterWorker? which is told how many there are
 --- @field closing_ function[]? called once all connections have ended
 --- @field handle_closing_ boolean? the listener's close has not been told
 --- @field stream_kind_ "tcp"|"pipe" of its sockets
@@ -59,6 +61,7 @@ end
 
 local function connection_ended(self)
   self.connections = self.connections - 1
+  if self.counts_for_ then self.counts_for_:count(-1) end
   self:ended_()
 end
 
@@ -120,6 +123,7 @@ local function on_connection(self, fd, ...)
     return drop(self, socket)
   end
   self.connections = self.connections + 1
+  if self.counts_for_ then self.counts_for_:count(1) end
   socket.server, socket.count_off_ = self, self.count_off_
   self:emit("connection", socket)
 end
@@ -138,6 +142,22 @@ end
 --- @return fun(number: integer, most: integer): integer? accept_some
 function Server:acceptor_(listener)
   return listener:for_each(on_connection)
+end
+
+--- Has what the server has be counted for the primary of a cluster.
+--- @param worker ClusterWorker
+function Server:count_for_(worker) self.counts_for_ = worker end
+
+--- Returns what takes connections that another process has accepted: a function
+--- of the number of each one's fd, which never raises, or something of the
+--- core's.
+--- @return function|userdata taker
+function Server:taker_()
+  return function(number)
+    local ok, err = pcall(on_connection, self, core.own(number),
+      core.addresses(number))
+    if not ok then loop.soon(error, err, 0) end
+  end
 end
 
 -- Listening ------------------------------------------------------------------
@@ -167,11 +187,32 @@ local function start_listening(self, target, ip)
   self.listening = true
 end
 
+--- Has another process listen for this server.
+local function start_elsewhere(self, target, ip)
+  elsewhere.road.listen(self, target, ip, on_error,
+    function(err, listener, kind)
+      if self.target_ ~= target then -- closed meanwhile
+        if listener then listener:close() end
+        return
+      end
+      if err then return failed(self, target, err) end
+      self.stream_kind_ = kind
+      self:hold_(listener)
+      self.listening = true
+      announce(self, target)
+    end)
+end
+
 --- Looks up the host, if one is given, and listens there.
 local function begin(self, target)
   local function at(err, list)
     if self.target_ ~= target then return end -- closed meanwhile
-    err = err or start_listening(self, target, list and list[1].address)
+    local ip = list and list[1].address
+    if not err and elsewhere.wants(target) then
+      return start_elsewhere(self, target, ip)
+    end
+    err = err or start_listening(self, target, ip)
+    if not err and elsewhere.road then elsewhere.road.opened(self) end
     loop.soon(err and failed or announce, self, target, err)
   end
   if not target.host then return at() end
