@@ -27,6 +27,18 @@ function run.lua(code)
   return result.stdout .. result.stderr
 end
 
+--- Runs a block of Lua from a file, which the workers of a cluster run as well.
+function run.file(code)
+  local folder = orrery.run("mktemp", { "-d" }, { trim = true }).stdout
+  local file = assert(io.open(folder .. "/main.lua", "w"))
+  file:write(code)
+  file:close()
+  local result = helper.cli({ "main.lua" },
+    { cwd = folder, env_extend = { LD_PRELOAD = false } })
+  orrery.run("rm", { "-r", folder })
+  return result.stdout .. result.stderr
+end
+
 function run.sh(code)
   local folder = orrery.run("mktemp", { "-d" }, { trim = true }).stdout
   local result = orrery.sh("exec 2>&1\n" .. code, { cwd = folder,
@@ -37,13 +49,14 @@ function run.sh(code)
 end
 
 for _, path in ipairs { "docs/child_process.md", "docs/channel.md",
-  "docs/families.md", "docs/http.md", "docs/http_client.md",
+  "docs/cluster.md", "docs/families.md", "docs/http.md", "docs/http_client.md",
   "docs/process.md", "docs/troubleshooting.md" } do
   describe(path, function()
     for i, block in ipairs(blocks(path)) do
       it(("block %d prints what it says"):format(i), function()
         helper.run(function()
-          assert.equal(block.expected, run[block.language](block.code))
+          local runs = path == "docs/cluster.md" and "file" or block.language
+          assert.equal(block.expected, run[runs](block.code))
         end)
       end)
     end

@@ -11,15 +11,22 @@ local source = require "spec.fixture.source"
 --- module of its room; what lies in the folder of its name is private.
 local FLOORS = {
   "inspect", "json", "runtime", "events", "task", "stream", "net", "dgram",
-  "http", "channel", "process", "child_process", "init", "cli",
+  "http", "channel", "process", "child_process", "cluster", "init", "cli",
 }
 
 --- Private modules that the rooms above theirs may use.
 local DOORS = {
   ["channel.messaging"] = true,
+  ["channel.words"] = true,
+  ["child_process.fork"] = true,
   ["child_process.keeper"] = true,
+  ["child_process.options"] = true,
   ["net.address"] = true,
+  ["net.binding"] = true,
   ["net.datagram"] = true,
+  ["net.elsewhere"] = true,
+  ["net.listener"] = true,
+  ["net.socket_file"] = true,
   ["stream.pipe_reader"] = true,
   ["stream.pty"] = true,
   ["stream.reading"] = true,

@@ -7,9 +7,11 @@ local orrery = require "orrery"
 local source = require "spec.fixture.source"
 
 --- The folders of core/, from the ground up: each may include those before it.
---- Of core/http, a part is engine.
+--- Of core/http and core/cluster, a part is engine.
 local FLOORS = { keeper = 1, engine = 2, binding = 3, json = 4, http = 5,
-  ["http/message"] = 2, ["http/guard"] = 2, ["http/run"] = 2 }
+  cluster = 6, ["http/message"] = 2, ["http/guard"] = 2, ["http/run"] = 2,
+  ["cluster/handoff"] = 2, ["cluster/dispatch"] = 2, ["cluster/slot"] = 2,
+  ["cluster/choose"] = 2 }
 
 --- Headers that the engine does without.
 local LUA = { ["lua.h"] = true, ["lauxlib.h"] = true, ["lualib.h"] = true,

@@ -108,7 +108,8 @@ describe("make build #long", function()
       local text = orrery.sh("make -n run LUA=/opt/lua",
         { env_extend = { MAKEFLAGS = false } }).stdout
 
-      assert.matches("\n/opt/lua bin/orrery scripts/tour%.lua", text)
+      assert.matches("\n/opt/lua bin/orrery scripts/cluster/http_cluster%.lua",
+        text)
       assert.is_nil(text:find("packages[^\n]*liblua5"))
     end)
   end)
