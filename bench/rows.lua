@@ -365,4 +365,5 @@ local rows = {
 
 for _, row in ipairs(require "bench.families") do rows[#rows + 1] = row end
 for _, row in ipairs(require "bench.http") do rows[#rows + 1] = row end
+for _, row in ipairs(require "bench.cluster") do rows[#rows + 1] = row end
 return rows

@@ -2,10 +2,10 @@
 ---
 ---     orrery http_load.lua KIND CONNECTIONS SERVER ARG...
 ---
---- The server is a program that prints "ready PORT" and is one process; of
---- nginx only the folder is given, in which it is to run. wrk asks it, in KIND:
---- `keep` alive, with the head of a `browser`, or one connection a request:
---- `close`. Prints the CPU time of the server in us for each request.
+--- The server is a program that prints "ready PORT", and has its children when
+--- it does, or a moment later. wrk asks it, in KIND: `keep` alive, with the
+--- head of a `browser`, or one connection a request: `close`. Prints the CPU
+--- time of the server and its children in us for each request.
 
 local orrery = require "orrery"
 
@@ -23,11 +23,21 @@ local BROWSER = {
 local kind, connections = arg[1], arg[2]
 
 --- Returns the CPU time that a process has used, in us.
-local function cpu(pid)
+local function cpu_of(pid)
   local file <close> = assert(io.open(("/proc/%d/stat"):format(pid)))
   local utime, stime = file:read("a"):match(
     "^.*%) %S+ %d+ %d+ %d+ %-?%d+ %-?%d+ %d+ %d+ %d+ %d+ %d+ (%d+) (%d+)")
   return (utime + stime) * 1000000 // TICKS
+end
+
+--- Returns the CPU time that a process and its children have used, in us.
+local function cpu(pid)
+  local sum = cpu_of(pid)
+  local file <close> = io.open(("/proc/%d/task/%d/children"):format(pid, pid))
+  for child in (file and file:read("a") or ""):gmatch("%d+") do
+    sum = sum + cpu_of(child)
+  end
+  return sum
 end
 
 local function ask(port, time)
