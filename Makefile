@@ -286,10 +286,12 @@ asan: build ## runs all specs on a core with AddressSanitizer and UBSan
 	  busted --run=all --exclude-tags=clients
 
 # libFuzzer, with the sanitizers; clang only.
-FUZZERS   := frames msgpack json http
+FUZZERS   := frames msgpack json http http_server
 FUZZED    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
              -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_SHARED := spec/fuzz/fds.c spec/fuzz/values.c
+$(BUILD)/http_server: FUZZ_SHARED += $(wildcard spec/fuzz/http_server/*.c)
+$(BUILD)/http_server: $(wildcard spec/fuzz/http_server/*)
 
 # From the inputs that are kept in spec/fuzz/corpus. New ones, and what makes a
 # target fail, are left in build/fuzz.
