@@ -172,15 +172,19 @@ static void receive(struct orr_connection *c, lua_State *L) {
 
 /* Settling ---------------------------------------------------------------- */
 
-/* Tells Lua about answers that are with the kernel now. */
-static void tell_sent(struct orr_connection *c, lua_State *L) {
+/* Tells Lua about answers that are with the kernel now, until what it writes
+   then has to be sent first. Returns whether it was told of any. */
+static bool tell_sent(struct orr_connection *c, lua_State *L) {
   struct orr_exchange *x = c->first;
+  bool told = false;
   if (x != NULL && (x->needs_drain || x->waits_flush) &&
       orr_exchange_push_live(L, x, true)) {
+    told = true;
     x->needs_drain = x->waits_flush = false;
     orr_server_tell(L, x->server, "flushed", 1);
   }
-  while ((x = c->unsent) != NULL) {
+  while ((x = c->unsent) != NULL && orr_connection_queued(c) == 0) {
+    told = true;
     c->unsent = x->next;
     x->next = NULL;
     x->listed = false;
@@ -189,6 +193,7 @@ static void tell_sent(struct orr_connection *c, lua_State *L) {
     if (x->complete || x != c->incoming)
       orr_exchange_over(x, L);
   }
+  return told;
 }
 
 /* Has the deadline run that fits to what is waited for. */
@@ -261,12 +266,9 @@ static void leave_if_idle(struct orr_connection *c, lua_State *L) {
     c->ending = c->refused = true;
 }
 
-/* Does what is due, while the connection is pinned. */
-static void settle(struct orr_connection *c, lua_State *L) {
-  if (c->leaves || c->moves)
-    leave_if_idle(c, L);
-  if (c->fd < 0)
-    return;
+/* Sends what is queued, takes in what there is room for then, and lets go of
+   what is not going to be answered. */
+static void pass_on(struct orr_connection *c, lua_State *L) {
   do /* what is sent makes room for more answers */
     orr_connection_send(c, L);
   while (c->fd >= 0 && take_rest(c, L));
@@ -277,14 +279,25 @@ static void settle(struct orr_connection *c, lua_State *L) {
   }
   if (c->first != NULL && !c->first->told)
     orr_connection_hand_over(c, L);
+}
+
+/* Does what is due, while the connection is pinned. What Lua writes when it is
+   told that all has been sent is left to the next turn: a client that reads as
+   fast as Lua writes would have this one go on for ever. */
+static void settle(struct orr_connection *c, lua_State *L) {
+  if (c->leaves || c->moves)
+    leave_if_idle(c, L);
+  bool told = true;
+  while (told && c->fd >= 0) {
+    pass_on(c, L);
+    told = c->fd >= 0 && orr_connection_queued(c) == 0 && tell_sent(c, L) &&
+           orr_connection_queued(c) == 0;
+  }
   if (c->fd < 0)
     return;
-  if (orr_connection_queued(c) == 0) {
-    if (c->unsent != NULL || (c->first != NULL && c->first->seen_response))
-      tell_sent(c, L);
-    if (c->fd >= 0 && c->first == NULL && (c->ending || c->at_end))
-      end(c, L);
-  }
+  if (orr_connection_queued(c) == 0 && c->first == NULL &&
+      (c->ending || c->at_end))
+    end(c, L);
   if (c->fd >= 0 && !c->lingering)
     set_deadline(c);
   c->leaves = c->leaves || (c->server->closing && is_idle(c) && !stays(c));
@@ -306,10 +319,11 @@ static int l_serve(lua_State *L) {
   return 0;
 }
 
-/* Serves a connection: what it answers meanwhile is sent in one go. (Another
-   one that is served at this moment keeps the server's buffers for itself.) If
-   Lua raises, for want of memory or by a fault of ours, the connection is cut,
-   and the others live on. */
+/* Serves a connection: what it answers meanwhile is sent in one go, and what is
+   left of that becomes its own, so that it is never sent to another client.
+   (Another one that is served at this moment keeps the server's buffers for
+   itself.) If Lua raises, for want of memory or by a fault of ours, the
+   connection is cut, and the others live on. */
 static void serve(struct orr_connection *c, lua_State *L,
                   void (*what)(struct orr_connection *, lua_State *)) {
   struct orr_http_server *server = c->server;
@@ -321,7 +335,7 @@ static void serve(struct orr_connection *c, lua_State *L,
   lua_pushcfunction(L, l_serve);
   lua_pushlightuserdata(L, &service);
   int rc = lua_pcall(L, 1, 0, 0);
-  if (rc != LUA_OK)
+  if (rc != LUA_OK || orr_connection_keep(c) < 0)
     orr_connection_cut(c, NULL);
   if (alone)
     server->serving = NULL;

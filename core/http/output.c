@@ -99,3 +99,10 @@ int orr_connection_flush(struct orr_connection *c) {
     return -ENOMEM;
   return 0;
 }
+
+int orr_connection_keep(struct orr_connection *c) {
+  size_t length;
+  const uint8_t *data = waiting(c, &length);
+  bool kept = length == 0 || c->out.length > 0 || keep_rest(c, data, 0, length);
+  return kept ? 0 : -ENOMEM;
+}

@@ -229,6 +229,10 @@ void orr_connection_send(struct orr_connection *connection, lua_State *L);
 /* Sends what the socket takes. 0 or -errno. */
 int orr_connection_flush(struct orr_connection *connection);
 
+/* Keeps what is queued until the socket is ready, when it is sent. 0 or
+   -ENOMEM. */
+int orr_connection_keep(struct orr_connection *connection);
+
 /* Returns where to append what the connection is to send. */
 struct orr_buffer *orr_connection_out(struct orr_connection *connection);
 

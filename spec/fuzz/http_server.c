@@ -180,10 +180,9 @@ static int on_event(lua_State *L) {
     keep(L, test, 2);
     mark(L, test, 2);
   }
-  bool sent = strcmp(name, "flushed") == 0 || strcmp(name, "sent") == 0;
   bool cuts = test->cuts;
   test->cuts = cuts || strcmp(name, "aborted") == 0 || strcmp(name, "cut") == 0;
-  if (next_byte(&test->input) >= 128 && (!sent || WRITES_WHEN_SENT))
+  if (next_byte(&test->input) >= 128)
     act(L, test);
   test->cuts = cuts;
   return 0;

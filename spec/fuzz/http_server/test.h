@@ -23,7 +23,6 @@ enum {
 /* What the server cannot take so far: the target finds a fault in minutes if
    one of these is true. */
 enum {
-  WRITES_WHEN_SENT = false, /* which is sent to another client */
   CLOSES_INSIDE = false,    /* a handler closes the server */
   EXPIRES_INSIDE = false,   /* a deadline is over while a handler waits */
   TAKES_WHILE_CUT = false,  /* a new connection is one that is not gone */
