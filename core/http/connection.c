@@ -113,7 +113,10 @@ static bool take_rest(struct orr_connection *c, lua_State *L) {
   size_t used = 1;
   while ((c->in.length > 0 || c->held) && used > 0 && may_go_on(c)) {
     taken = taken || c->held;
-    used = take_in(c, L, (const char *)c->in.data, c->in.length);
+    /* What is held may be found without a byte more: there is no buffer then,
+       and not even 0 may be added to NULL. */
+    const char *data = c->in.length > 0 ? (char *)c->in.data : c->server->in;
+    used = take_in(c, L, data, c->in.length);
     if (c->fd < 0)
       return false;
     taken = taken || used > 0;
@@ -177,7 +180,7 @@ static void receive(struct orr_connection *c, lua_State *L) {
 static bool tell_sent(struct orr_connection *c, lua_State *L) {
   struct orr_exchange *x = c->first;
   bool told = false;
-  if (x != NULL && (x->needs_drain || x->waits_flush) &&
+  if (x != NULL && x->seen_response && (x->needs_drain || x->waits_flush) &&
       orr_exchange_push_live(L, x, true)) {
     told = true;
     x->needs_drain = x->waits_flush = false;
