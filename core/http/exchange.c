@@ -75,8 +75,10 @@ struct orr_exchange *orr_exchange_new(lua_State *L,
 }
 
 struct orr_connection *orr_exchange_origin(const struct orr_exchange *x) {
-  bool lasts = x->server->poll != NULL && x->origin->number == x->origin_number;
-  return lasts ? x->origin : NULL;
+  struct orr_connection *c = x->origin;
+  bool lasts = x->server->poll != NULL && c->number == x->origin_number &&
+               c->fd >= 0; /* one that is served is cut, and keeps its number */
+  return lasts ? c : NULL;
 }
 
 void orr_exchange_leave_body(struct orr_exchange *x, lua_State *L,

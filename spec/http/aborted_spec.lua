@@ -121,6 +121,20 @@ describe("a request whose client has gone", function()
     assert.same({ {}, false }, { req.log, req.aborted })
   end))
 
+  it("has a socket that is closed", with(function(req)
+    req:on("data", function() end)
+    req:on("aborted", function()
+      req.seen = { pcall(function() return req.socket.closed end) }
+    end)
+  end, function(client, server)
+    client:send(head("POST /", "Content-Length: 5") .. "ab")
+    local req = server:wait_for("request")
+    client.socket:finish()
+    helper.eventually(function() return req.seen end)
+
+    assert.same({ true, true }, req.seen)
+  end))
+
   it("is aborted for all that were in the line",
     with(function(req) req:wait_for("aborted") end, function(client, server)
       local log = helper.record(server, { "request" })

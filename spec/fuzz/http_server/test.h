@@ -26,7 +26,6 @@ enum {
   CLOSES_INSIDE = false,    /* a handler closes the server */
   EXPIRES_INSIDE = false,   /* a deadline is over while a handler waits */
   TAKES_WHILE_CUT = false,  /* a new connection is one that is not gone */
-  ASKS_THE_DEAD = false,    /* a request names a connection that is cut */
   RAISES_IN_SETTLE = false, /* which forgets the others, and leaks them */
   REPORTS_AGAIN = false,    /* report(load) counts twice what is there */
   INFORMS_OF_BODY = false,  /* write_information may say how long a body is */
