@@ -212,11 +212,15 @@ static int m_taker(lua_State *L) {
 }
 
 /* server:report(load) - counts there, in a struct orr_load that lasts, what the
-   server has. */
+   server has. Does nothing if it does so already, and raises if it counts in
+   another one: what of that is its own is not known. */
 static int m_report(lua_State *L) {
   struct orr_http_server *server = check_server(L);
   luaL_checktype(L, 2, LUA_TLIGHTUSERDATA);
-  struct orr_load *load = lua_touserdata(L, 2), *own = server->load;
+  struct orr_load *load = lua_touserdata(L, 2), *own = &server->own_load;
+  if (server->load == load)
+    return 0;
+  luaL_argcheck(L, server->load == own, 2, "the server counts elsewhere");
   orr_load_add(&load->connections, (int)atomic_load(&own->connections));
   orr_load_add(&load->requests, (int)atomic_load(&own->requests));
   server->load = load;

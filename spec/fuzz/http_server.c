@@ -293,8 +293,6 @@ static void step_move(lua_State *L, struct test *test) {
 }
 
 static void step_report(lua_State *L, struct test *test) {
-  if (test->reports && !REPORTS_AGAIN)
-    return;
   lua_pushlightuserdata(L, &test->load);
   tell_server(L, test, "report");
   test->reports = test->server != NULL;
