@@ -3,6 +3,7 @@
 #include "userdata.h"
 
 #include <string.h>
+#include <strings.h>
 
 /* Tells whether a character may stand in a name (RFC 9110, 5.6.2: tchar). */
 static bool is_token(unsigned char c) {
@@ -101,4 +102,34 @@ void orr_field_render(lua_State *L, struct orr_field_sink *sink,
   orr_append(L, sink->buffer, ": ", 2);
   orr_append(L, sink->buffer, value, length);
   orr_append(L, sink->buffer, "\r\n", 2);
+}
+
+/* Raises if a header is in a list, which ends with NULL. */
+static void check_barred(lua_State *L, const char *const *barred,
+                         const char *name, size_t length, const char *why) {
+  for (; *barred != NULL; barred++)
+    if (strlen(*barred) == length && strncasecmp(name, *barred, length) == 0)
+      luaL_error(L, why, name);
+}
+
+void orr_field_render_information(lua_State *L, struct orr_field_sink *sink,
+                                  const char *name, size_t name_length,
+                                  const char *value, size_t length) {
+  static const char *const barred[] = {"content-length", "transfer-encoding",
+                                       NULL};
+  check_barred(L, barred, name, name_length,
+               "write_information: %s is of a body, and it has none");
+  orr_field_render(L, sink, name, name_length, value, length);
+}
+
+void orr_field_render_trailer(lua_State *L, struct orr_field_sink *sink,
+                              const char *name, size_t name_length,
+                              const char *value, size_t length) {
+  static const char *const barred[] = {
+      "content-length", "transfer-encoding", "host",
+      "trailer",        "content-encoding",  NULL};
+  check_barred(L, barred, name, name_length,
+               "add_trailers: %s cannot be a trailer");
+  if (sink->buffer != NULL)
+    orr_field_render(L, sink, name, name_length, value, length);
 }

@@ -34,4 +34,16 @@ void orr_field_render(lua_State *L, struct orr_field_sink *sink,
 /* Returns the argument at `index`, which is a name of a header, or raises. */
 const char *orr_field_check_name(lua_State *L, int index, size_t *length);
 
+/* Renders a header of an answer before the answer. Raises for those that say
+   how long a body is: it has none (RFC 9110, 8.6; RFC 9112, 6.1). */
+void orr_field_render_information(lua_State *L, struct orr_field_sink *sink,
+                                  const char *name, size_t name_length,
+                                  const char *value, size_t length);
+
+/* Renders a trailer. Raises for those that decide about the message (RFC 9110,
+   6.5.1). */
+void orr_field_render_trailer(lua_State *L, struct orr_field_sink *sink,
+                              const char *name, size_t name_length,
+                              const char *value, size_t length);
+
 #endif

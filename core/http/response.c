@@ -225,7 +225,8 @@ static int m_write_head(lua_State *L) {
 /* What comes before the head and behind the body -------------------------- */
 
 /* response:write_information(status, headers?) -> whether the client is there:
-   an answer before the answer, 102 to 199 (RFC 9110, 15.2), at once. */
+   an answer before the answer, 102 to 199 (RFC 9110, 15.2), at once. Raises for
+   headers that say how long a body is. */
 static int m_write_information(lua_State *L) {
   struct orr_exchange *x = check(L);
   lua_settop(L, 3);
@@ -243,7 +244,8 @@ static int m_write_information(lua_State *L) {
   if (!there)
     return 1;
   struct orr_buffer *lines = &x->information;
-  struct orr_field_sink sink = {.add = orr_field_render, .buffer = lines};
+  struct orr_field_sink sink = {.add = orr_field_render_information,
+                                .buffer = lines};
   lines->length = 0;
   size_t length;
   lua_pushfstring(L, "HTTP/1.1 %I %s\r\n", status,
@@ -272,26 +274,13 @@ static int m_write_continue(lua_State *L) {
   return 1;
 }
 
-/* Trailers may not be what decides about the message (RFC 9110, 6.5.1). */
-static void add_trailer(lua_State *L, struct orr_field_sink *sink,
-                        const char *name, size_t name_length, const char *value,
-                        size_t length) {
-  static const char *const barred[] = {"content-length", "transfer-encoding",
-                                       "host", "trailer", "content-encoding"};
-  for (size_t i = 0; i < sizeof barred / sizeof *barred; i++)
-    if (strlen(barred[i]) == name_length &&
-        strncasecmp(name, barred[i], name_length) == 0)
-      luaL_error(L, "add_trailers: %s cannot be a trailer", name);
-  if (sink->buffer != NULL)
-    orr_field_render(L, sink, name, name_length, value, length);
-}
-
 /* response:add_trailers(headers). They are sent behind a chunked body, and
    otherwise dropped. */
 static int m_add_trailers(lua_State *L) {
   struct orr_exchange *x = check(L);
-  struct orr_field_sink sink = {
-      .add = add_trailer, .buffer = x->at == NULL ? NULL : &x->trailer_lines};
+  struct orr_field_sink sink = {.add = orr_field_render_trailer,
+                                .buffer =
+                                    x->at == NULL ? NULL : &x->trailer_lines};
   orr_field_add_all(L, &sink, 2);
   return 0;
 }

@@ -317,6 +317,9 @@ describe("response:write_information", function()
       end
       raised(res.write_information, res, 103, { X = "a\r\nb" })
       raised(res.write_information, res, 103, { "X" })
+      raised(res.write_information, res, 103, { ["Content-Length"] = 3 })
+      raised(res.write_information, res, 103,
+        { "transfer-Encoding", "chunked" })
       res:write("hello")
       raised(res.write_information, res, 103)
       res:finish()

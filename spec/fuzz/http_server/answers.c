@@ -257,13 +257,7 @@ static void write_head(lua_State *L, struct test *test) {
 
 static void write_information(lua_State *L, struct test *test) {
   lua_pushinteger(L, 102 + next_byte(&test->input) % 4);
-  if (INFORMS_OF_BODY) {
-    push_headers(L, test);
-  } else {
-    lua_newtable(L);
-    push_header_value(L, test);
-    lua_setfield(L, 3, "Link");
-  }
+  push_headers(L, test);
   call_method(L, 1, "write_information");
 }
 

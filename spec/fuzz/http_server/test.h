@@ -27,8 +27,6 @@ enum {
   EXPIRES_INSIDE = false,   /* a deadline is over while a handler waits */
   TAKES_WHILE_CUT = false,  /* a new connection is one that is not gone */
   RAISES_IN_SETTLE = false, /* which forgets the others, and leaks them */
-  REPORTS_AGAIN = false,    /* report(load) counts twice what is there */
-  INFORMS_OF_BODY = false,  /* write_information may say how long a body is */
   FORGETS_SETTLING = false  /* for want of memory, all that is due waits */
 };
 
