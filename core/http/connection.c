@@ -16,12 +16,21 @@ static void on_ready(struct orr_watch *watch, uint32_t events, void *context);
 
 /* Beginning and end ------------------------------------------------------- */
 
-int orr_connection_new(struct orr_http_server *server, int fd) {
-  struct orr_connection *c = server->spares;
+/* Returns memory for a connection; NULL if there is none. A spare one that Lua
+   has not been told of as gone is not used again: its object would be taken for
+   that of the new one. */
+static struct orr_connection *find_spare(struct orr_http_server *server) {
+  struct orr_connection **at = &server->spares, *c;
+  while ((c = *at) != NULL && c->known)
+    at = &c->next;
   if (c == NULL)
-    c = malloc(sizeof *c);
-  else
-    server->spares = c->next;
+    return malloc(sizeof *c);
+  *at = c->next;
+  return c;
+}
+
+int orr_connection_new(struct orr_http_server *server, int fd) {
+  struct orr_connection *c = find_spare(server);
   if (c == NULL)
     return -ENOMEM;
   *c = (struct orr_connection){.watch = {.ready = on_ready},

@@ -80,6 +80,7 @@ static void tell_gone(struct orr_http_server *server, lua_State *L,
   if (known != NULL) {
     lua_pushlightuserdata(L, known);
     orr_server_tell(L, server, "gone", 1);
+    known->known = false; /* it may be used again */
   }
   if (server->count == 0)
     orr_server_tell(L, server, "drained", 0);

@@ -180,11 +180,8 @@ static int on_event(lua_State *L) {
     keep(L, test, 2);
     mark(L, test, 2);
   }
-  bool cuts = test->cuts;
-  test->cuts = cuts || strcmp(name, "aborted") == 0 || strcmp(name, "cut") == 0;
   if (next_byte(&test->input) >= 128)
     act(L, test);
-  test->cuts = cuts;
   return 0;
 }
 
@@ -433,7 +430,6 @@ static int run(lua_State *L) {
   while (test->input.left > 0 && test->steps < MOST_STEPS) {
     lua_settop(L, 0);
     test->depth = 0; /* what has raised has not lowered it */
-    test->cuts = false;
     attempt(L, take_step);
     check_server(test);
   }

@@ -2,6 +2,7 @@
 
 local helper = require "spec.helper"
 local fixture = require "spec.fixture.http_server"
+local net = require "orrery.net"
 local task = require "orrery.task"
 
 local with, head = fixture.with, fixture.head
@@ -134,6 +135,34 @@ describe("a request whose client has gone", function()
 
     assert.same({ true, true }, req.seen)
   end))
+
+  it("lets its server take in another connection, which has its own socket",
+    function()
+      helper.run(function()
+        local accepted, last
+        local plain <close> = net.create_server(function(it) accepted = it end)
+        assert(plain:listen(0, "127.0.0.1"))
+        local server <close>, port = fixture.serve(function(req)
+          req:wait_for("aborted")
+        end)
+        server:on("connection", function(it)
+          if it ~= accepted then last = it end
+        end)
+        local client <close> = fixture.connect(port)
+        local another <close> = fixture.connect(plain:address().port)
+        helper.eventually(function() return accepted end)
+        local req = client:send(GET) and server:wait_for("request")
+        local first = req.socket
+        req:on("aborted", function() server:emit("connection", accepted) end)
+        first:destroy()
+
+        assert.not_equal(first, last)
+        assert.same({ true, nil }, { first.closed, last.closed })
+        another.socket:destroy()
+        fixture.await_count(server, 0)
+        assert.is_true(last.closed)
+      end)
+    end)
 
   it("is aborted for all that were in the line",
     with(function(req) req:wait_for("aborted") end, function(client, server)

@@ -36,7 +36,7 @@ int give(struct orr_giver *giver, uint32_t service, int fd) {
 
 /* Tells whether there is a server that can take in a socket now. */
 static bool can_take(const struct test *test) {
-  return test->server != NULL && (!test->cuts || TAKES_WHILE_CUT);
+  return test->server != NULL;
 }
 
 static struct peer *choose_peer(struct test *test) {

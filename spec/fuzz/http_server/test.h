@@ -25,7 +25,6 @@ enum {
 enum {
   CLOSES_INSIDE = false,    /* a handler closes the server */
   EXPIRES_INSIDE = false,   /* a deadline is over while a handler waits */
-  TAKES_WHILE_CUT = false,  /* a new connection is one that is not gone */
   RAISES_IN_SETTLE = false, /* which forgets the others, and leaks them */
   FORGETS_SETTLING = false  /* for want of memory, all that is due waits */
 };
@@ -50,7 +49,6 @@ struct test {
   bool reports; /* the load is the server's */
   bool changed; /* the server is to settle */
   bool settles; /* it does so now */
-  bool cuts;    /* it tells that a request is cut off */
   bool raised;  /* into the server: it does not tell of all that is cut */
 };
 
