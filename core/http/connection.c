@@ -293,7 +293,7 @@ static void pass_on(struct orr_connection *c, lua_State *L) {
     orr_connection_hand_over(c, L);
 }
 
-/* Does what is due, while the connection is pinned. What Lua writes when it is
+/* Does what is due, while the connection is served. What Lua writes when it is
    told that all has been sent is left to the next turn: a client that reads as
    fast as Lua writes would have this one go on for ever. */
 static void settle(struct orr_connection *c, lua_State *L) {
@@ -331,33 +331,38 @@ static int l_serve(lua_State *L) {
   return 0;
 }
 
-/* Serves a connection: what it answers meanwhile is sent in one go, and what is
-   left of that becomes its own, so that it is never sent to another client.
-   (Another one that is served at this moment keeps the server's buffers for
-   itself.) If Lua raises, for want of memory or by a fault of ours, the
-   connection is cut, and the others live on. */
-static void serve(struct orr_connection *c, lua_State *L,
-                  void (*what)(struct orr_connection *, lua_State *)) {
+/* Serves a connection, and none while another one is served: what it answers
+   meanwhile is sent in one go, and what is left of that becomes its own, so
+   that it is never sent to another client. If Lua raises, for want of memory or
+   by a fault of ours, the connection is cut, and the others live on. Returns
+   what lua_pcall does, with the error on the stack. */
+static int try_serve(struct orr_connection *c, lua_State *L,
+                     void (*what)(struct orr_connection *, lua_State *)) {
   struct orr_http_server *server = c->server;
   struct service service = {.connection = c, .what = what};
-  bool alone = server->serving == NULL;
-  c->pinned = true;
-  if (alone)
-    server->serving = c;
+  server->serving = c;
   lua_pushcfunction(L, l_serve);
   lua_pushlightuserdata(L, &service);
   int rc = lua_pcall(L, 1, 0, 0);
   if (rc != LUA_OK || orr_connection_keep(c) < 0)
     orr_connection_cut(c, NULL);
-  if (alone)
-    server->serving = NULL;
-  c->pinned = false;
-  if (c->fd >= 0 && c->leaves && !c->ending && rc == LUA_OK)
-    orr_connection_touch(c, L);
+  server->serving = NULL;
   if (c->fd >= 0)
     set_events(c, L);
   else
     orr_connection_free(c);
+  if (c->fd >= 0 && c->leaves && !c->ending)
+    orr_connection_touch(c, L);
+  return rc;
+}
+
+/* Serves a connection, and raises if Lua does. What was not settled meanwhile
+   is due then. */
+static void serve(struct orr_connection *c, lua_State *L,
+                  void (*what)(struct orr_connection *, lua_State *)) {
+  struct orr_http_server *server = c->server;
+  int rc = try_serve(c, L, what);
+  orr_server_schedule(L, server);
   if (rc != LUA_OK)
     lua_error(L);
 }
@@ -367,8 +372,8 @@ static void nothing(struct orr_connection *c, lua_State *L) {
   (void)L;
 }
 
-void orr_connection_settle(struct orr_connection *c, lua_State *L) {
-  serve(c, L, nothing);
+int orr_connection_settle(struct orr_connection *c, lua_State *L) {
+  return try_serve(c, L, nothing);
 }
 
 void orr_connection_end_idle(struct orr_connection *c, lua_State *L) {

@@ -75,12 +75,13 @@ static void expire(struct orr_http_server *server, int kind, int64_t now,
   }
 }
 
-/* The timer has fired. */
+/* The timer has fired. While a connection is served, it stays ready. */
 static void on_timer(struct orr_watch *watch, uint32_t events, void *context) {
   struct orr_http_server *server = (struct orr_http_server *)(void *)watch;
   (void)events;
   uint64_t times;
-  if (read(server->timer_fd, &times, sizeof times) < 0)
+  if (server->serving != NULL ||
+      read(server->timer_fd, &times, sizeof times) < 0)
     return;
   int64_t now = now_ms();
   server->armed = 0;

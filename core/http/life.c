@@ -44,7 +44,7 @@ void orr_exchanges_abandon(struct orr_exchange *first, lua_State *L) {
 }
 
 void orr_connection_free(struct orr_connection *c) {
-  if (c->fd >= 0 || c->dirty || c->pinned)
+  if (c->fd >= 0 || c->dirty || c->server->serving == c)
     return;
   orr_buffer_free(&c->in);
   orr_buffer_free(&c->out);
@@ -132,13 +132,12 @@ void orr_connection_send(struct orr_connection *c, lua_State *L) {
 
 void orr_connection_touch(struct orr_connection *c, lua_State *L) {
   struct orr_http_server *server = c->server;
-  if (c->dirty || c->fd < 0 || server->serving == c)
+  if (c->fd < 0 || server->serving == c)
     return;
-  c->dirty = true;
-  c->next_dirty = server->dirty;
-  server->dirty = c;
-  if (server->scheduled)
-    return;
-  server->scheduled = true;
-  orr_server_tell(L, server, "changed", 0);
+  if (!c->dirty) {
+    c->dirty = true;
+    c->next_dirty = server->dirty;
+    server->dirty = c;
+  }
+  orr_server_schedule(L, server);
 }

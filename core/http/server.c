@@ -152,19 +152,24 @@ static int m_take(lua_State *L) {
   return 1;
 }
 
-/* server:settle() - does what is due after on_event("changed"). */
+/* server:settle() - does what is due after on_event("changed"). While a
+   connection is served, that is put off. If Lua raises, so does this, and what
+   is left is due again. */
 static int m_settle(lua_State *L) {
   struct orr_http_server *server = check_server(L);
+  struct orr_connection *c;
+  int rc = LUA_OK;
   server->scheduled = false;
-  struct orr_connection *c = server->dirty;
-  server->dirty = NULL;
-  while (c != NULL) {
-    struct orr_connection *next = c->next_dirty;
+  while (rc == LUA_OK && server->serving == NULL &&
+         (c = server->dirty) != NULL) {
+    server->dirty = c->next_dirty;
     c->dirty = false;
-    orr_connection_settle(c, L);
-    c = next;
+    rc = orr_connection_settle(c, L);
   }
-  return 0;
+  if (rc == LUA_OK)
+    return 0;
+  orr_server_schedule(L, server);
+  return lua_error(L);
 }
 
 /* server:listen_for(upgrade, connect, check_continue, client_error, connection)

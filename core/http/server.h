@@ -124,6 +124,10 @@ void orr_server_announce(lua_State *L, struct orr_http_server *server);
 void orr_server_tell(lua_State *L, struct orr_http_server *server,
                      const char *name, int count);
 
+/* Has Lua call server:settle() if there is something to be settled, unless it
+   is going to: in this turn, but not at once. */
+void orr_server_schedule(lua_State *L, struct orr_http_server *server);
+
 void orr_open_http_server(lua_State *L);
 void orr_open_http_request(lua_State *L);
 void orr_open_http_response(lua_State *L);
@@ -152,7 +156,6 @@ struct orr_connection {
   uint32_t pipelined; /* exchanges from `first` to `last` */
   uint32_t lingered;  /* bytes that were read after the end */
   bool dirty;         /* in the server's list */
-  bool pinned;        /* somebody is still to look at it: not to be freed */
   bool held;          /* the parser may have found more than was taken in */
   bool leaves;        /* is to end if it is between two requests */
   bool moves;         /* is to be given away then */
@@ -174,8 +177,7 @@ void orr_connection_take(struct orr_http_server *server, lua_State *L, int fd);
    Lua is told unless L is NULL. It may be the one that is being served. */
 void orr_connection_cut(struct orr_connection *connection, lua_State *L);
 
-/* Makes a spare of a connection that is over, unless somebody is still to look
-   at it. */
+/* Makes a spare of a connection that is over, unless it is served or dirty. */
 void orr_connection_free(struct orr_connection *connection);
 
 /* Has it end if it is between two requests, after a last look at what has come:
@@ -187,8 +189,9 @@ void orr_connection_end_idle(struct orr_connection *connection, lua_State *L);
 bool orr_connection_move_idle(struct orr_connection *connection, lua_State *L);
 
 /* Does what is due after any change: parses, sends, ends, and has the socket
-   watched for what is wanted. Frees it if it is over. */
-void orr_connection_settle(struct orr_connection *connection, lua_State *L);
+   watched for what is wanted. Frees it if it is over. Returns what lua_pcall
+   does: if Lua raises, the connection is cut, and the error on the stack. */
+int orr_connection_settle(struct orr_connection *connection, lua_State *L);
 
 /* Has that done at the end of the turn, or of what is served now. */
 void orr_connection_touch(struct orr_connection *connection, lua_State *L);

@@ -29,3 +29,10 @@ void orr_server_announce(lua_State *L, struct orr_http_server *server) {
   lua_pushlightuserdata(L, c);
   orr_server_tell(L, server, "connection", 1);
 }
+
+void orr_server_schedule(lua_State *L, struct orr_http_server *server) {
+  if (server->scheduled || server->dirty == NULL)
+    return;
+  orr_server_tell(L, server, "changed", 0);
+  server->scheduled = true; /* not before: there may be no memory to tell it */
+}

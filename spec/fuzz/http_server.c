@@ -141,7 +141,7 @@ static int on_request(lua_State *L) {
   mark(L, test, 1);
   if (next_byte(&test->input) % 4 == 3) {
     act_apart(L);
-  } else if (act(L, test) && (!test->settles || RAISES_IN_SETTLE)) {
+  } else if (act(L, test)) {
     test->raised = true;
     return luaL_error(L, "raised");
   }
@@ -312,12 +312,8 @@ static void settle_changed(lua_State *L, struct test *test) {
   if (!test->changed || server == NULL)
     return;
   test->changed = false;
-  test->settles = true;
-  if (!RAISES_IN_SETTLE)
-    test->memory.fail_after = -1;
   if (attempt(L, settle) != LUA_OK && test->server == server)
     test->changed = server->scheduled;
-  test->settles = false;
 }
 
 static void step_turn(lua_State *L, struct test *test) {
@@ -333,7 +329,7 @@ static void step_turn(lua_State *L, struct test *test) {
 /* Has deadlines of some kinds be over, and the timer fire. */
 static void step_late(lua_State *L, struct test *test) {
   unsigned kinds = next_byte(&test->input);
-  if (test->server == NULL || (test->depth > 0 && !EXPIRES_INSIDE))
+  if (test->server == NULL)
     return;
   for (int kind = 0; kind < ORR_DEADLINES; kind++) {
     struct orr_deadline *anchor = &test->server->deadlines[kind].first;
@@ -389,7 +385,7 @@ static void check_server(struct test *test) {
   if (server == NULL)
     return;
   CHECK(server->serving == NULL && server->out.length == 0);
-  if (server->dirty != NULL && test->raised && !FORGETS_SETTLING)
+  if (server->dirty != NULL && test->raised && !server->scheduled)
     test->changed = true;
   CHECK(server->dirty == NULL || test->changed);
   for (struct orr_connection *c = server->connections; c != NULL; c = c->next)

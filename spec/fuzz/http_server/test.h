@@ -23,10 +23,7 @@ enum {
 /* What the server cannot take so far: the target finds a fault in minutes if
    one of these is true. */
 enum {
-  CLOSES_INSIDE = false,    /* a handler closes the server */
-  EXPIRES_INSIDE = false,   /* a deadline is over while a handler waits */
-  RAISES_IN_SETTLE = false, /* which forgets the others, and leaks them */
-  FORGETS_SETTLING = false  /* for want of memory, all that is due waits */
+  CLOSES_INSIDE = false /* a handler closes the server */
 };
 
 /* Where Lua's values lie: see push_slot. Of each request that is kept, its
@@ -48,7 +45,6 @@ struct test {
   int arriving; /* a socket that is to be the server's */
   bool reports; /* the load is the server's */
   bool changed; /* the server is to settle */
-  bool settles; /* it does so now */
   bool raised;  /* into the server: it does not tell of all that is cut */
 };
 
