@@ -254,7 +254,7 @@ static bool give_away(struct orr_connection *c, lua_State *L) {
   if (rc == -EAGAIN || rc == -ETOOMANYREFS)
     orr_deadline_start(server, ORR_MOVE, &c->deadline);
   else if (rc == 0)
-    close(orr_connection_detach(c, L));
+    orr_connection_detach(c, L);
   return rc == 0 || rc == -EAGAIN || rc == -ETOOMANYREFS;
 }
 
@@ -331,6 +331,13 @@ static int l_serve(lua_State *L) {
   return 0;
 }
 
+/* Closes what was detached, if it has not become Lua's. */
+static void close_detached(struct orr_http_server *server) {
+  if (server->detached >= 0)
+    close(server->detached);
+  server->detached = -1;
+}
+
 /* Serves a connection, and none while another one is served: what it answers
    meanwhile is sent in one go, and what is left of that becomes its own, so
    that it is never sent to another client. If Lua raises, for want of memory or
@@ -347,6 +354,7 @@ static int try_serve(struct orr_connection *c, lua_State *L,
   if (rc != LUA_OK || orr_connection_keep(c) < 0)
     orr_connection_cut(c, NULL);
   server->serving = NULL;
+  close_detached(server);
   if (c->fd >= 0)
     set_events(c, L);
   else

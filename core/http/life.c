@@ -112,7 +112,7 @@ int orr_connection_detach(struct orr_connection *c, lua_State *L) {
                                        c->incoming};
   struct orr_http_server *server = c->server;
   struct orr_connection *known = c->known ? c : NULL;
-  int fd = c->fd;
+  int fd = server->detached = c->fd;
   leave(c);
   c->first = c->last = c->unsent = c->incoming = c->dropped = NULL;
   for (size_t i = 0; i < LISTS; i++)

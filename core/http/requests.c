@@ -124,7 +124,7 @@ void orr_connection_hand_over(struct orr_connection *c, lua_State *L) {
   orr_exchange_leave_body(x, L, -1);
   lua_pushlstring(L, (const char *)c->in.data, c->in.length);
   lua_pushinteger(L, orr_connection_detach(c, L));
-  orr_server_tell(L, c->server, x->is_connect ? "connect" : "upgrade", 3);
+  orr_server_give(L, c->server, x->is_connect ? "connect" : "upgrade", 3);
 }
 
 void orr_connection_deliver(struct orr_connection *c, lua_State *L) {
@@ -283,7 +283,7 @@ void orr_connection_refuse(struct orr_connection *c, lua_State *L, int status,
     lua_pushstring(L, reason);
     lua_pushinteger(L, status);
     lua_pushinteger(L, orr_connection_detach(c, L));
-    orr_server_tell(L, c->server, "client_error", 3);
+    orr_server_give(L, c->server, "client_error", 3);
     return;
   }
   if (x != NULL && x->head_out && !x->finished) {

@@ -78,7 +78,7 @@ static int l_server(lua_State *L) {
   lua_settop(L, 4);
   struct orr_http_server *server = lua_newuserdatauv(L, sizeof *server, 0);
   memset(server, 0, offsetof(struct orr_http_server, in));
-  server->timer_fd = -1;
+  server->timer_fd = server->detached = -1;
   luaL_setmetatable(L, ORR_HTTP_SERVER);
   read_settings(L, server);
   for (int i = 0; i < ORR_VALUES; i++)

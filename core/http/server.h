@@ -88,6 +88,7 @@ struct orr_http_server {
   uint32_t service;        /* of those that are given away */
   int refs[ORR_VALUES];    /* in the registry; as long as it is open */
   int timer_fd;            /* owned; -1: closed */
+  int detached;            /* owned, until Lua has it; -1: none */
   int64_t armed;           /* when it fires, ms; 0: never */
   struct orr_deadlines deadlines[ORR_DEADLINES];
   /* What is done when one of a kind is over. */
@@ -122,6 +123,11 @@ void orr_server_announce(lua_State *L, struct orr_http_server *server);
 
 /* Calls on_event(name, …) with the `count` values on top of the stack. */
 void orr_server_tell(lua_State *L, struct orr_http_server *server,
+                     const char *name, int count);
+
+/* Does so with the fd that was detached last, whose number is among the values:
+   it is Lua's from when it is called. */
+void orr_server_give(lua_State *L, struct orr_http_server *server,
                      const char *name, int count);
 
 /* Has Lua call server:settle() if there is something to be settled, unless it
@@ -200,7 +206,8 @@ void orr_connection_touch(struct orr_connection *connection, lua_State *L);
 void orr_connection_late(struct orr_connection *connection, lua_State *L,
                          int kind);
 
-/* Gives up its fd, which is the caller's then, and all else. */
+/* Gives up all but its fd, which is the server's, as `detached`, until it is
+   given to Lua or what serves the connection ends. Returns it. */
 int orr_connection_detach(struct orr_connection *connection, lua_State *L);
 
 /* Gives Lua the connection itself, if the request that is the next to be

@@ -8,17 +8,29 @@ bool orr_server_push(lua_State *L, struct orr_http_server *server, int which) {
   return false;
 }
 
-void orr_server_tell(lua_State *L, struct orr_http_server *server,
-                     const char *name, int count) {
+static void tell(lua_State *L, struct orr_http_server *server, const char *name,
+                 int count, bool gives) {
   int base = lua_gettop(L) - count;
   luaL_checkstack(L, 4, name);
   if (orr_server_push(L, server, ORR_ON_EVENT)) {
     lua_insert(L, base + 1);
     lua_pushstring(L, name);
     lua_insert(L, base + 2);
+    if (gives)
+      server->detached = -1;
     lua_call(L, count + 1, 0);
   }
   lua_settop(L, base);
+}
+
+void orr_server_tell(lua_State *L, struct orr_http_server *server,
+                     const char *name, int count) {
+  tell(L, server, name, count, false);
+}
+
+void orr_server_give(lua_State *L, struct orr_http_server *server,
+                     const char *name, int count) {
+  tell(L, server, name, count, true);
 }
 
 void orr_server_announce(lua_State *L, struct orr_http_server *server) {
