@@ -430,7 +430,8 @@ void orr_connection_late(struct orr_connection *c, lua_State *L, int kind) {
 static void on_ready(struct orr_watch *watch, uint32_t events, void *context) {
   struct orr_connection *c = (struct orr_connection *)(void *)watch;
   lua_State *L = context;
-  if (c->server->serving != NULL)
+  int top = lua_gettop(L);
+  if (c->server->serving != NULL || !orr_server_push(L, c->server, ORR_SELF))
     return;
   if (events & EPOLLERR || !(events & (EPOLLIN | EPOLLOUT)))
     orr_connection_cut(c, L); /* the peer has gone for good */
@@ -438,6 +439,7 @@ static void on_ready(struct orr_watch *watch, uint32_t events, void *context) {
     serve(c, L, linger);
   else
     serve(c, L, events & EPOLLIN && !c->at_end ? receive : nothing);
+  lua_settop(L, top);
 }
 
 /* A socket that is about to be taken in. */
@@ -449,6 +451,7 @@ struct taking {
 static int l_take(lua_State *L) {
   struct taking *taking = lua_touserdata(L, 1);
   struct orr_http_server *server = taking->server;
+  orr_server_push(L, server, ORR_SELF);
   if (orr_connection_new(server, taking->fd) < 0)
     return 0;
   struct orr_connection *c = server->connections;

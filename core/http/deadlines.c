@@ -78,20 +78,24 @@ static void expire(struct orr_http_server *server, int kind, int64_t now,
 /* The timer has fired. While a connection is served, it stays ready. */
 static void on_timer(struct orr_watch *watch, uint32_t events, void *context) {
   struct orr_http_server *server = (struct orr_http_server *)(void *)watch;
+  lua_State *L = context;
   (void)events;
   uint64_t times;
   if (server->serving != NULL ||
       read(server->timer_fd, &times, sizeof times) < 0)
     return;
   int64_t now = now_ms();
+  int top = lua_gettop(L);
+  orr_server_push(L, server, ORR_SELF);
   server->armed = 0;
   for (int kind = 0; kind < ORR_DEADLINES && server->poll != NULL; kind++)
-    expire(server, kind, now, context);
+    expire(server, kind, now, L);
   for (int kind = 0; kind < ORR_DEADLINES && server->poll != NULL; kind++) {
     struct orr_deadline *anchor = &server->deadlines[kind].first;
     if (anchor->next != anchor)
       arm(server, anchor->next->at);
   }
+  lua_settop(L, top);
 }
 
 int orr_deadlines_open(struct orr_http_server *server) {

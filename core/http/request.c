@@ -127,7 +127,9 @@ static int l_connection_fd(lua_State *L) {
    It must not have gone. */
 static int l_cut_connection(lua_State *L) {
   luaL_checktype(L, 1, LUA_TLIGHTUSERDATA);
-  orr_connection_cut(lua_touserdata(L, 1), L);
+  struct orr_connection *c = lua_touserdata(L, 1);
+  orr_server_push(L, c->server, ORR_SELF);
+  orr_connection_cut(c, L);
   return 0;
 }
 

@@ -113,7 +113,7 @@ static int m_accept(lua_State *L) {
   int n = orr_check_fd(L, 2);
   lua_Integer most = luaL_checkinteger(L, 3), count = 0;
   int rc = 0;
-  for (; count < most; count++) {
+  for (; count < most && server->poll != NULL; count++) {
     rc = orr_accept(n, NULL, NULL);
     if (rc < 0)
       break;
@@ -260,7 +260,8 @@ static int m_count(lua_State *L) {
   return 1;
 }
 
-/* Closes all, without a word to Lua. */
+/* server:close() - closes all, without a word to Lua. It may be called while a
+   connection is served, so the memory of connections lasts as the server's. */
 static int m_close(lua_State *L) {
   struct orr_http_server *server = luaL_checkudata(L, 1, ORR_HTTP_SERVER);
   if (server->poll == NULL)
@@ -273,16 +274,22 @@ static int m_close(lua_State *L) {
     c->dirty = false;
     orr_connection_free(c);
   }
-  while (server->spares != NULL) {
-    struct orr_connection *c = server->spares;
-    server->spares = c->next;
-    free(c);
-  }
   orr_deadlines_close(server);
   server->poll = NULL;
   orr_http_fields_free(&server->fields);
   orr_buffer_free(&server->out);
   drop_values(L, server);
+  return 0;
+}
+
+static int m_gc(lua_State *L) {
+  m_close(L);
+  struct orr_http_server *server = lua_touserdata(L, 1);
+  while (server->spares != NULL) {
+    struct orr_connection *c = server->spares;
+    server->spares = c->next;
+    free(c);
+  }
   return 0;
 }
 
@@ -295,7 +302,7 @@ void orr_open_http_server(lua_State *L) {
       {"taker", m_taker},       {"report", m_report},
       {"give_to", m_give_to},   {"move", m_move},
       {"close", m_close},       {NULL, NULL}};
-  static const luaL_Reg meta[] = {{"__gc", m_close}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", m_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"server", l_server}, {NULL, NULL}};
   orr_class(L, ORR_HTTP_SERVER, methods, meta);
   luaL_setfuncs(L, functions, 0);

@@ -115,7 +115,8 @@ struct orr_http_server {
 };
 
 /* Pushes the value `which` of the server; returns false, and pushes nothing, if
-   it is closed. */
+   it is closed. What Lua may close and drop while it is told of something has
+   itself (ORR_SELF) on the stack meanwhile. */
 bool orr_server_push(lua_State *L, struct orr_http_server *server, int which);
 
 /* Tells Lua of the connection that was taken in last, if somebody listens. */

@@ -238,7 +238,7 @@ void tell_server(lua_State *L, const struct test *test, const char *method) {
 /* Closes the server, and lets go of it. Others of its methods raise then. */
 static void step_close(lua_State *L, struct test *test) {
   unsigned how = next_byte(&test->input);
-  if (test->server == NULL || how < 128 || (test->depth > 0 && !CLOSES_INSIDE))
+  if (test->server == NULL || how < 128)
     return;
   push_slot(L, SERVER);
   call_method(L, 1, "close");

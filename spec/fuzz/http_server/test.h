@@ -20,12 +20,6 @@ enum {
   MOST_WRITTEN = 4 << 20
 };
 
-/* What the server cannot take so far: the target finds a fault in minutes if
-   one of these is true. */
-enum {
-  CLOSES_INSIDE = false /* a handler closes the server */
-};
-
 /* Where Lua's values lie: see push_slot. Of each request that is kept, its
    response lies behind it. */
 enum { POLLER = 1, SERVER, NATIVE, FIRST_KEPT, SLOTS = FIRST_KEPT + 2 * KEPT };
