@@ -70,6 +70,7 @@ struct orr_exchange *orr_exchange_new(lua_State *L,
   if (found != NULL)
     take_head(x, connection, found);
   orr_exchange_hold(L, x);
+  x->counted = true;
   orr_load_add(&x->server->load->requests, 1);
   return x;
 }
@@ -98,11 +99,16 @@ static void free_used(struct orr_buffer *buffer) {
     orr_buffer_free(buffer);
 }
 
+void orr_exchange_uncount(struct orr_exchange *x) {
+  if (x->counted)
+    orr_load_add(&x->server->load->requests, -1);
+  x->counted = false;
+}
+
 void orr_exchange_over(struct orr_exchange *x, lua_State *L) {
   if (L != NULL)
     orr_exchange_let_go(L, x);
-  if (!x->over)
-    orr_load_add(&x->server->load->requests, -1);
+  orr_exchange_uncount(x);
   x->at = NULL;
   x->listed = false;
   x->over = true;

@@ -17,20 +17,31 @@ static void tell_cut(struct orr_exchange *x, lua_State *L) {
     orr_server_tell(L, x->server, "cut", 1);
 }
 
+static int l_tell_cut(lua_State *L) {
+  tell_cut(lua_touserdata(L, 1), L);
+  return 0;
+}
+
 void orr_exchange_abandon(struct orr_exchange *x, lua_State *L) {
   if (x->over)
     return; /* it was in two lists */
   x->at = NULL;
-  if (L != NULL && x->told)
-    tell_cut(x, L);
+  if (L != NULL && x->told && lua_checkstack(L, 8)) {
+    lua_pushcfunction(L, l_tell_cut);
+    lua_pushlightuserdata(L, x);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+      lua_pop(L, 1); /* for want of memory: it is let go of all the same */
+  }
   orr_exchange_over(x, L);
 }
 
 /* Takes from all of a list what must not be used any more: Lua, which is told
    next, may do anything, and may raise. */
 static void forget_connection(struct orr_exchange *x) {
-  for (; x != NULL; x = x->next)
+  for (; x != NULL; x = x->next) {
     x->at = NULL;
+    orr_exchange_uncount(x);
+  }
 }
 
 void orr_exchanges_abandon(struct orr_exchange *first, lua_State *L) {

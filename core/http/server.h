@@ -271,6 +271,7 @@ struct orr_exchange {
   bool keeps_alive, is_head, is_connect, upgrades, expects_continue;
   int live;      /* its place in the table of those that are; 0: it is not */
   bool over;     /* nothing more is to be done with it */
+  bool counted;  /* among the requests in progress of the server's load */
   bool listed;   /* in one of its connection's lists */
   bool told;     /* Lua has the request */
   bool complete; /* all of it has been received */
@@ -319,6 +320,9 @@ struct orr_connection *orr_exchange_origin(const struct orr_exchange *exchange);
    read: the exchange is going to be over. */
 void orr_exchange_leave_body(struct orr_exchange *exchange, lua_State *L,
                              int request);
+
+/* Takes it from the requests in progress. Again, it does nothing. */
+void orr_exchange_uncount(struct orr_exchange *exchange);
 
 /* Ends an exchange: lets go of it, and frees what is not Lua's. L may be NULL:
    the state is closing. */
