@@ -4,22 +4,17 @@
 #include "engine/io.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
   ACCEPTS = 64, /* connections that are accepted in a row */
   RETURNS = 64, /* messages that are taken from a worker in a row */
   TICK = 5,     /* ms between two looks at those that wait */
-  HASTE = 20,  /* of a stall: to where another worker is free they go earlier */
-  KEPT = 16,   /* other messages that wait in a worker, at most */
-  HELD = 4096, /* connections that wait for a worker, at most */
-  PAGE = 4096
+  HASTE = 20, /* of a stall: to where another worker is free they go earlier */
+  KEPT = 16,  /* other messages that wait in a worker, at most */
+  HELD = 4096 /* connections that wait for a worker, at most */
 };
 
 /* Has the timer run, or not. */
@@ -110,7 +105,7 @@ static void ask(struct orr_service *service, int fd, void *context) {
   struct orr_slot *slot = id > 0 ? orr_slot_find(d, id) : NULL;
   if (slot == NULL || slot->broken)
     close(fd);
-  else if (!slot->stalled && orr_slot_is_open(d, slot))
+  else if (orr_slot_is_open(d, slot))
     give(slot, service, fd, context);
   else
     hold(d, service, fd);
@@ -227,8 +222,7 @@ void orr_service_close(struct orr_service *service) {
   free(service);
 }
 
-int orr_service_join(struct orr_service *service, struct orr_slot *slot,
-                     void *context) {
+int orr_service_join(struct orr_service *service, struct orr_slot *slot) {
   for (int i = 0; i < service->count; i++)
     if (service->slots[i] == slot)
       return 0;
@@ -242,7 +236,6 @@ int orr_service_join(struct orr_service *service, struct orr_slot *slot,
     service->room = room;
   }
   service->slots[service->count++] = slot;
-  (void)context;
   pause_service(service, false);
   return 0;
 }
@@ -326,7 +319,8 @@ static bool is_one_free(const struct orr_dispatch *d,
   return false;
 }
 
-/* What a worker gives back is left where it is while there are no fds. */
+/* Takes nothing from a worker until the next tick: there are no fds for it, and
+   it stays in the socket. Or takes it again. */
 static void set_deaf(struct orr_slot *slot, bool on) {
   slot->deaf = on;
   if (slot->watched)
@@ -390,14 +384,14 @@ static void on_slot(struct orr_watch *watch, uint32_t events, void *context) {
     int rc = orr_hand_off_receive(slot->socket, &message, true);
     if (rc == 0)
       break;
+    if (rc == -EMFILE) {
+      set_deaf(slot, true);
+      break;
+    }
     if (rc == 1)
       redistribute(d, &message, slot, context);
-    else if (rc == -EMFILE)
-      set_deaf(slot, true);
     else
       break_off(slot, context);
-    if (slot->deaf)
-      break;
   }
 }
 

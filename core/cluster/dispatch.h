@@ -46,7 +46,7 @@ struct orr_service {
   enum orr_policy policy;
   struct orr_slot **slots; /* that want its connections */
   int count, room;
-  int first;   /* where the next choice begins */
+  int first;   /* the place of the slot that is looked at first */
   int waiting; /* of its connections, in dispatch.held */
   bool paused; /* nothing is accepted now */
 };
@@ -142,8 +142,7 @@ struct orr_service *orr_service_find(struct orr_dispatch *dispatch,
 
 /* A worker begins to take a service's connections, or takes no more of them. 0
    or -ENOMEM. */
-int orr_service_join(struct orr_service *service, struct orr_slot *slot,
-                     void *context);
+int orr_service_join(struct orr_service *service, struct orr_slot *slot);
 void orr_service_leave(struct orr_service *service, struct orr_slot *slot,
                        void *context);
 

@@ -179,7 +179,7 @@ static int m_shut(lua_State *L) {
 static int m_join(lua_State *L) {
   struct primary *p = check_primary(L);
   struct orr_slot *slot = check_slot(L, p);
-  return answer(L, orr_service_join(check_service(L, p, 3), slot, L));
+  return answer(L, orr_service_join(check_service(L, p, 3), slot));
 }
 
 /* cluster:leave(id, service) - the worker takes no more of them. */
